@@ -1,0 +1,134 @@
+"""The weight store: where a checkpoint lies, whether it is whole, and how to load it.
+
+A checkpoint is a folder `<name>/` with `model.safetensors`, the network's `config.json` and, for
+text networks, tokenizer files. The miniature's small weights lie in packages in the same layout, so
+both go through one code path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainkit.data import Checkpoint
+from brainkit.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class CheckpointStore:
+    """Where networks get their weights, and the device and dtype they are to run in.
+
+    Attributes:
+        root: folder with one folder per released checkpoint.
+        device: "cpu", "cuda" or "cuda:n".
+        dtype: "float32", "bfloat16" or "float16" for networks that allow it.
+        miniature: whether the small weights shipped with the packages are used.
+    """
+
+    root: Path
+    device: str = "cpu"
+    dtype: str = "float32"
+    miniature: bool = False
+
+    def folder(self, checkpoint: Checkpoint) -> Path:
+        """Give the folder of a checkpoint, which has to hold its weights.
+
+        Raises:
+            CheckpointError: the folder or its weights are missing.
+        """
+        folder = self._place(checkpoint)
+        if not (folder / WEIGHTS).is_file():
+            what = "miniature weights" if self.miniature else "weights"
+            raise CheckpointError(
+                f"checkpoint {checkpoint.name!r} has no {what} at {folder / WEIGHTS}; "
+                f"{_remedy(checkpoint, self.miniature)}"
+            )
+        return folder
+
+    def has(self, checkpoint: Checkpoint) -> bool:
+        """Say whether the weights of a checkpoint are there."""
+        return (self._place(checkpoint) / WEIGHTS).is_file()
+
+    def config(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Give the configuration of the checkpoint's network."""
+        path = self.folder(checkpoint) / "config.json"
+        try:
+            loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} is not a network configuration: {error}") from error
+        return loaded
+
+    def load(self, checkpoint: Checkpoint, prefix: str = "") -> dict[str, Tensor]:
+        """Give the tensors whose names begin with a prefix, which is cut off, as float32 on CPU."""
+        import torch
+        from safetensors import SafetensorError, safe_open
+
+        path = self.folder(checkpoint) / WEIGHTS
+        tensors: dict[str, Tensor] = {}
+        try:
+            with safe_open(path, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 (safe_open is no mapping)
+                    if name.startswith(prefix):
+                        tensor = opened.get_tensor(name)
+                        if tensor.is_floating_point():
+                            tensor = tensor.to(torch.float32)
+                        tensors[name[len(prefix) :]] = tensor
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"{path} is not a whole safetensors file ({error}); fetch or copy it again"
+            ) from error
+        return tensors
+
+    def fingerprint(self, checkpoint: Checkpoint) -> str:
+        """Give the SHA-256 (hex) of the weights and configuration, for stamps."""
+        folder = self.folder(checkpoint)
+        paths = sorted(
+            path for path in folder.iterdir() if path.suffix in {".safetensors", ".json"}
+        )
+        facts = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths)
+        return _hashed(facts)
+
+    def torch_dtype(self) -> torch.dtype:
+        """Give the torch dtype of the store's dtype name."""
+        import torch
+
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
+
+    def _place(self, checkpoint: Checkpoint) -> Path:
+        if not self.miniature:
+            return self.root / checkpoint.name
+        package, _, folder = checkpoint.miniature.partition(":")
+        if not package:
+            raise CheckpointError(
+                f"checkpoint {checkpoint.name!r} has no miniature; give --nsd and the released weights"
+            )
+        return Path(str(files(package).joinpath(folder)))
+
+
+def _remedy(checkpoint: Checkpoint, miniature: bool) -> str:
+    if miniature:
+        return "the package that ships them is damaged, install it again"
+    return f"place {WEIGHTS} and config.json there (source: {checkpoint.source or 'unknown'})"
+
+
+@cache
+def _hashed(facts: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, _, _ in facts:
+        digest.update(Path(path).name.encode())
+        with open(path, "rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()

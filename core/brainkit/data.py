@@ -1,0 +1,137 @@
+"""What travels between the steps of a run: plain frozen dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    Floats = NDArray[np.float32]
+    Integers = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Responses to one set of images.
+
+    Attributes:
+        betas: float32 (trials, voxels), standardised percent signal change.
+        image_ids: int32 (trials,), 0-based rows of the NSD picture array.
+        repeats: int32 (trials,), presentations averaged into each row.
+    """
+
+    betas: Floats
+    image_ids: Integers
+    repeats: Integers
+
+
+@dataclass(frozen=True)
+class Trials:
+    """One subject's responses, split into training and test images.
+
+    Attributes:
+        train: responses to the images only this subject saw.
+        test: responses to the images shared by all subjects.
+        voxel_xyz: int32 (voxels, 3), grid position of each voxel, C order over X, Y, Z.
+        ncsnr: float32 (voxels,), noise ceiling signal-to-noise ratio, NaN where unknown; None when
+            the download has no `ncsnr.nii.gz`.
+        sessions: the 1-based sessions the trials come from.
+        units: what one number means: "zscore" or "percent".
+        warnings: sentences about valid but surprising input; they appear in the report.
+    """
+
+    train: Split
+    test: Split
+    voxel_xyz: Integers
+    ncsnr: Floats | None
+    sessions: tuple[int, ...]
+    units: str = "zscore"
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which voxels and trials of a subject a method uses; part of a method, because papers differ.
+
+    Attributes:
+        roi: name of the ROI volume (`nsdgeneral`), or `volume:label` for one of its labels.
+        sessions: "available", a number n (the first n sessions) or a tuple of 1-based sessions.
+        preparation: folder of the betas, e.g. `betas_fithrf_GLMdenoise_RR`.
+        standardise: "session", "train" (as Brain-Diffuser) or "none".
+        repeats: "average" over an image's presentations, or "single" trials.
+    """
+
+    roi: str = "nsdgeneral"
+    sessions: str | int | tuple[int, ...] = "available"
+    preparation: str = "betas_fithrf_GLMdenoise_RR"
+    standardise: str = "session"
+    repeats: str = "average"
+
+
+@dataclass(frozen=True)
+class Stimuli:
+    """Pictures and their captions, one row an image.
+
+    Attributes:
+        images: uint8 (batch, height, width, 3), RGB.
+        captions: for each image its captions, 1 to 7 strings.
+        image_ids: int32 (batch,), 0-based rows of the NSD picture array.
+    """
+
+    images: NDArray[np.uint8]
+    captions: tuple[tuple[str, ...], ...]
+    image_ids: Integers
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a conditioner prepares and a sampler walks.
+
+    Attributes:
+        denoise: `denoise(latent, sigma)` gives the clean latent, float32 (batch, *latent), for a
+            latent in the variance-exploding scale (clean + sigma * noise) and sigma float32 ().
+        start: float32 (batch, *latent), the predicted clean latent the walk begins near.
+        sigmas: float32 (steps,), ascending noise levels the network was trained on.
+        strength: fraction of the schedule that is run, in (0, 1]; 1 begins from noise alone.
+        misfit: `misfit(latent)` gives a loss (batch,) that a sampler may descend, or None.
+    """
+
+    denoise: Callable[[Tensor, Tensor], Tensor]
+    start: Tensor
+    sigmas: Tensor
+    strength: float = 1.0
+    misfit: Callable[[Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Pretrained weights a part needs; declares, never downloads.
+
+    Attributes:
+        name: folder name in the store, e.g. "clip-vit-l14".
+        source: where the released file comes from, for people.
+        size: bytes of the released file, 0 when unknown.
+        sha256: hash of the released safetensors file, empty when unknown.
+        miniature: `package:folder` holding the small trained weights of the same network class,
+            e.g. "brainkit.miniature.checkpoints:clip"; empty when there are none.
+    """
+
+    name: str
+    source: str = ""
+    size: int = 0
+    sha256: str = ""
+    miniature: str = ""
+
+
+@dataclass(frozen=True)
+class RunNote:
+    """One sentence that a run adds to the report: a warning or a footnote."""
+
+    text: str
+    about: str = ""
+    details: dict[str, Any] | None = None

@@ -1,0 +1,51 @@
+"""The exceptions a user can meet.
+
+BrainkitError            one clear sentence; the command line prints it and exits with 1
+  UsageError             a wrong name, option or combination; exits with 2
+  DataError              a file or array is not what it has to be
+  CheckpointError        weights are missing, damaged or do not fit their network
+  PluginError            a plugin cannot be used
+  PartError              a part of a plugin failed during a run
+BrainkitWarning          valid but surprising; also printed in the report
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class BrainkitError(Exception):
+    """Something the user can act on, said in one sentence."""
+
+
+class UsageError(BrainkitError):
+    """A name, option or combination that does not exist."""
+
+
+class DataError(BrainkitError):
+    """A file or an array differs from what its format promises."""
+
+
+class CheckpointError(BrainkitError):
+    """Weights are missing, damaged, or do not fit the network they are for."""
+
+
+class PluginError(BrainkitError):
+    """A plugin cannot be admitted."""
+
+
+class PartError(BrainkitError):
+    """A part failed during a run."""
+
+
+class BrainkitWarning(UserWarning):
+    """A result is valid but surprising."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Give the hint that follows a misspelt name, or the empty string.
+
+    >>> did_you_mean("unibrian", ["unibrain", "takagi"])
+    " Did you mean 'unibrain'?"
+    """
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""

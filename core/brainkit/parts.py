@@ -1,0 +1,102 @@
+"""What each of the five kinds of part promises.
+
+The protocols are structural: a plugin's part is a frozen dataclass with these members and inherits
+nothing. Members are read-only properties here so that class attributes and frozen fields satisfy
+them. `docs/plugins/parts.md` explains each with its shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brainkit.checkpoints import CheckpointStore
+    from brainkit.data import Checkpoint, Condition, Stimuli
+
+Reads = Literal["image", "caption"]
+Gives = Literal["image", "caption"]
+Progress = Callable[[int, int], None]
+
+
+class Encoder(Protocol):
+    """Turns a stimulus into a feature worth predicting."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def reads(self) -> Reads: ...
+    @property
+    def checkpoints(self) -> tuple[Checkpoint, ...]: ...
+    def load(self, store: CheckpointStore) -> Callable[[Stimuli], Tensor]:
+        """Give a function from stimuli to float32 (batch, *shape) on the store's device."""
+        ...
+
+
+class Regressor(Protocol):
+    """Learns to predict a feature from voxels. `rowwise = False` admits that rows depend."""
+
+    @property
+    def name(self) -> str: ...
+    def fit(self, betas: Tensor, feature: Tensor) -> dict[str, Tensor]:
+        """Learn from betas float32 (trials, voxels) and a feature (trials, *shape).
+
+        The feature may be a float16 tensor mapped from disk. Gives flat weights for safetensors.
+        """
+        ...
+
+    def predict(self, weights: Mapping[str, Tensor], betas: Tensor, feature: Tensor) -> Tensor:
+        """Predict float32 (trials, *shape) for new betas; `feature` is the training feature."""
+        ...
+
+
+class Conditioner(Protocol):
+    """Turns predicted features into a denoiser and a starting point per output."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def needs(self) -> tuple[str, ...]: ...
+    @property
+    def gives(self) -> tuple[Gives, ...]: ...
+    @property
+    def checkpoints(self) -> tuple[Checkpoint, ...]: ...
+    def load(
+        self, store: CheckpointStore
+    ) -> Callable[[Mapping[str, Tensor]], dict[str, Condition]]:
+        """Give a function from features, float32 (batch, *shape) each, to one condition a `gives`."""
+        ...
+
+
+class Sampler(Protocol):
+    """Walks from the starting point to a finished latent."""
+
+    @property
+    def name(self) -> str: ...
+    def sample(
+        self, condition: Condition, seeds: Sequence[int], progress: Progress | None = None
+    ) -> Tensor:
+        """Give float32 (batch, *latent); image i's noise comes from seeds[i] alone.
+
+        `progress(done, total)` is called after every step.
+        """
+        ...
+
+
+class Decoder(Protocol):
+    """Turns a finished latent into an image or a caption."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def gives(self) -> Gives: ...
+    @property
+    def checkpoints(self) -> tuple[Checkpoint, ...]: ...
+    def load(self, store: CheckpointStore) -> Callable[[Tensor, Sequence[int]], Tensor | list[str]]:
+        """Give a function from latents (batch, *latent) and one seed each.
+
+        It returns uint8 (batch, height, width, 3) on the CPU, or `batch` captions.
+        """
+        ...
