@@ -112,7 +112,8 @@ class CheckpointStore:
         package, _, folder = checkpoint.miniature.partition(":")
         if not package:
             raise CheckpointError(
-                f"checkpoint {checkpoint.name!r} has no miniature; give --nsd and the released weights"
+                f"checkpoint {checkpoint.name!r} has no miniature; "
+                "give --nsd and the released weights"
             )
         return Path(str(files(package).joinpath(folder)))
 

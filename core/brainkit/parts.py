@@ -66,7 +66,7 @@ class Conditioner(Protocol):
     def load(
         self, store: CheckpointStore
     ) -> Callable[[Mapping[str, Tensor]], dict[str, Condition]]:
-        """Give a function from features, float32 (batch, *shape) each, to one condition a `gives`."""
+        """Give a function from features, float32 (batch, *shape), to one condition an output."""
         ...
 
 
