@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
+
+from brainkit.options import option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,21 +58,18 @@ class Trials:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which voxels and trials of a subject a method uses; part of a method, because papers differ.
+    """Which voxels and trials of a subject a method uses; papers differ, so methods say it."""
 
-    Attributes:
-        roi: name of the ROI volume (`nsdgeneral`), or `volume:label` for one of its labels.
-        sessions: "available", a number n (the first n sessions) or a tuple of 1-based sessions.
-        preparation: folder of the betas, e.g. `betas_fithrf_GLMdenoise_RR`.
-        standardise: "session", "train" (as Brain-Diffuser) or "none".
-        repeats: "average" over an image's presentations, or "single" trials.
-    """
-
-    roi: str = "nsdgeneral"
-    sessions: str | int | tuple[int, ...] = "available"
-    preparation: str = "betas_fithrf_GLMdenoise_RR"
-    standardise: str = "session"
-    repeats: str = "average"
+    name = "selection"
+    roi: str = option("nsdgeneral", "ROI volume, or volume:label")
+    sessions: Literal["available"] | int | tuple[int, ...] = option(
+        "available", "all there are, the first n, or a list of 1-based sessions", ge=1
+    )
+    preparation: str = option("betas_fithrf_GLMdenoise_RR", "folder of the betas")
+    standardise: Literal["session", "train", "none"] = option(
+        "session", "statistics: each session's training trials, averaged training rows, or none"
+    )
+    repeats: Literal["average", "single"] = option("average", "what a row of betas is")
 
 
 @dataclass(frozen=True)
@@ -126,12 +125,3 @@ class Checkpoint:
     size: int = 0
     sha256: str = ""
     miniature: str = ""
-
-
-@dataclass(frozen=True)
-class RunNote:
-    """One sentence that a run adds to the report: a warning or a footnote."""
-
-    text: str
-    about: str = ""
-    details: dict[str, Any] | None = None

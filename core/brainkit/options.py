@@ -2,7 +2,7 @@
 
 import dataclasses
 import tomllib
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 from brainkit.errors import UsageError, did_you_mean
 
@@ -22,8 +22,7 @@ def option(
     """Declare a dataclass field as an option with a help text and limits."""
     limits = {"ge": ge, "gt": gt, "le": le, "lt": lt}
     kept = {name: limit for name, limit in limits.items() if limit is not None}
-    field = dataclasses.field(default=default, metadata={"help": help, "limits": kept})
-    return cast(Value, field)
+    return dataclasses.field(default=default, metadata={"help": help, "limits": kept})
 
 
 def options(part: object) -> tuple[dataclasses.Field[Any], ...]:
@@ -67,18 +66,15 @@ def validated(part: object, name: str, value: Any, address: str) -> Any:
     Raises:
         UsageError: the value has the wrong type or lies outside the limits.
     """
-    from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+    from pydantic import Field, TypeAdapter, ValidationError
 
     fields = {field.name: field for field in options(part)}
     annotation = get_type_hints(type(part))[name]
     declared = fields[name].metadata.get("limits", {})
     try:
         # Limits bind numbers only: a field of `float | Literal["cv"]` also takes the word.
-        checked = TypeAdapter(annotation, config=ConfigDict(strict=False)).validate_python(value)
+        checked = TypeAdapter(annotation).validate_python(value)
         if declared and isinstance(checked, int | float) and not isinstance(checked, bool):
-            TypeAdapter(float).validate_python(checked)
-            from typing import Annotated
-
             limited: Any = Annotated[float, Field(**declared)]
             TypeAdapter(limited).validate_python(checked)
     except ValidationError as error:

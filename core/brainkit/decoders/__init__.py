@@ -1,0 +1,1 @@
+"""Decoders: parts that turn a finished latent into an image or a caption."""

@@ -1,0 +1,48 @@
+"""Pictures from the latent of Stable Diffusion's image autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from brainkit.encoders.autokl import KL_F8, load_autokl
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brainkit.checkpoints import CheckpointStore
+    from brainkit.parts import Gives
+
+
+@dataclass(frozen=True)
+class AutoKLDecoder:
+    """The image autoencoder's decoder, always in float32.
+
+    Latent: float32 (batch, channels, height, width), in the scale the encoder gives.
+
+    Source: Rombach et al. 2022, arXiv 2112.10752.
+    """
+
+    name = "autokl"
+    gives: ClassVar[Gives] = "image"
+    checkpoints = (KL_F8,)
+
+    def load(self, store: CheckpointStore) -> Callable[[Tensor, Sequence[int]], Tensor]:
+        """Give a function from latents to uint8 images (batch, height, width, 3) on the CPU."""
+        network = load_autokl(store)
+        scale = float(network.config.scaling_factor)
+
+        def decode(latents: Tensor, seeds: Sequence[int]) -> Tensor:
+            decoded: Tensor = network.decode(latents.float().to(store.device) / scale).sample
+            return to_uint8(decoded)
+
+        return decode
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Map float (batch, 3, height, width) in [-1, 1] to uint8 (batch, height, width, 3) on CPU."""
+    import torch
+
+    unit = ((images.float() + 1) / 2).clamp(0, 1)
+    return (unit * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()

@@ -1,0 +1,1 @@
+"""Encoders: parts that turn a stimulus into a feature worth predicting."""

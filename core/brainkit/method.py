@@ -1,0 +1,164 @@
+"""A method: a named composition of parts that reproduces one paper."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from brainkit.data import Selection
+from brainkit.errors import CheckpointError, UsageError, did_you_mean
+from brainkit.options import replaced
+
+if TYPE_CHECKING:
+    from brainkit.checkpoints import CheckpointStore
+    from brainkit.data import Checkpoint
+    from brainkit.parts import Conditioner, Decoder, Encoder, Regressor, Sampler
+
+KINDS = ("encoder", "regressor", "conditioner", "sampler", "decoder")
+KEYED = {"encoder": "encoders", "regressor": "regressors", "decoder": "decoders"}
+Lookup = Callable[[str, str], Any]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A composition of parts with the settings of a paper as defaults.
+
+    Attributes:
+        name: what the user types, e.g. "unibrain".
+        summary: one line for `list-plugins`.
+        source: the paper, and the code it was checked against.
+        encoders: feature -> the encoder that makes it from stimuli.
+        regressors: feature -> the regressor that predicts it; the same keys.
+        conditioner: turns predicted features into denoisers and starting points.
+        sampler: walks from the start to the finished latent.
+        decoders: output ("image", "caption") -> the decoder of its latent.
+        selection: which voxels and trials are used.
+        footnotes: sentences the report prints about the method's own deviations.
+    """
+
+    name: str
+    summary: str
+    source: str
+    encoders: Mapping[str, Encoder]
+    regressors: Mapping[str, Regressor]
+    conditioner: Conditioner
+    sampler: Sampler
+    decoders: Mapping[str, Decoder]
+    selection: Selection = field(default_factory=Selection)
+    footnotes: tuple[str, ...] = ()
+
+    def parts(self) -> Iterator[tuple[str, Any]]:
+        """Give every (address, part), in the order of a run."""
+        yield "selection", self.selection
+        for kind in KINDS:
+            if kind in KEYED:
+                for key, part in getattr(self, KEYED[kind]).items():
+                    yield f"{kind}.{key}", part
+            else:
+                yield kind, getattr(self, kind)
+
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """Give the checkpoints of all parts, each once."""
+        found = {
+            checkpoint.name: checkpoint
+            for _, part in self.parts()
+            for checkpoint in getattr(part, "checkpoints", ())
+        }
+        return tuple(found.values())
+
+    def with_part(self, address: str, name: str, lookup: Lookup) -> Method:
+        """Give a copy in which the part or parts at an address are others.
+
+        Args:
+            address: "regressor" (all of them), "regressor.clip_text" or "sampler".
+            name: the registered name of the new part.
+            lookup: `lookup(kind, name)` gives a registered part.
+        """
+        kind = address.partition(".")[0]
+        if kind not in KINDS:
+            raise UsageError(f"{self.name} has no part {address!r} ({self._has(address)}")
+        part = lookup(kind, name)
+        changed = self
+        for found in self._matching(address):
+            changed = changed._placed(found, part)
+        return changed
+
+    def with_options(self, values: Mapping[str, Any]) -> Method:
+        """Give a copy with options set by dotted address, e.g. {"sampler.steps": 20}."""
+        changed = self
+        for address, value in values.items():
+            where, _, name = address.rpartition(".")
+            if not where:
+                raise UsageError(
+                    f"option {address!r} has no part; write part.option, e.g. sampler.steps=20"
+                )
+            for found in changed._matching(where):
+                part = dict(changed.parts())[found]
+                changed = changed._placed(found, replaced(part, {name: value}, found))
+        return changed
+
+    def check(self) -> Method:
+        """Check the composition and give it back.
+
+        Raises:
+            UsageError: keys, features or outputs do not fit each other.
+        """
+        if set(self.encoders) != set(self.regressors):
+            raise UsageError(
+                f"{self.name}: encoders make {sorted(self.encoders)} but regressors predict "
+                f"{sorted(self.regressors)}; both need the same features"
+            )
+        missing = sorted(set(self.conditioner.needs) - set(self.encoders))
+        if missing:
+            raise UsageError(
+                f"{self.name}: conditioner {self.conditioner.name!r} needs {missing}, "
+                f"but the encoders make {sorted(self.encoders)}"
+            )
+        for key, decoder in self.decoders.items():
+            if key not in self.conditioner.gives or decoder.gives != key:
+                raise UsageError(
+                    f"{self.name}: decoder {decoder.name!r} for {key!r} gives {decoder.gives!r} "
+                    f"and the conditioner prepares {list(self.conditioner.gives)}"
+                )
+        return self
+
+    def check_checkpoints(self, store: CheckpointStore) -> None:
+        """Check that all weights are there.
+
+        Raises:
+            CheckpointError: names every missing checkpoint at once.
+        """
+        missing = [found for found in self.checkpoints() if not store.has(found)]
+        if len(missing) == 1:
+            store.folder(missing[0])
+        if missing:
+            names = ", ".join(found.name for found in missing)
+            raise CheckpointError(
+                f"{self.name} lacks the weights of {names} in {store.root}; place each there as "
+                "NAME/model.safetensors with NAME/config.json, or run on the miniature (no --nsd)"
+            )
+
+    def _matching(self, address: str) -> list[str]:
+        known = [found for found, _ in self.parts()]
+        matching = [found for found in known if found == address]
+        if not matching and address in KEYED:
+            matching = [found for found in known if found.startswith(f"{address}.")]
+        if not matching:
+            raise UsageError(f"{self.name} has no part {address!r} ({self._has(address)}")
+        return matching
+
+    def _has(self, address: str) -> str:
+        known = [found for found, _ in self.parts()]
+        return f"it has: {', '.join(known)}).{did_you_mean(address, [*known, *KINDS])}"
+
+    def _placed(self, address: str, part: Any) -> Method:
+        kind, _, key = address.partition(".")
+        if kind in KEYED:
+            name = KEYED[kind]
+            return self._copy(**{name: {**getattr(self, name), key: part}})
+        return self._copy(**{kind: part})
+
+    def _copy(self, **changes: Any) -> Method:
+        return dataclasses.replace(self, **changes)
