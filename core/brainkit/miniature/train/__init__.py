@@ -1,0 +1,1 @@
+"""Train the networks that all methods of the miniature share."""

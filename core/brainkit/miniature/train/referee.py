@@ -1,0 +1,83 @@
+"""Train the referee that judges pictures of the miniature."""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from brainkit.miniature.referee import (
+    Referee,
+    background_accuracy,
+    colour_recall,
+    labels_of,
+    object_recall,
+)
+from brainkit.miniature.scenes import HELD_OUT_SEEDS, TRAIN_SEEDS, images, make_scene
+from brainkit.miniature.train.loop import (
+    CHECKPOINTS,
+    Options,
+    Plan,
+    Training,
+    as_input,
+    training_pictures,
+    write,
+)
+
+PLAN: Final = Plan("referee", steps=1400, rate=2e-3, batch=32, decay=0.02, ema=0.99)
+WIDTHS: Final = (24, 48, 96, 128, 128)
+NOISE: Final = 0.15
+"""Largest deviation of the noise added while learning, in units of [-1, 1]."""
+
+
+def train(options: Options) -> None:
+    """Train, and write the checkpoint when the plan is finished."""
+    torch.manual_seed(0)
+    network = Referee(widths=WIDTHS)
+    training = Training(PLAN, network, options, own_rate={})
+    pictures = training_pictures()
+    labels = labels_of([make_scene(seed) for seed in TRAIN_SEEDS])
+
+    def loss(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        image = _disturbed(as_input(pictures[rows]), generator).to(options.device)
+        scores = network(image)
+        error = functional.binary_cross_entropy_with_logits(
+            scores, labels[rows].to(options.device), reduction="none"
+        )
+        return {"loss": error.sum(dim=1).mean()}
+
+    if training.run(loss):
+        export(cast(Referee, training.averaged()))
+
+
+def _disturbed(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift by up to two pixels and add noise, so that small faults of a picture do not matter."""
+    across, down = torch.randint(-2, 3, (2,), generator=generator).tolist()
+    moved = functional.pad(image, (2, 2, 2, 2), mode="replicate")
+    moved = moved[:, :, 2 + down : 2 + down + 64, 2 + across : 2 + across + 64]
+    amount = NOISE * torch.rand(len(image), 1, 1, 1, generator=generator)
+    return moved + amount * torch.randn(moved.shape, generator=generator)
+
+
+def export(network: Referee) -> None:
+    """Round to float16, measure on 1,000 held-out scenes and write the checkpoint."""
+    network.load_state_dict({k: v.half().float() for k, v in network.state_dict().items()})
+    scores = measure(network)
+    config = {"widths": list(WIDTHS)}
+    write(CHECKPOINTS / "referee", network.state_dict(), config=config, metrics=scores)
+
+
+def measure(network: Referee) -> dict[str, Any]:
+    """Score the referee on clean held-out pictures."""
+    seeds = HELD_OUT_SEEDS[:1000]
+    scenes, pictures = [make_scene(seed) for seed in seeds], images(seeds)
+    scores = {
+        "object_recall": object_recall(network, pictures, scenes),
+        "colour_recall": colour_recall(network, pictures, scenes),
+        "background_accuracy": background_accuracy(network, pictures, scenes),
+        "parameters": sum(p.numel() for p in network.parameters()),
+    }
+    print(scores, flush=True)
+    return scores
