@@ -1,0 +1,53 @@
+"""Regressors: parts that learn to predict a feature from voxels.
+
+A regressor has `fit` and `predict` (`brainkit.parts.Regressor`). One whose costly work depends on
+the betas alone may offer `Sharing` besides: the runner then does that work once for all features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from brainkit.regressors.ridge import Ridge
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Ridge", "Sharing"]
+
+
+@runtime_checkable
+class Sharing(Protocol):
+    """A regressor whose work on the betas is shared by all features; optional.
+
+    `isinstance(part, Sharing)` tells the runner to write the factor as one artefact, to call the
+    two `_shared` methods with it, and to keep the training betas out of the weights. `fit` and
+    `predict` of the same part have to give the same predictions without it.
+    """
+
+    @property
+    def shares(self) -> str:
+        """Text that is equal for two parts exactly when they can use one factor."""
+        ...
+
+    def factorise(self, betas: Tensor) -> dict[str, Tensor]:
+        """Learn what depends on the betas, float32 (trials, voxels), alone."""
+        ...
+
+    def fit_shared(
+        self, betas: Tensor, feature: Tensor, factor: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Learn like `fit`, given the factor of the same betas."""
+        ...
+
+    def predict_shared(
+        self,
+        weights: Mapping[str, Tensor],
+        betas: Tensor,
+        feature: Tensor,
+        factor: Mapping[str, Tensor],
+        train_betas: Tensor,
+    ) -> Tensor:
+        """Predict like `predict`, given the factor and the betas it was made from."""
+        ...

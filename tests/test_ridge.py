@@ -1,0 +1,219 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from brainkit.errors import DataError, UsageError
+from brainkit.options import replaced
+from brainkit.parts import Regressor
+from brainkit.regressors import Ridge, Sharing
+from brainkit.regressors.ridge import penalties
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from sklearn import linear_model
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
+
+GOLDEN = Path(__file__).parent / "golden" / "regression" / "regression.safetensors"
+
+
+def draw(trials=40, voxels=30, targets=7, seed=0, dtype=torch.float64, new=9):
+    generator = torch.Generator().manual_seed(seed)
+    make = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    betas, weight = make(trials, voxels) + make(voxels), make(voxels, targets)
+    feature = betas @ weight + 3 * make(trials, targets) + 5 * make(targets)
+    return betas.to(dtype), feature.to(dtype), make(new, voxels).to(dtype)
+
+
+@pytest.fixture(scope="module")
+def golden():
+    arrays = load_file(GOLDEN)
+    scale = lambda betas: (betas / 300 - arrays["voxel_mean"]) / arrays["voxel_std_ddof1"]  # noqa: E731
+    return {**arrays, "train": scale(arrays["train_fmri"]), "test": scale(arrays["test_fmri"])}
+
+
+@pytest.mark.parametrize(
+    ("scaling", "expected"), [("none", "pred_raw"), ("test-batch", "pred_standardised")]
+)
+def test_the_reference_recipe_gives_its_recorded_predictions(golden, scaling, expected):
+    ridge = Ridge(alpha=float(golden["alpha"]), scaling=scaling)
+    weights = ridge.fit(golden["train"], golden["train_target"])
+    predicted = ridge.predict(weights, golden["test"], golden["train_target"])
+    torch.testing.assert_close(predicted, golden[expected], atol=1e-9, rtol=0)
+
+
+def test_a_region_pattern_gives_the_recorded_features_without_weights(golden):
+    ridge = Ridge(alpha=float(golden["alpha"]), scaling="none")
+    target = golden["train_target"]
+    weights = ridge.fit(golden["train"], target)
+    mask = golden["roi_mask"].double()
+    bias = ridge.predict(weights, torch.zeros_like(mask), target)
+    features = (ridge.predict(weights, mask, target) - bias).reshape(-1, 2, 5)
+    norm = features.flatten(1).norm(dim=1)[:, None, None] + 1e-8
+    features = features / norm * golden["roi_gain"] + golden["bias"].reshape(1, 2, 5)
+    torch.testing.assert_close(features, golden["roi_features"], atol=1e-9, rtol=0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    trials=st.integers(3, 40),
+    voxels=st.integers(1, 60),
+    targets=st.integers(1, 9),
+    exponent=st.floats(-3, 5),
+    intercept=st.booleans(),
+    block=st.integers(1, 10),
+    seed=st.integers(0, 1000),
+)
+def test_ridge_matches_scikit_learn(trials, voxels, targets, exponent, intercept, block, seed):
+    betas, feature, new = draw(trials, voxels, targets, seed)
+    alpha = 10.0**exponent
+    truth = linear_model.Ridge(alpha, fit_intercept=intercept, solver="svd")
+    expected = truth.fit(betas.numpy(), feature.numpy()).predict(new.numpy()).reshape(-1, targets)
+    ridge = Ridge(alpha=alpha, scaling="none", intercept=intercept, block=block)
+    predicted = ridge.predict(ridge.fit(betas, feature), new, feature)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("voxels", [12, 90])
+def test_the_penalty_chosen_is_that_of_scikit_learn_s_exhaustive_search(voxels):
+    betas, feature, _ = draw(trials=50, voxels=voxels, seed=voxels)
+    grid = penalties(Ridge().factorise(betas)["eigenvalues"])
+    search = linear_model.RidgeCV(grid, scoring="neg_mean_squared_error")
+    expected = search.fit(betas.numpy(), feature.numpy()).alpha_
+    weights = Ridge(alpha="cv", block=3).fit(betas, feature)
+    assert float(weights["alpha"]) == pytest.approx(expected, rel=1e-9)
+    assert grid[0] < expected < grid[-1]
+
+
+@pytest.mark.parametrize(("voxels", "intercept"), [(12, True), (90, True), (90, False)])
+def test_train_scaling_uses_predictions_of_trials_left_out_one_by_one(voxels, intercept):
+    betas, feature, new = draw(trials=25, voxels=voxels)
+    model = linear_model.Ridge(20.0, fit_intercept=intercept)
+    left_out = cross_val_predict(model, betas.numpy(), feature.numpy(), cv=LeaveOneOut())
+    raw = model.fit(betas.numpy(), feature.numpy()).predict(new.numpy())
+    expected = (raw - left_out.mean(0)) / left_out.std(0)
+    expected = expected * feature.numpy().std(0) + feature.numpy().mean(0)
+    ridge = Ridge(alpha=20.0, intercept=intercept)
+    predicted = ridge.predict(ridge.fit(betas, feature), new, feature)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("scaling", ["none", "train", "test-batch"])
+def test_a_shared_factor_changes_no_number(scaling):
+    betas, feature, new = draw(dtype=torch.float32)
+    ridge = Ridge(alpha="cv", scaling=scaling)
+    alone = ridge.predict(ridge.fit(betas, feature), new, feature)
+    factor = ridge.factorise(betas)
+    weights = ridge.fit_shared(betas, feature, factor)
+    assert not set(weights) & set(factor)
+    assert torch.equal(alone, ridge.predict_shared(weights, new, feature, factor, betas))
+
+
+def test_half_precision_mapped_features_keep_their_shape_and_float32_accuracy(tmp_path):
+    betas, feature, new = draw(targets=24)
+    feature = feature.half()
+    truth = linear_model.Ridge(10.0).fit(betas.numpy(), feature.double().numpy())
+    mapped = torch.from_file(str(tmp_path / "f"), shared=True, size=40 * 24, dtype=torch.float16)
+    mapped = mapped.reshape(40, 2, 3, 4).copy_(feature.reshape(40, 2, 3, 4))
+    ridge = Ridge(alpha=10.0, scaling="none", block=5)
+    weights = ridge.fit(betas.float(), mapped)
+    save_file(weights, tmp_path / "weights.safetensors")
+    weights = load_file(tmp_path / "weights.safetensors")
+    predicted = ridge.predict(weights, new.float(), mapped)
+    assert predicted.shape == (9, 2, 3, 4)
+    assert predicted.dtype == torch.float32
+    np.testing.assert_allclose(predicted.flatten(1), truth.predict(new.numpy()), rtol=1e-3)
+
+
+def test_voxels_and_targets_that_never_vary_do_no_harm():
+    betas, feature, new = draw(dtype=torch.float32)
+    plain = Ridge(alpha=5.0)
+    expected = plain.predict(plain.fit(betas, feature), new, feature)
+    flat = torch.full((40, 1), 0.1)
+    feature = torch.cat([feature, flat], 1)
+    weights = plain.fit(torch.cat([betas, flat], 1), feature)
+    predicted = plain.predict(weights, torch.cat([new, torch.full((9, 1), 4.0)], 1), feature)
+    torch.testing.assert_close(predicted[:, :-1], expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(predicted[:, -1], torch.full((9,), 0.1))
+
+
+def test_only_test_batch_scaling_lets_trials_depend_on_each_other():
+    betas, feature, new = draw()
+    for scaling in ("none", "train", "test-batch"):
+        ridge = Ridge(alpha=5.0, scaling=scaling)
+        weights = ridge.fit(betas, feature)
+        together = ridge.predict(weights, new, feature)
+        apart = ridge.predict(weights, new[:4], feature)
+        same = torch.allclose(together[:4], apart, rtol=1e-9)
+        assert same == ridge.rowwise == (scaling != "test-batch")
+
+
+def test_no_penalty_gives_least_squares_when_it_is_unique():
+    betas, feature, new = draw(trials=40, voxels=8)
+    truth = linear_model.LinearRegression().fit(betas.numpy(), feature.numpy())
+    ridge = Ridge(alpha=0.0, scaling="none")
+    predicted = ridge.predict(ridge.fit(betas, feature), new, feature)
+    np.testing.assert_allclose(predicted, truth.predict(new.numpy()), rtol=1e-8)
+
+
+@pytest.mark.parametrize(("trials", "voxels"), [(20, 30), (40, 8)])
+def test_no_penalty_is_refused_when_voxels_are_dependent(trials, voxels):
+    betas, feature, _ = draw(trials, voxels)
+    betas[:, 1] = betas[:, 0]
+    with pytest.raises(DataError, match=rf"^alpha 0 has no unique answer.*for {voxels} voxels"):
+        Ridge(alpha=0.0).fit(betas, feature)
+
+
+def test_wrong_sizes_are_refused_and_both_are_named():
+    betas, feature, new = draw()
+    ridge = Ridge()
+    with pytest.raises(DataError, match=r"40 trials.*has 39"):
+        ridge.fit(betas, feature[:-1])
+    weights = ridge.fit(betas, feature)
+    with pytest.raises(DataError, match=r"\(9, 29\).*\(40, 30\)"):
+        ridge.predict(weights, new[:, 1:], feature)
+    with pytest.raises(DataError, match=r"40 trials.*has 39"):
+        ridge.predict(weights, new, feature[:-1])
+    with pytest.raises(DataError, match=r"made from betas \(40, 30\) and is used with \(39, 30\)"):
+        ridge.fit_shared(betas[:-1], feature[:-1], weights)
+    with pytest.raises(DataError, match="at least 2 trials"):
+        ridge.fit(betas[:1], feature[:1])
+
+
+def test_values_that_are_not_finite_are_refused():
+    betas, feature, new = draw()
+    ridge = Ridge()
+    weights = ridge.fit(betas, feature)
+    new[0, 3] = torch.inf
+    with pytest.raises(DataError, match="not finite in 1 of 30 voxels"):
+        ridge.predict(weights, new, feature)
+    feature[3, :2] = torch.nan
+    with pytest.raises(DataError, match="not finite in 2 of its 7 targets"):
+        ridge.fit(betas, feature)
+    betas[2, 5] = torch.nan
+    with pytest.raises(DataError, match="not finite in 1 of 30 voxels"):
+        ridge.fit(betas, feature)
+
+
+def test_statistics_that_do_not_exist_are_refused():
+    betas, feature, new = draw()
+    ridge = Ridge(alpha=5.0, scaling="test-batch")
+    with pytest.raises(DataError, match="got only 1"):
+        ridge.predict(ridge.fit(betas, feature), new[:1], feature)
+    betas, feature, _ = draw(trials=20, voxels=30)
+    with pytest.raises(DataError, match="left-out prediction is undefined"):
+        Ridge(alpha=1e-12).fit(betas, feature)
+
+
+def test_options_take_a_number_or_cv_and_no_negative_number():
+    assert replaced(Ridge(), {"alpha": "cv"}, "regressor").alpha == "cv"
+    assert replaced(Ridge(), {"alpha": 10}, "regressor").alpha == 10
+    with pytest.raises(UsageError, match=r"regressor\.alpha"):
+        replaced(Ridge(), {"alpha": -1.0}, "regressor")
+
+
+def test_ridge_offers_the_plain_and_the_sharing_protocol():
+    ridge: Regressor = Ridge()
+    assert isinstance(ridge, Sharing)
+    assert Ridge(alpha=1.0).shares == Ridge(alpha="cv", block=7).shares
+    assert Ridge(intercept=False).shares != Ridge().shares
