@@ -1,0 +1,68 @@
+"""Scores of reconstructions and captions; each gives a `Score`, with a value per item."""
+
+from brainkit.metrics.captions import meteor, rouge, tokens
+from brainkit.metrics.coco import bleu, cider, rouge_l_coco
+from brainkit.metrics.correlation import correlation_matrix, paired_correlation
+from brainkit.metrics.distribution import frechet_distance
+from brainkit.metrics.features import clip_s, correlation_distance, feature_cosine, text_cosine
+from brainkit.metrics.identification import (
+    brain_from_image,
+    drawn_subsets,
+    image_from_brain,
+    n_way_top_k,
+    two_way_identification,
+)
+from brainkit.metrics.images import (
+    pixel_correlation,
+    psnr,
+    resized,
+    squared_error,
+    ssim,
+    ssim_columns_legacy,
+)
+from brainkit.metrics.score import Score, scored
+from brainkit.metrics.sets import (
+    Chance,
+    caption_scores,
+    chance_levels,
+    derangements,
+    image_scores,
+)
+from brainkit.metrics.voxels import brain_correlation, noise_ceiling, voxel_correlation
+
+__all__ = [
+    "Chance",
+    "Score",
+    "bleu",
+    "brain_correlation",
+    "brain_from_image",
+    "caption_scores",
+    "chance_levels",
+    "cider",
+    "clip_s",
+    "correlation_distance",
+    "correlation_matrix",
+    "derangements",
+    "drawn_subsets",
+    "feature_cosine",
+    "frechet_distance",
+    "image_from_brain",
+    "image_scores",
+    "meteor",
+    "n_way_top_k",
+    "noise_ceiling",
+    "paired_correlation",
+    "pixel_correlation",
+    "psnr",
+    "resized",
+    "rouge",
+    "rouge_l_coco",
+    "scored",
+    "squared_error",
+    "ssim",
+    "ssim_columns_legacy",
+    "text_cosine",
+    "tokens",
+    "two_way_identification",
+    "voxel_correlation",
+]

@@ -1,0 +1,143 @@
+"""Ask whether a reconstruction can be told to belong to its stimulus."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from math import comb
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainkit.errors import BrainkitWarning, DataError
+from brainkit.metrics.correlation import correlation_matrix
+from brainkit.metrics.score import Score, check_paired, scored
+
+TIE = 1e-9
+"""Similarities closer than this are equal, so that equal features do not win by rounding."""
+
+
+def two_way_identification(
+    targets: Any, recons: Any, *, network: str, direction: Literal["recon", "target"] = "recon"
+) -> Score:
+    """Count how often a pair correlates more than a wrong pair.
+
+    Reconstruction j wins against stimulus i when r(i, j) < r(j, j); ties and undefined correlations
+    lose. An item's value is its share of wins against all others.
+
+    Args:
+        targets: (items, *shape), features of the stimuli.
+        recons: (items, *shape), features of the reconstructions.
+        network: becomes part of the name, e.g. "CLIP (miniature)".
+        direction: "recon" holds a reconstruction against all stimuli (Brain-Diffuser, MindEye 2);
+            "target" a stimulus against all reconstructions (Takagi).
+    """
+    n = check_paired(targets, recons, ("targets", "reconstructions"), at_least=2)
+    r = correlation_matrix(targets, recons)
+    if direction == "target":
+        r = r.T
+    own = np.diagonal(r)
+    undefined = int(np.isnan(own).sum())
+    name = f"two-way identification, {network}" + (", by target" * (direction == "target"))
+    notes: tuple[str, ...] = ()
+    if undefined:
+        notes = (f"{undefined} of {n} pairs have constant features and lose every comparison",)
+        warnings.warn(f"{name}: {notes[0]}", BrainkitWarning, stacklevel=2)
+    wins = (r < own[None, :] - TIE).sum(axis=0)
+    return scored(name, wins / (n - 1), chance=0.5, notes=notes)
+
+
+def n_way_top_k(
+    logits: NDArray[Any], classes: NDArray[Any], *, n: int, k: int, network: str
+) -> Score:
+    """Give the chance that the true class is in the top k among it and n - 1 random others.
+
+    The expectation over the random others, so no draw and no seed. With g classes scoring above
+    the true one among K:
+
+        P = sum over x < k of C(g, x) C(K - 1 - g, n - 1 - x) / C(K - 1, n - 1)
+
+    Args:
+        logits: (items, classes), the classifier's scores of the reconstructions.
+        classes: int (items,), the classifier's best class of each stimulus.
+        n: classes compared, the true one included.
+        k: places that count as right.
+        network: becomes part of the name.
+
+    Raises:
+        DataError: n exceeds the number of classes, or is not larger than k.
+    """
+    check_paired(logits, classes, ("rows of logits", "classes"))
+    scores = np.asarray(logits, dtype=np.float64)
+    n_classes = scores.shape[1]
+    if not 0 < k < n <= n_classes:
+        raise DataError(f"{n}-way top-{k} is impossible with {n_classes} classes; take k < n <= it")
+    true = np.take_along_axis(scores, np.asarray(classes)[:, None], axis=1)
+    above = (scores > true).sum(axis=1)
+    values = [_top_k_chance(int(g), n_classes, n, k) for g in above]
+    return scored(f"{n}-way top-{k}, {network}", values, chance=k / n)
+
+
+def drawn_subsets(n: int, *, size: int = 300, repeats: int = 30, seed: int = 0) -> NDArray[Any]:
+    """Draw subsets of items for retrieval, int (repeats, size), each without replacement.
+
+    Raises:
+        DataError: the subsets are larger than the set.
+    """
+    if size > n:
+        raise DataError(f"subsets of {size} cannot be drawn from {n} items; choose a smaller size")
+    generator = np.random.default_rng(seed)
+    return np.stack([generator.permutation(n)[:size] for _ in range(repeats)])
+
+
+def image_from_brain(
+    brain: Any, images: Any, subsets: Sequence[Any] | NDArray[Any], *, k: int = 1
+) -> Score:
+    """Retrieve the seen image among a subset of images by the feature predicted from the brain.
+
+    Each value is the share of a subset's items with fewer than k images strictly more similar
+    (cosine) than the right one.
+
+    Args:
+        brain: (items, *shape), predicted features.
+        images: (items, *shape), features of the images.
+        subsets: rows of items, e.g. from `drawn_subsets`.
+        k: places that count as right.
+    """
+    note = "MindEye 2's code prints this one as brain retrieval (backward)"
+    return _retrieval("image from brain", (brain, images), subsets, k, note)
+
+
+def brain_from_image(
+    brain: Any, images: Any, subsets: Sequence[Any] | NDArray[Any], *, k: int = 1
+) -> Score:
+    """Retrieve the brain response among a subset of responses by the image's feature.
+
+    As `image_from_brain` with the roles exchanged.
+    """
+    note = "MindEye 2's code prints this one as image retrieval (forward)"
+    return _retrieval("brain from image", (images, brain), subsets, k, note)
+
+
+def _retrieval(name: str, pair: tuple[Any, Any], subsets: Any, k: int, note: str) -> Score:
+    queries, candidates = pair
+    check_paired(queries, candidates, ("queries", "candidates"))
+    similarity = correlation_matrix(queries, candidates, centred=False)
+    right = []
+    for subset in subsets:
+        inside = similarity[np.ix_(subset, subset)]
+        own = np.diagonal(inside)[:, None]
+        closer = (inside > own + TIE).sum(axis=1)
+        right.append(float(np.mean((closer < k) & ~np.isnan(own[:, 0]))))
+    size = len(subsets[0])
+    subsets_note = f"each value is one of {len(right)} random subsets of {size}"
+    chance = min(k / size, 1.0)
+    return scored(f"{name}, top-{k} of {size}", right, chance=chance, notes=(subsets_note, note))
+
+
+@cache
+def _top_k_chance(above: int, n_classes: int, n: int, k: int) -> float:
+    ways = sum(comb(above, x) * comb(n_classes - 1 - above, n - 1 - x) for x in range(min(k, n)))
+    return ways / comb(n_classes - 1, n - 1)

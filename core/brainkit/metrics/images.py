@@ -1,0 +1,163 @@
+"""Compare each reconstruction with its stimulus pixel by pixel.
+
+Images are uint8 or floats in [0, 1], (images, height, width, 3), RGB, as one array or a sequence of
+single images. A reconstruction of another size is resized to its stimulus, as Brain-Diffuser does.
+MindEye 2 reduces both to 256 px and enlarges them to 425 before comparing; `resized` twice does so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainkit.errors import DataError
+from brainkit.metrics.correlation import paired_correlation
+from brainkit.metrics.score import Score, Values, check_paired, scored
+
+Images = NDArray[Any] | Sequence[NDArray[Any]]
+
+GREY = np.array([0.2125, 0.7154, 0.0721])
+"""Luminance of R, G, B as in scikit-image's `rgb2gray`."""
+SIGMA = 1.5
+RADIUS = 5
+"""Standard deviation and half width in pixels of the SSIM window: int(3.5 sigma + 0.5)."""
+
+
+def pixel_correlation(targets: Images, recons: Images) -> Score:
+    """Correlate the pixels of all three channels, the published "PixCorr".
+
+    A constant image has no correlation: NaN.
+    """
+    return scored("pixel correlation", _each(targets, recons, _pixel_correlation))
+
+
+def ssim(targets: Images, recons: Images) -> Score:
+    """Give the structural similarity of the grey images in two dimensions.
+
+    Gaussian window of 11 x 11 px, population covariance, border of 5 px left out: scikit-image's
+    `structural_similarity(gaussian_weights=True, use_sample_covariance=False, data_range=1)`.
+    Papers before 2024 mostly report `ssim_columns_legacy` under this name, which is larger.
+
+    Source: Wang et al. 2004, equation 13, with K1 = 0.01 and K2 = 0.03.
+    """
+    return scored("SSIM", _each(targets, recons, lambda x, y: _ssim(x, y, columns_only=False)))
+
+
+def ssim_columns_legacy(targets: Images, recons: Images) -> Score:
+    """Give SSIM of every image column as a one-dimensional signal.
+
+    What `multichannel=True` made of a grey image in scikit-image before 0.20; only for comparison
+    with papers that used it.
+    """
+    note = "not comparable with SSIM; kept for comparison with papers before 2024"
+    values = _each(targets, recons, lambda x, y: _ssim(x, y, columns_only=True))
+    return scored("SSIM of columns (legacy)", values, notes=(note,))
+
+
+def squared_error(targets: Images, recons: Images) -> Score:
+    """Give the mean squared difference of the pixels, images in [0, 1]."""
+    return scored("squared error", _each(targets, recons, _squared_error), higher_is_better=False)
+
+
+def psnr(targets: Images, recons: Images) -> Score:
+    """Give the peak signal-to-noise ratio in dB; NaN for identical images."""
+
+    def ratio(target: NDArray[Any], recon: NDArray[Any]) -> float:
+        error = _squared_error(target, recon)
+        return -10 * float(np.log10(error)) if error > 0 else np.nan
+
+    return scored("PSNR", _each(targets, recons, ratio))
+
+
+def resized(images: Images, side: int, *, antialias: bool) -> list[NDArray[np.float32]]:
+    """Resize images to squares, bilinear.
+
+    Args:
+        images: see the module.
+        side: height and width in pixels.
+        antialias: whether to average over what is lost when shrinking. torchvision's tensor
+            resize did not before 0.17, so MindEye 2's numbers come from False.
+
+    Returns:
+        float32 (side, side, 3) each, in [0, 1].
+    """
+    return [_resized(_unit(image), (side, side), antialias) for image in images]
+
+
+def _each(
+    targets: Images, recons: Images, compare: Callable[[NDArray[Any], NDArray[Any]], float]
+) -> Values:
+    check_paired(targets, recons, ("stimuli", "reconstructions"))
+    values = []
+    for shown, decoded in zip(targets, recons, strict=True):
+        target, recon = _unit(shown), _unit(decoded)
+        if recon.shape != target.shape:
+            recon = _resized(recon, target.shape[:2], antialias=True)
+        values.append(compare(target, recon))
+    return np.array(values)
+
+
+def _unit(image: NDArray[Any]) -> NDArray[np.float32]:
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3:
+        raise DataError(f"an image has shape {array.shape}; expected (height, width, 3)")
+    if array.dtype == np.uint8:
+        return array.astype(np.float32) / np.float32(255)
+    if array.min() < -1e-3 or array.max() > 1 + 1e-3:
+        raise DataError(
+            f"an image of floats spans [{array.min():.3g}, {array.max():.3g}]; "
+            "expected [0, 1], or uint8"
+        )
+    return array.astype(np.float32)
+
+
+def _resized(
+    image: NDArray[np.float32], size: tuple[int, ...], antialias: bool
+) -> NDArray[np.float32]:
+    import torch
+
+    batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+    made = torch.nn.functional.interpolate(
+        batch, size=size, mode="bilinear", align_corners=False, antialias=antialias
+    )
+    resized: NDArray[np.float32] = made[0].permute(1, 2, 0).numpy()
+    return resized
+
+
+def _pixel_correlation(target: NDArray[Any], recon: NDArray[Any]) -> float:
+    return float(paired_correlation(target[None], recon[None])[0])
+
+
+def _squared_error(target: NDArray[Any], recon: NDArray[Any]) -> float:
+    return float(np.mean((target.astype(np.float64) - recon) ** 2))
+
+
+def _ssim(target: NDArray[Any], recon: NDArray[Any], columns_only: bool) -> float:
+    if min(target.shape[:2]) <= 2 * RADIUS:
+        raise DataError(
+            f"SSIM's window of {2 * RADIUS + 1} px does not fit an image of "
+            f"{target.shape[0]} x {target.shape[1]} px; use larger images"
+        )
+    x, y = (image.astype(np.float64) @ GREY for image in (target, recon))
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy = (
+        _smoothed(values, columns_only) for values in (x, y, x * x, y * y, x * y)
+    )
+    c1, c2 = 0.01**2, 0.03**2
+    covariance = mean_xy - mean_x * mean_y
+    variances = mean_xx - mean_x**2 + mean_yy - mean_y**2
+    above = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    below = (mean_x**2 + mean_y**2 + c1) * (variances + c2)
+    return float(np.mean(above / below))
+
+
+def _smoothed(values: Values, columns_only: bool) -> Values:
+    """Average (height, width) under the window and cut the border where it does not fit."""
+    from scipy.ndimage import gaussian_filter
+
+    sigmas = (SIGMA, 0 if columns_only else SIGMA)
+    smooth: Values = gaussian_filter(values, sigmas, radius=RADIUS)
+    inner = slice(RADIUS, -RADIUS)
+    return smooth[inner, :] if columns_only else smooth[inner, inner]

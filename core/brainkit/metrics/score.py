@@ -1,0 +1,93 @@
+"""What every metric returns, and the one place where values of items become a mean."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from brainkit.errors import BrainkitWarning, DataError
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """One metric of one set of reconstructions or captions.
+
+    Attributes:
+        name: metric with everything that changes its value: network, references, direction.
+        mean: over the defined items; for metrics of a whole set (BLEU, Fréchet) the set's value.
+        sem: standard error of the mean over the defined items, NaN with fewer than two.
+        per_item: float64 (items,), NaN where undefined; length 0 when only the set has a value.
+        n_defined: items behind the mean.
+        higher_is_better: whether larger means closer.
+        chance: expected value of unrelated pairs where it is known in closed form, else None.
+        notes: sentences a reader of the number needs.
+    """
+
+    name: str
+    mean: float
+    sem: float
+    per_item: Values
+    n_defined: int
+    higher_is_better: bool = True
+    chance: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def scored(
+    name: str,
+    per_item: ArrayLike,
+    *,
+    higher_is_better: bool = True,
+    chance: float | None = None,
+    notes: tuple[str, ...] = (),
+) -> Score:
+    """Average the defined values of the items.
+
+    Args:
+        name: of the metric.
+        per_item: (items,), NaN where the metric is undefined.
+
+    Warns:
+        BrainkitWarning: some values are undefined; they are left out of the mean.
+    """
+    values = np.asarray(per_item, dtype=np.float64)
+    defined = values[~np.isnan(values)]
+    if len(defined) < len(values):
+        note = f"{name} is undefined for {len(values) - len(defined)} of {len(values)} items"
+        warnings.warn(f"{note}; they are left out of its mean", BrainkitWarning, stacklevel=3)
+        notes = (*notes, note)
+    return Score(
+        name=name,
+        mean=float(defined.mean()) if len(defined) else math.nan,
+        sem=float(defined.std(ddof=1) / math.sqrt(len(defined))) if len(defined) > 1 else math.nan,
+        per_item=values,
+        n_defined=len(defined),
+        higher_is_better=higher_is_better,
+        chance=chance,
+        notes=notes,
+    )
+
+
+def check_paired(first: Any, second: Any, words: tuple[str, str], at_least: int = 1) -> int:
+    """Give the number of pairs.
+
+    Raises:
+        DataError: the two differ in length, or there are too few pairs.
+    """
+    if len(first) != len(second):
+        raise DataError(
+            f"{len(first)} {words[0]} cannot be compared with {len(second)} {words[1]}; "
+            "give one of each for every item, in the same order"
+        )
+    if len(first) < at_least:
+        raise DataError(
+            f"this metric needs at least {at_least} items and got {len(first)}; score more images"
+        )
+    return len(first)

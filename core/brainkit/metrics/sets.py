@@ -1,0 +1,123 @@
+"""The scores a report shows, computed together, and what they are worth by chance."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainkit.errors import BrainkitWarning, DataError
+from brainkit.metrics.captions import References, meteor, rouge
+from brainkit.metrics.coco import bleu, cider
+from brainkit.metrics.features import feature_cosine, text_cosine
+from brainkit.metrics.identification import two_way_identification
+from brainkit.metrics.images import Images, pixel_correlation, ssim
+from brainkit.metrics.score import Score
+
+Integers = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Chance:
+    """Mean and spread (standard deviation) of a metric over shuffles of the pairs."""
+
+    mean: float
+    sd: float
+    n_shuffles: int
+
+
+def image_scores(
+    targets: Images, recons: Images, *, features: tuple[Any, Any], network: str
+) -> tuple[Score, ...]:
+    """Score reconstructions against their stimuli.
+
+    Args:
+        targets: stimuli, see `brainkit.metrics.images`.
+        recons: reconstructions in the same order.
+        features: (items, dim) of the stimuli and of the reconstructions from the run's CLIP.
+        network: names that CLIP, e.g. "CLIP (miniature)".
+    """
+    return (
+        pixel_correlation(targets, recons),
+        ssim(targets, recons),
+        two_way_identification(*features, network=network),
+        feature_cosine(*features, network=network),
+    )
+
+
+def caption_scores(
+    decoded: Sequence[str],
+    references: References,
+    *,
+    features: tuple[Any, Sequence[Any]] | None = None,
+    network: str = "",
+) -> tuple[Score, ...]:
+    """Score decoded captions against all references.
+
+    Args:
+        decoded: one caption per image.
+        references: each image's true captions.
+        features: (items, dim) of the decoded captions and, for each image, (n_references, dim) of
+            its true captions; None leaves the CLIP score out.
+        network: names the CLIP the features come from.
+    """
+    by_words = (
+        bleu(decoded, references, order=1),
+        bleu(decoded, references, order=4),
+        rouge(decoded, references, kind="rouge1"),
+        rouge(decoded, references, kind="rougeL"),
+        meteor(decoded, references),
+        cider(decoded, references),
+    )
+    return by_words if features is None else (*by_words, text_cosine(*features, network=network))
+
+
+def derangements(n: int, *, count: int, seed: int = 0) -> Integers:
+    """Draw permutations in which no item keeps its place, int (count, n).
+
+    Raises:
+        DataError: one item alone cannot change places.
+    """
+    if n < 2:
+        raise DataError(f"{n} items cannot be shuffled; chance needs at least 2 images")
+    generator = np.random.default_rng(seed)
+    drawn: list[Integers] = []
+    while len(drawn) < count:
+        order = generator.permutation(n)
+        if not np.any(order == np.arange(n)):
+            drawn.append(order)
+    return np.stack(drawn)
+
+
+def chance_levels(
+    score: Callable[[Integers], Sequence[Score]], n: int, *, n_shuffles: int = 5, seed: int = 0
+) -> dict[str, Chance]:
+    """Score pairs that do not belong together.
+
+    Args:
+        score: gives the scores when item j is taken for item `order[j]`.
+        n: items.
+        n_shuffles: how many derangements to score.
+
+    Returns:
+        For each score's name its mean and spread over the shuffles.
+    """
+    values: dict[str, list[float]] = {}
+    for order in derangements(n, count=n_shuffles, seed=seed):
+        with warnings.catch_warnings():
+            # The run itself has already said what is undefined.
+            warnings.simplefilter("ignore", BrainkitWarning)
+            for one in score(order):
+                values.setdefault(one.name, []).append(one.mean)
+    return {
+        name: Chance(
+            float(np.mean(means)),
+            float(np.std(means, ddof=1)) if len(means) > 1 else float("nan"),
+            len(means),
+        )
+        for name, means in values.items()
+    }

@@ -1,0 +1,247 @@
+"""Metrics of images and features against values other programs computed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from brainkit import metrics
+from brainkit.errors import BrainkitWarning, DataError
+from safetensors.numpy import load_file
+
+GOLDEN = Path(__file__).parent / "golden" / "metrics"
+EXPECTED = json.loads((GOLDEN / "expected_arrays.json").read_text())
+INPUTS = load_file(GOLDEN / "inputs.safetensors")
+TARGETS, RECONS = (INPUTS[f"images_{w}"].transpose(0, 2, 3, 1) for w in ("target", "recon"))
+SHOWN, DECODED = INPUTS["features_target"], INPUTS["features_pred"]
+
+
+def expected(name):
+    return np.array([np.nan if value is None else value for value in EXPECTED[name]])
+
+
+@pytest.mark.filterwarnings("ignore::brainkit.errors.BrainkitWarning")
+@pytest.mark.parametrize(
+    ("metric", "suffix", "prepare"),
+    [
+        (metrics.pixel_correlation, "pixcorr_native", None),
+        (metrics.pixel_correlation, "pixcorr_425", (425, False)),
+        (metrics.pixel_correlation, "pixcorr_down32_antialias", (32, True)),
+        (metrics.pixel_correlation, "pixcorr_down32_no_antialias", (32, False)),
+        (metrics.ssim, "ssim_native", None),
+        (metrics.ssim, "ssim_425", (425, False)),
+        (metrics.ssim_columns_legacy, "ssim_legacy_columns_native", None),
+        (metrics.ssim_columns_legacy, "ssim_legacy_columns_425", (425, False)),
+        (metrics.squared_error, "mse_native", None),
+        (metrics.psnr, "psnr_native", None),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_image_metrics_match_the_golden_values(metric, suffix, prepare):
+    pair = [TARGETS, RECONS]
+    if prepare:
+        pair = [metrics.resized(i, prepare[0], antialias=prepare[1]) for i in pair]
+    score = metric(*pair)
+    tolerance = 1e-3 if "psnr" in suffix else 1e-5
+    np.testing.assert_allclose(score.per_item, expected(suffix), rtol=0, atol=tolerance)
+    defined = expected(suffix)[~np.isnan(expected(suffix))]
+    assert score.mean == pytest.approx(defined.mean(), abs=tolerance)
+    assert score.n_defined == len(defined)
+    assert score.sem == pytest.approx(defined.std(ddof=1) / len(defined) ** 0.5, abs=tolerance)
+
+
+def test_ssim_agrees_with_scikit_image():
+    from skimage.color import rgb2gray
+    from skimage.metrics import structural_similarity
+
+    generator = np.random.default_rng(0)
+    targets, recons = generator.integers(0, 256, (2, 3, 40, 31, 3), dtype=np.uint8)
+    theirs = [
+        structural_similarity(
+            rgb2gray(target),
+            rgb2gray(recon),
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            data_range=1.0,
+        )
+        for target, recon in zip(targets, recons, strict=True)
+    ]
+    # Bytes become float32 first.
+    np.testing.assert_allclose(metrics.ssim(targets, recons).per_item, theirs, atol=1e-6)
+
+
+def test_constant_reconstruction_has_no_correlation_and_says_so():
+    with pytest.warns(BrainkitWarning, match="undefined for 1 of 6 items"):
+        score = metrics.pixel_correlation(TARGETS, RECONS)
+    assert np.isnan(score.per_item[5])
+    assert score.n_defined == 5
+    assert any("undefined" in note for note in score.notes)
+
+
+def test_bytes_and_floats_of_the_same_image_score_the_same():
+    target, recon = (np.round(images * 255).astype(np.uint8) for images in (TARGETS, RECONS))
+    as_bytes = metrics.ssim(target, recon)
+    as_floats = metrics.ssim(target / 255, recon / 255)
+    np.testing.assert_allclose(as_bytes.per_item, as_floats.per_item, atol=1e-5)
+
+
+def test_reconstruction_of_another_size_is_resized_to_its_stimulus():
+    # A smooth ramp survives reduction by two.
+    ramp = np.linspace(0, 1, 128)[:, None, None] * np.linspace(1, 0.2, 128)[None, :, None]
+    large = np.broadcast_to(ramp, (128, 128, 3))
+    small = large.reshape(64, 2, 64, 2, 3).mean(axis=(1, 3))
+    assert metrics.pixel_correlation([small], [large]).mean == pytest.approx(1, abs=1e-4)
+    assert metrics.squared_error([small], [large]).mean == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (np.zeros((8, 8), np.uint8), "expected \\(height, width, 3\\)"),
+        (np.full((8, 8, 3), 255.0), "expected \\[0, 1\\]"),
+        (np.zeros((8, 8, 3), np.uint8), "does not fit an image of 8 x 8"),
+    ],
+)
+def test_unusable_images_are_refused_with_what_was_expected(image, says):
+    with pytest.raises(DataError, match=says):
+        metrics.ssim([image], [image])
+
+
+def test_different_numbers_of_items_are_refused():
+    with pytest.raises(DataError, match="6 stimuli cannot be compared with 5 reconstructions"):
+        metrics.ssim(TARGETS, RECONS[:5])
+
+
+@pytest.mark.parametrize(
+    ("direction", "wins", "share"),
+    [
+        ("recon", "wins_per_prediction", "score"),
+        ("target", "wins_per_target_other_direction", "score_other_direction"),
+    ],
+)
+def test_two_way_identification_wins_exactly_the_golden_comparisons(direction, wins, share):
+    golden = EXPECTED["two_way_identification"]
+    score = metrics.two_way_identification(SHOWN, DECODED, network="toy", direction=direction)
+    np.testing.assert_array_equal(np.round(score.per_item * 23), golden[wins])
+    assert score.mean == pytest.approx(golden[share], abs=1e-9)
+    assert score.chance == 0.5
+
+
+def test_constant_prediction_loses_all_its_comparisons():
+    golden = EXPECTED["two_way_with_constant_prediction"]
+    decoded = INPUTS["features_pred_constant_row"]
+    with pytest.warns(BrainkitWarning, match="lose every comparison"):
+        score = metrics.two_way_identification(SHOWN, decoded, network="toy")
+    np.testing.assert_array_equal(np.round(score.per_item * 23), golden["wins_per_prediction"])
+    assert score.n_defined == 24
+
+
+def test_correlation_over_column_blocks_matches_numpy():
+    generator = np.random.default_rng(1)
+    shown, decoded = generator.normal(3, 1, (2, 7, 3, 3000)).astype(np.float16)  # 9000 columns
+    theirs = np.corrcoef(shown.reshape(7, -1), decoded.reshape(7, -1))[:7, 7:]
+    ours = metrics.correlation_matrix(shown, decoded)
+    np.testing.assert_allclose(ours, theirs, atol=1e-10)
+    np.testing.assert_allclose(metrics.paired_correlation(shown, decoded), np.diag(theirs))
+
+
+def test_unrelated_pairs_are_identified_half_of_the_time():
+    generator = np.random.default_rng(2)
+    shown, decoded = generator.normal(size=(2, 400, 64))
+    score = metrics.two_way_identification(shown, decoded, network="toy")
+    assert score.mean == pytest.approx(0.5, abs=0.05)  # spread over seeds is 0.015
+
+
+def test_targets_against_themselves_are_perfect():
+    shown = np.random.default_rng(3).normal(size=(20, 30))
+    assert metrics.two_way_identification(shown, shown, network="toy").mean == 1
+    assert metrics.correlation_distance(shown, shown, network="toy").mean == pytest.approx(0)
+    assert metrics.pixel_correlation(TARGETS, TARGETS).mean == pytest.approx(1)
+    assert metrics.ssim(TARGETS, TARGETS).mean == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "name", "value"),
+    [
+        (metrics.correlation_distance, "correlation_distance", "toy correlation distance"),
+        (metrics.feature_cosine, "cosine_paired", "toy cosine"),
+        (metrics.clip_s, "clipscore_from_features", "CLIP-S, toy"),
+    ],
+)
+def test_paired_feature_metrics_match_the_golden_values(metric, name, value):
+    score = metric(SHOWN, DECODED, network="toy")
+    np.testing.assert_allclose(score.per_item, EXPECTED[name]["per_image"], atol=1e-5)
+    assert score.mean == pytest.approx(EXPECTED[name]["mean"], abs=1e-5)
+    assert score.name == value
+    assert score.higher_is_better is ("distance" not in name)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_retrieval_in_both_directions_matches_the_golden_values(k):
+    golden = EXPECTED["retrieval"]
+    pair = DECODED, SHOWN
+    for score, key in [
+        (metrics.image_from_brain(*pair, golden["subsets"], k=k), f"image_given_brain_top{k}"),
+        (metrics.brain_from_image(*pair, golden["subsets"], k=k), f"brain_given_image_top{k}"),
+    ]:
+        np.testing.assert_allclose(score.per_item, golden[key], atol=1e-12)
+        assert score.chance == pytest.approx(k / 12)
+
+
+def test_drawn_subsets_repeat_no_item_and_depend_on_the_seed_only():
+    subsets = metrics.drawn_subsets(40, size=30, repeats=8, seed=1)
+    assert all(len(set(row.tolist())) == 30 for row in subsets)
+    np.testing.assert_array_equal(subsets, metrics.drawn_subsets(40, size=30, repeats=8, seed=1))
+    assert not np.array_equal(subsets, metrics.drawn_subsets(40, size=30, repeats=8, seed=2))
+    with pytest.raises(DataError, match="subsets of 300 cannot be drawn from 40"):
+        metrics.drawn_subsets(40)
+
+
+@pytest.mark.parametrize("key", list(EXPECTED["n_way_top_k"]))
+def test_n_way_top_k_matches_the_hypergeometric_values(key):
+    n, k = (int(part) for part in key.replace("way_top", " ").split())
+    golden = EXPECTED["n_way_top_k"][key]
+    logits, truth = INPUTS["class_logits"], INPUTS["class_truth"]
+    score = metrics.n_way_top_k(logits, truth, n=n, k=k, network="toy")
+    np.testing.assert_allclose(score.per_item, golden["per_image"], rtol=0, atol=1e-9)
+    assert score.chance == pytest.approx(k / n)
+
+
+def test_n_way_refuses_more_classes_than_there_are():
+    logits, truth = INPUTS["class_logits"], INPUTS["class_truth"]
+    with pytest.raises(DataError, match="50-way top-1 is impossible with 40 classes"):
+        metrics.n_way_top_k(logits, truth, n=50, k=1, network="toy")
+
+
+def test_frechet_distance_matches_the_golden_values():
+    golden = EXPECTED["frechet_distance"]
+    narrow = metrics.frechet_distance(SHOWN[:, :8], DECODED[:, :8], network="toy")
+    wide = metrics.frechet_distance(SHOWN, DECODED, network="toy")
+    assert narrow.mean == pytest.approx(golden["first_8_columns"], rel=1e-4)
+    assert wide.mean == pytest.approx(golden["all_32_columns_singular"], rel=1e-3)
+    assert any("biased upward" in note for note in wide.notes)
+    # The root of a singular matrix is exact to the root of the rounding, 1e-8.
+    assert metrics.frechet_distance(SHOWN, SHOWN, network="toy").mean == pytest.approx(0, abs=1e-5)
+
+
+def test_brain_correlation_matches_the_golden_values():
+    golden = EXPECTED["brain_correlation"]
+    measured, predicted = INPUTS["voxels_target"], INPUTS["voxels_pred"]
+    whole = metrics.brain_correlation(measured, predicted)
+    region = metrics.brain_correlation(
+        measured, predicted, roi="V1", voxels=INPUTS["voxel_roi"].astype(bool)
+    )
+    np.testing.assert_allclose(whole.per_item, golden["per_image_all"], atol=1e-5)
+    np.testing.assert_allclose(region.per_item, golden["per_image_roi"], atol=1e-5)
+    per_voxel = metrics.voxel_correlation(measured, predicted)
+    assert per_voxel.mean == pytest.approx(golden["per_voxel_encoding_style_mean"], abs=1e-5)
+
+
+def test_noise_ceiling_follows_the_formula_of_nsd():
+    golden = EXPECTED["noise_ceiling_percent"]
+    ncsnr = np.array(golden["ncsnr"])
+    np.testing.assert_allclose(metrics.noise_ceiling(ncsnr, 1), golden["n1"], atol=1e-9)
+    np.testing.assert_allclose(metrics.noise_ceiling(ncsnr, 3), golden["n3"], atol=1e-9)
+    mixed = metrics.noise_ceiling(ncsnr, np.array([1, 2, 2, 3, 3, 3]))
+    np.testing.assert_allclose(mixed, golden["mix_A1_B2_C3_of_6"], atol=1e-9)
