@@ -1,0 +1,1 @@
+"""Samplers: parts that walk from a starting point to a finished latent."""
