@@ -54,7 +54,7 @@ class Bar:
         self._done += items
         self._bar.update(items)
 
-    def within(self, batch: int) -> Progress:
+    def within(self, batch: float) -> Progress:
         """Give a callback (step, steps) that counts a batch's items while it is worked on."""
         before = self._done
 
@@ -63,6 +63,11 @@ class Bar:
             self.add(before + batch * step / steps - self._done)
 
         return report
+
+    def of(self, done: int, total: int) -> None:
+        """Set items done and their total at once, as a `Progress` callback."""
+        self._bar.total = total
+        self.add(done - self._done)
 
     def close(self) -> None:
         """Take the bar away."""

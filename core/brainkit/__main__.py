@@ -1,0 +1,5 @@
+"""`python -m brainkit`."""
+
+from brainkit.cli import main
+
+main()

@@ -1,0 +1,263 @@
+"""The command line. Command bodies import what they need, so that help stays fast."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brainkit.errors import BrainkitError, UsageError
+
+if TYPE_CHECKING:
+    from brainkit.config import RunConfig
+    from brainkit.plugins import Registry
+
+app = typer.Typer(
+    name="brainkit",
+    help="Turn human brain activity into pictures and captions.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Method = Annotated[str, typer.Argument(help="Name of a method, see list-plugins.")]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", "-o", help="ADDRESS=VALUE, e.g. sampler.steps=20. Repeatable."),
+]
+Use = Annotated[
+    list[str] | None,
+    typer.Option("--use", help="ADDRESS=NAME: another part there, e.g. regressor=mean."),
+]
+
+
+def main() -> None:
+    """Run the command line: exit 0 done, 1 failed, 2 wrong usage."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except BrainkitError as error:
+        if debug:
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        print("Stopped; run the same command again to go on from here.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from brainkit import __version__
+
+        print(f"brainkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everywhere(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks of errors.")] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command("list-plugins")
+def list_plugins(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the installed plugins, what they offer, and those that cannot be used."""
+    from brainkit import listing
+
+    print(listing.plugins(_registry(), as_json=as_json))
+
+
+@app.command()
+def show(
+    method: Method,
+    use: Use = None,
+    option: Options = None,
+) -> None:
+    """Show every part of a method with its options, defaults, limits and help."""
+    from brainkit import listing
+    from brainkit.config import RunConfig
+
+    config = RunConfig(method=method, use=_pairs(use, "--use"), options=_values(option))
+    print(listing.method(config.applied(_registry().get)))
+
+
+@app.command()
+def run(
+    method: Method,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML run file; flags given here win over it.")
+    ] = None,
+    subject: Annotated[int | None, typer.Option(help="1 to 8.  [default: 1]")] = None,
+    nsd: Annotated[
+        Path | None, typer.Option(help="Folder of an NSD download.  [default: the miniature]")
+    ] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder for results.  [default: brainkit-runs]")
+    ] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder of the released weights.")
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(help="Count of test images, or ids: 10 or 3,17,52."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images per network call; never changes a result.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:n.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all noise.  [default: 0]")] = None,
+    ceiling: Annotated[
+        bool | None,
+        typer.Option("--ceiling/--no-ceiling", help="Also run from the true features, or not."),
+    ] = None,
+    use: Use = None,
+    option: Options = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be computed, read and written.")
+    ] = False,
+) -> None:
+    """Reconstruct what a subject saw, score it and write a report.
+
+    Prints the path of the report. A second identical run computes nothing; a killed run goes on
+    where it stopped.
+    """
+    given = {
+        "subject": subject, "nsd": nsd, "work": work, "checkpoints": checkpoints,
+        "images": _images(images), "batch_size": batch_size, "device": device, "dtype": dtype,
+        "seed": seed, "ceiling": ceiling,
+    }  # fmt: skip
+    settings = _configured(method, config, given, use, option)
+    from brainkit import run as running
+    from brainkit.progress import to_stderr
+
+    prepared = running.prepare(settings, _registry(), to_stderr, dry=dry_run)
+    if dry_run:
+        _print_plan(prepared)
+    path = running.run(prepared)
+    if not dry_run:
+        _print_result(prepared, path)
+
+
+@app.command()
+def report(
+    work: Annotated[Path, typer.Argument(help="Folder of results, or anything below it.")],
+) -> None:
+    """Write the report of a finished run again and print its path."""
+    from brainkit import publish
+
+    for path in publish.rewritten(work, _registry()):
+        print(path)
+
+
+@app.command("check-data")
+def check_data(
+    path: Annotated[Path, typer.Argument(help="Folder of an NSD download.")],
+    subject: Annotated[int | None, typer.Option(help="1 to 8.  [default: all there are]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell what an NSD download has, lacks and contradicts. Exits with 1 when it cannot be used."""
+    from brainkit.nsd import check_data as check
+
+    found = check(path, subject)
+    print(found.json() if as_json else found.text())
+    if found.contradictions or not found.present:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, devices, weights and caches: what a bug report needs."""
+    from brainkit import listing
+
+    print(listing.doctor(_registry()))
+
+
+def _registry() -> Registry:
+    from brainkit.plugins import Registry
+
+    return Registry.installed()
+
+
+def _configured(
+    method: str,
+    file: Path | None,
+    given: dict[str, Any],
+    use: list[str] | None,
+    option: list[str] | None,
+) -> RunConfig:
+    from brainkit.config import RunConfig, read_config
+
+    values = read_config(file) if file else {}
+    if values.get("method", method) != method:
+        raise UsageError(f"{file} is of method {values['method']!r}, but {method!r} was asked for")
+    values |= {name: value for name, value in given.items() if value is not None}
+    values["method"] = method
+    values["use"] = {**values.get("use", {}), **_pairs(use, "--use")}
+    values["options"] = {**values.get("options", {}), **_values(option)}
+    try:
+        return RunConfig(**values).check()
+    except TypeError as error:
+        raise UsageError(f"run file {file} has a value of the wrong type: {error}") from error
+
+
+def _pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts or []:
+        address, equals, value = text.partition("=")
+        if not equals or not address.strip():
+            raise UsageError(f"{flag} is {text!r}, expected ADDRESS=VALUE")
+        pairs[address.strip()] = value.strip()
+    return pairs
+
+
+def _values(texts: list[str] | None) -> dict[str, Any]:
+    from brainkit.options import parsed
+
+    return {address: parsed(text) for address, text in _pairs(texts, "-o").items()}
+
+
+def _images(text: str | None) -> int | tuple[int, ...] | None:
+    if text is None or text == "all":
+        return None
+    try:
+        numbers = tuple(int(each) for each in text.split(",") if each.strip())
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 0:
+        raise UsageError(
+            f"--images is {text!r}, expected a count such as 10 or ids such as 3,17,52"
+        )
+    # "3," is the one way to ask for a single id.
+    return numbers if "," in text else numbers[0]
+
+
+def _print_plan(prepared: Any) -> None:
+    from brainkit.listing import plan
+
+    print(plan(prepared))
+
+
+def _print_result(prepared: Any, path: Path) -> None:
+    from brainkit.publish import summary
+
+    print(summary(prepared))
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,448 @@
+"""The steps of a run, one function each: load, encode, predict, sample, decode."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainkit.artefacts import (
+    GrowingTensors,
+    Recipe,
+    Rows,
+    is_current,
+    write_png,
+    write_tensors,
+    write_text,
+)
+from brainkit.data import Stimuli
+from brainkit.errors import DataError
+from brainkit.progress import bar
+from brainkit.run import Run
+from brainkit.work import Artefact, human_size
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brainkit.data import Integers
+
+
+def load(run: Run) -> Artefact:
+    """Read, standardise and split the betas of the chosen voxels and trials."""
+    recipe = run.recipe("trials", "selection", inputs={"betas": run.files["betas"]})
+
+    def make(artefact: Artefact) -> None:
+        import torch
+
+        from brainkit.nsd import load_trials
+
+        with bar("loading sessions", 1, "sessions") as shown:
+            trials = load_trials(
+                run.nsd, run.config.subject, run.method.selection, progress=shown.of
+            )
+        tensors = {
+            f"{name}_{what}": torch.from_numpy(getattr(getattr(trials, name), what))
+            for name in ("train", "test")
+            for what in ("betas", "image_ids", "repeats")
+        }
+        tensors["voxel_xyz"] = torch.from_numpy(trials.voxel_xyz)
+        if trials.ncsnr is not None:
+            tensors["ncsnr"] = torch.from_numpy(trials.ncsnr)
+        write_tensors(artefact.path, tensors, recipe)
+        facts = {"sessions": trials.sessions, "warnings": trials.warnings}
+        write_text(artefact.path.with_suffix(".json"), json.dumps(facts))
+
+    return run.work.step(run.work.shared("trials", recipe), recipe, make)
+
+
+def encode(run: Run, feature: str) -> Artefact:
+    """Compute one feature of all training and test images, float16 (images, *shape)."""
+    address = f"encoder.{feature}"
+    encoder = run.part(address)
+    reads = "images" if encoder.reads == "image" else "captions"
+    inputs = {reads: run.files[reads], "image ids": run.files["ids"]}
+    recipe = run.recipe(f"features/{feature}", address, inputs=inputs)
+    shape = encoder.shape(run.store)
+    rows = tuple(
+        Rows(name, "F16", (len(ids), *shape))
+        for name, ids in zip(("train", "test"), run.image_ids, strict=True)
+    )
+    size = sum(2 * _count(each.shape) for each in rows)
+
+    def make(artefact: Artefact) -> None:
+        import torch
+
+        growing = GrowingTensors(artefact.path, rows, recipe)
+        with run.blame(address, f"loading for {feature}"):
+            function = encoder.load(run.store)
+        read = stimuli_reader(run, encoder.reads)
+        done = [growing.done.get(each.name, 0) for each in rows]
+        total = sum(each.shape[0] for each in rows)
+        with bar(f"encoding {feature}", total, "images", sum(done)) as shown, torch.no_grad():
+            for each, ids, start in zip(rows, run.image_ids, done, strict=True):
+                for begin in range(start, len(ids), run.config.batch_size):
+                    batch = ids[begin : begin + run.config.batch_size]
+                    with run.blame(address, f"encoding {feature}"):
+                        encoded = function(read(batch))
+                    _check_rows(run, address, encoded, (len(batch), *shape))
+                    growing.write(each.name, begin, encoded.cpu().numpy())
+                    shown.add(len(batch))
+        growing.finish()
+
+    path = run.work.shared(f"features/{feature}", recipe)
+    return run.work.step(path, recipe, make, human_size(size))
+
+
+def stimuli_reader(run: Run, reads: str) -> Callable[[Integers], Stimuli]:
+    """Give a function from image ids to what an encoder reads; the other half stays empty."""
+    import numpy as np
+
+    from brainkit.nsd import load_captions, load_stimuli
+
+    if reads == "image":
+        return lambda ids: Stimuli(
+            images=load_stimuli(run.nsd, ids), captions=((),) * len(ids), image_ids=ids
+        )
+    every = np.concatenate(run.image_ids)
+    found = load_captions(run.nsd, every)
+    captions = {int(each): said for each, said in zip(every, found, strict=True)}
+    return lambda ids: Stimuli(
+        images=np.zeros((0, 0, 0, 3), np.uint8),
+        captions=tuple(captions[int(each)] for each in ids),
+        image_ids=ids,
+    )
+
+
+def predict(run: Run, feature: str, trials: Artefact, features: Artefact) -> Artefact:
+    """Fit the regressor of one feature and predict it for the test images, float16."""
+    from brainkit.regressors import Sharing
+
+    address = f"regressor.{feature}"
+    regressor = run.part(address)
+    inputs = {"trials": trials.recipe.stamp, f"features/{feature}": features.recipe.stamp}
+    factor = _factor(run, address, trials) if isinstance(regressor, Sharing) else None
+    recipe = run.recipe(f"weights/{feature}", address, inputs=inputs)
+
+    def fit(artefact: Artefact) -> None:
+        betas, rows = training_rows(trials)
+        feature_rows = _taken(open_tensors(features.path)["train"], rows)
+        with run.blame(address, f"fitting {feature}"):
+            if factor:
+                shared = open_tensors(factor.path)
+                weights = regressor.fit_shared(betas, feature_rows, shared)
+            else:
+                weights = regressor.fit(betas, feature_rows)
+        write_tensors(artefact.path, {k: v.cpu() for k, v in weights.items()}, recipe)
+
+    path = run.folder / "weights" / f"{feature}.safetensors"
+    weights = run.work.step(path, recipe, fit)
+    inputs = {"weights": weights.recipe.stamp}
+    decoded = run.recipe(f"decoded/{feature}", address, inputs=inputs)
+
+    def apply(artefact: Artefact) -> None:
+        import torch
+
+        betas, rows = training_rows(trials)
+        feature_rows = _taken(open_tensors(features.path)["train"], rows)
+        new = averaged_test(trials)
+        learned = open_tensors(weights.path)
+        with run.blame(address, f"predicting {feature}"), torch.no_grad():
+            if factor:
+                shared = open_tensors(factor.path)
+                found = regressor.predict_shared(learned, new, feature_rows, shared, betas)
+            else:
+                found = regressor.predict(learned, new, feature_rows)
+        _check_rows(run, address, found, (len(new), *feature_rows.shape[1:]))
+        write_tensors(artefact.path, {"decoded": found.half().cpu()}, decoded)
+
+    path = run.folder / "decoded" / f"{feature}.safetensors"
+    return run.work.step(path, decoded, apply)
+
+
+def _factor(run: Run, address: str, trials: Artefact) -> Artefact:
+    part = run.part(address)
+    recipe = Recipe(
+        "factor",
+        (part.shares,),
+        (run.version(address, part),),
+        inputs={"trials": trials.recipe.stamp},
+    )
+    path = run.work.shared("factor", recipe)
+    if is_current(path, recipe):
+        return Artefact(path, recipe)
+
+    def make(artefact: Artefact) -> None:
+        with run.blame(address, "factorising the betas"):
+            factor = part.factorise(training_rows(trials)[0])
+        write_tensors(artefact.path, factor, recipe)
+
+    return run.work.step(path, recipe, make)
+
+
+def open_tensors(path: Path) -> dict[str, Tensor]:
+    """Open a safetensors file; tensors are mapped from disk and read when used."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as opened:
+        return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+
+
+def training_rows(trials: Artefact) -> tuple[Tensor, Tensor]:
+    """Give the training betas, float32 (trials, voxels), and each one's row in the features."""
+    import torch
+
+    tensors = open_tensors(trials.path)
+    ids = tensors["train_image_ids"]
+    return tensors["train_betas"], torch.searchsorted(torch.unique(ids), ids)
+
+
+def averaged_test(trials: Artefact) -> Tensor:
+    """Give one row of test betas an image, float32 (images, voxels), ids ascending.
+
+    Single trials are averaged, since one image gets one reconstruction.
+    """
+    import torch
+
+    tensors = open_tensors(trials.path)
+    betas, ids = tensors["test_betas"], tensors["test_image_ids"]
+    unique, rows, counts = torch.unique(ids, return_inverse=True, return_counts=True)
+    if len(unique) == len(ids):
+        return betas
+    summed = torch.zeros(len(unique), betas.shape[1]).index_add_(0, rows, betas)
+    return summed / counts[:, None]
+
+
+def _taken(feature: Tensor, rows: Tensor) -> Tensor:
+    import torch
+
+    same = len(rows) == len(feature) and bool((rows == torch.arange(len(rows))).all())
+    return feature if same else feature[rows]
+
+
+def image_seed(seed: int, image_id: int, output: str) -> int:
+    """Derive the noise seed of one image and output, in [0, 2**63)."""
+    digest = sha256(f"{seed}/{image_id}/{output}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def sample(run: Run, source: str, features: Mapping[str, Artefact]) -> dict[str, list[Artefact]]:
+    """Walk from the features of each chosen image to its latents, a file each.
+
+    Args:
+        source: "brain" for predicted features, "true" for those of the stimuli themselves.
+        features: feature -> artefact with a tensor "decoded" or "test".
+
+    Returns:
+        for each output one artefact a chosen image.
+    """
+    needs = run.method.conditioner.needs
+    inputs = {name: features[name].recipe.stamp for name in needs}
+    made: dict[str, list[Artefact]] = {}
+    for output in run.method.decoders:
+        recipes = (
+            run.recipe(
+                f"latents/{source}/{output}",
+                "conditioner",
+                "sampler",
+                inputs=inputs,
+                output=output,
+                extra=f"image={image} seed={image_seed(run.config.seed, image, output)}",
+            )
+            for image in run.chosen
+        )
+        folder = place(run, source) / "latents" / output
+        made[output] = [
+            Artefact(folder / f"nsd{image:05d}.safetensors", recipe)
+            for image, recipe in zip(run.chosen, recipes, strict=True)
+        ]
+    waiting = [
+        row
+        for row in range(len(run.chosen))
+        if not all(is_current(each[row].path, each[row].recipe) for each in made.values())
+    ]
+    if _announce(
+        run, f"latents/{source}", [each for row in made.values() for each in row], waiting
+    ):
+        _walk(run, source, features, made, waiting)
+    return made
+
+
+def _walk(
+    run: Run,
+    source: str,
+    features: Mapping[str, Artefact],
+    made: Mapping[str, Sequence[Artefact]],
+    waiting: Sequence[int],
+) -> None:
+    import torch
+
+    key = "decoded" if source == "brain" else "test"
+    needs = run.method.conditioner.needs
+    tensors = {name: open_tensors(features[name].path)[key] for name in needs}
+    rows = {int(each): row for row, each in enumerate(run.image_ids[1])}
+    outputs = list(run.method.decoders)
+    with run.blame("conditioner", "loading"):
+        condition = run.method.conditioner.load(run.store)
+    title = f"sampling {' and '.join(outputs)} from {source} features"
+    with bar(title, len(waiting), "images") as shown, torch.no_grad():
+        for batch in _batches(waiting, run.config.batch_size):
+            ids = [run.chosen[row] for row in batch]
+            picked = torch.tensor([rows[each] for each in ids])
+            given = {n: t[picked].float().to(run.store.device) for n, t in tensors.items()}
+            with run.blame("conditioner", f"preparing {source} features"):
+                conditions = condition(given)
+            for output in outputs:
+                seeds = [image_seed(run.config.seed, each, output) for each in ids]
+                progress = shown.within(len(ids) / len(outputs))
+                with run.blame("sampler", f"sampling {output}"):
+                    latents = run.method.sampler.sample(conditions[output], seeds, progress)
+                for row, latent in zip(batch, latents, strict=True):
+                    artefact = made[output][row]
+                    found = {"latent": latent.float().cpu()}
+                    write_tensors(artefact.path, found, artefact.recipe)
+
+
+def decode(
+    run: Run, source: str, latents: Mapping[str, Sequence[Artefact]]
+) -> dict[str, list[Artefact]]:
+    """Decode latents to `images/nsd*.png` and `captions.jsonl`."""
+    return {
+        output: (_decode_images if output == "image" else _decode_captions)(run, source, each)
+        for output, each in latents.items()
+    }
+
+
+def _decode_images(run: Run, source: str, latents: Sequence[Artefact]) -> list[Artefact]:
+    made = _decoded_artefacts(run, source, "image", latents, "images", ".png")
+    waiting = [i for i, each in enumerate(made) if not is_current(each.path, each.recipe)]
+    if _announce(run, f"images/{source}", made, waiting):
+        for rows, images in _decoded(run, "image", latents, waiting):
+            for row, image in zip(rows, images.numpy(), strict=True):
+                write_png(made[row].path, image, made[row].recipe)
+    return made
+
+
+def _decode_captions(run: Run, source: str, latents: Sequence[Artefact]) -> list[Artefact]:
+    made = _decoded_artefacts(run, source, "caption", latents, "captions", ".jsonl")
+    path = place(run, source) / "captions.jsonl"
+    growing = path.with_name(path.name + ".part")
+    lines = {**read_captions(path), **read_captions(growing)}
+    stamps = [each.recipe.stamp for each in made]
+    waiting = [
+        row
+        for row, image in enumerate(run.chosen)
+        if lines.get(image, {}).get("stamp") != stamps[row]
+    ]
+    if _announce(run, f"captions/{source}", made, waiting):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(growing, "a", encoding="utf-8") as file:
+            for rows, captions in _decoded(run, "caption", latents, waiting):
+                for row, caption in zip(rows, captions, strict=True):
+                    image = run.chosen[row]
+                    lines[image] = {"image_id": image, "caption": caption, "stamp": stamps[row]}
+                    file.write(json.dumps(lines[image], ensure_ascii=False) + "\n")
+                file.flush()
+    if not run.work.dry and (waiting or growing.exists()):
+        kept = (json.dumps(lines[each], ensure_ascii=False) for each in sorted(lines))
+        write_text(path, "".join(f"{line}\n" for line in kept))
+        growing.unlink(missing_ok=True)
+    return [Artefact(path, each.recipe) for each in made]
+
+
+def read_captions(path: Path) -> dict[int, dict[str, Any]]:
+    """Read `captions.jsonl` as image id -> line; a line cut off by a kill is left out."""
+    found: dict[int, dict[str, Any]] = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+                found[int(entry["image_id"])] = entry
+            except (ValueError, KeyError, TypeError):
+                continue
+    return found
+
+
+def _decoded_artefacts(
+    run: Run,
+    source: str,
+    output: str,
+    latents: Sequence[Artefact],
+    folder: str,
+    suffix: str,
+) -> list[Artefact]:
+    extra = [image_seed(run.config.seed, image, f"decode/{output}") for image in run.chosen]
+    return [
+        Artefact(
+            place(run, source) / folder / f"nsd{image:05d}{suffix}",
+            run.recipe(
+                f"{folder}/{source}",
+                f"decoder.{output}",
+                inputs={"latent": latent.recipe.stamp},
+                extra=f"seed={seed}",
+            ),
+        )
+        for image, latent, seed in zip(run.chosen, latents, extra, strict=True)
+    ]
+
+
+def _decoded(
+    run: Run, output: str, latents: Sequence[Artefact], waiting: Sequence[int]
+) -> Iterator[tuple[Sequence[int], Any]]:
+    import torch
+
+    address = f"decoder.{output}"
+    with run.blame(address, "loading"):
+        function = run.method.decoders[output].load(run.store)
+    with bar(f"decoding {output}s", len(waiting), "images") as shown, torch.no_grad():
+        for rows in _batches(waiting, run.config.batch_size):
+            batch = torch.stack([open_tensors(latents[row].path)["latent"] for row in rows])
+            ids = [run.chosen[row] for row in rows]
+            seeds = [image_seed(run.config.seed, each, f"decode/{output}") for each in ids]
+            with run.blame(address, f"decoding {output}s"):
+                decoded = function(batch.to(run.store.device), seeds)
+            yield rows, decoded
+            shown.add(len(rows))
+
+
+def place(run: Run, source: str) -> Path:
+    """Give the folder of what was made from a source: the method's own, or `true` in it."""
+    return run.folder if source == "brain" else run.folder / "true"
+
+
+def _announce(run: Run, step: str, made: Sequence[Artefact], waiting: Sequence[int]) -> bool:
+    """Say what a step per image does; give whether it has to be done now."""
+    images = len(run.chosen)
+    if not waiting:
+        run.work.kept.append(step)
+        run.work.say(f"{step}: kept ({images} images)")
+        return False
+    run.work.computed.append(step)
+    first = made[waiting[0]]
+    why = run.work.why(first.path, first.recipe)
+    kept = f", {images - len(waiting)} kept" if len(waiting) < images else ""
+    verb = "would be computed for" if run.work.dry else "computing"
+    run.work.say(f"{step}: {verb} {len(waiting)} of {images} images ({why}{kept})")
+    return not run.work.dry
+
+
+def _batches(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _check_rows(run: Run, address: str, found: Tensor, shape: tuple[int, ...]) -> None:
+    import torch
+
+    if tuple(found.shape) != shape:
+        raise DataError(f"{run.who(address)} gave {tuple(found.shape)}, expected {shape}")
+    if not bool(torch.isfinite(found).all()):
+        raise DataError(f"{run.who(address)} gave values that are not finite")
+
+
+def _count(shape: Sequence[int]) -> int:
+    count = 1
+    for length in shape:
+        count *= length
+    return count
