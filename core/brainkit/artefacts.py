@@ -170,7 +170,7 @@ def sidecar(path: Path) -> Path:
 
 def is_current(path: Path, recipe: Recipe) -> bool:
     """Say whether a file was made by exactly this recipe."""
-    return read_recipe(path) == json.loads(recipe.text())
+    return bool(read_recipe(path) == json.loads(recipe.text()))
 
 
 def write_png(path: Path, image: NDArray[np.uint8], recipe: Recipe) -> None:

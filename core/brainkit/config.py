@@ -112,13 +112,16 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def to_toml(config: RunConfig, comment: str) -> str:
-    """Write a configuration as TOML, options as nested tables; None means absent."""
+    """Write a configuration as TOML, options as nested tables; absent means the default.
+
+    The work folder is left out, so that equal runs in two places write equal files.
+    """
     import tomli_w
 
     values: dict[str, Any] = {}
     for each in fields(config):
         value = getattr(config, each.name)
-        if value is not None and each.name not in ("use", "options"):
+        if value is not None and each.name not in ("work", "use", "options"):
             values[each.name] = _plain(value)
     values["use"] = dict(config.use)
     values["options"] = _nested(config.options)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from brainkit.parts import Progress
@@ -13,12 +13,8 @@ if TYPE_CHECKING:
 LINE_EVERY = 10.0
 
 
-class Say(Protocol):
-    """Where a run's messages go."""
-
-    def __call__(self, text: str) -> None:
-        """Show one line."""
-        ...
+Say = Callable[[str], None]
+"""Where a run's messages go, a line each."""
 
 
 def to_stderr(text: str) -> None:

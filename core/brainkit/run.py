@@ -5,7 +5,6 @@ NSD files - load - encode - fit - predict - condition and sample - decode - scor
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -228,7 +227,7 @@ def made_miniature(subject: int, say: Say) -> Path:
 
 def default_home() -> Path:
     """Give the folder for caches and weights: BRAINKIT_HOME, or the user's cache folder."""
-    from brainkit.miniature import home
+    from brainkit.miniature.place import home
 
     return home()
 
@@ -236,7 +235,7 @@ def default_home() -> Path:
 def run(run: Run) -> Path:
     """Do every step that is not current and give the path of the report."""
     from brainkit import steps
-    from brainkit.publish import report, score
+    from brainkit.publish import publish
 
     work, method = run.work, run.method
     with work.held():
@@ -248,25 +247,22 @@ def run(run: Run) -> Path:
             read = predicted if source == "brain" else features
             latents = steps.sample(run, source, read)
             made[source] = steps.decode(run, source, latents)
-        metrics = score(run, made)
-        write_run_file(run)
-        path = report(run, metrics, made)
+        if not work.dry:
+            write_text(run.folder / "run.toml", run_file(run))
+        path = publish(run, trials, made)
     summary = f"{len(work.computed)} steps {'to compute' if work.dry else 'computed'}"
     work.say(f"{summary}, {len(work.kept)} kept")
     return path
 
 
-def write_run_file(run: Run) -> None:
-    """Save the resolved configuration beside the results."""
-    if not run.work.dry:
-        text = to_toml(run.config.resolved(run.method), f"{reproduce_command(run)}\n")
-        write_text(run.folder / "run.toml", text)
+def run_file(run: Run) -> str:
+    """Give the text of `run.toml`: every setting and option, resolved, but not where it lies."""
+    return to_toml(run.config.resolved(run.method), reproduce_command(run))
 
 
 def reproduce_command(run: Run) -> str:
-    """Give the command that reproduces the run from its saved run file."""
-    place = run.folder / "run.toml"
-    return shlex.join(["brainkit", "run", run.method.name, "--config", str(place)])
+    """Give the command that makes the same run again from its saved run file."""
+    return f"brainkit run {run.method.name} --config run.toml --work NEW-FOLDER"
 
 
 def log_versions() -> dict[str, str]:

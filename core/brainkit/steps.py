@@ -211,7 +211,8 @@ def averaged_test(trials: Artefact) -> Tensor:
     if len(unique) == len(ids):
         return betas
     summed = torch.zeros(len(unique), betas.shape[1]).index_add_(0, rows, betas)
-    return summed / counts[:, None]
+    averaged: Tensor = summed / counts[:, None]
+    return averaged
 
 
 def _taken(feature: Tensor, rows: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ LABELS: Final = (*KINDS, *COLOURS, *BACKGROUNDS)
 """What the referee decides, in the order of its scores."""
 
 _FOLDER: Final = Path(__file__).resolve().parent / "checkpoints" / "referee"
-_GROUPS: Final = {
+GROUPS: Final = {
     "kinds": slice(0, len(KINDS)),
     "colours": slice(len(KINDS), len(KINDS) + len(COLOURS)),
     "backgrounds": slice(len(KINDS) + len(COLOURS), len(LABELS)),
@@ -78,13 +78,13 @@ def object_recall(referee: Referee, images: NDArray[np.uint8], scenes: Sequence[
     Guessing finds about 12 %.
     """
     truth = [{o.kind for o in scene.objects} for scene in scenes]
-    return _recall(judge(referee, images)[:, _GROUPS["kinds"]], tuple(KINDS), truth)
+    return _recall(judge(referee, images)[:, GROUPS["kinds"]], tuple(KINDS), truth)
 
 
 def colour_recall(referee: Referee, images: NDArray[np.uint8], scenes: Sequence[Scene]) -> float:
     """Give the share of object colours found, counted as in `object_recall`."""
     truth = [{o.colour for o in scene.objects} for scene in scenes]
-    return _recall(judge(referee, images)[:, _GROUPS["colours"]], tuple(COLOURS), truth)
+    return _recall(judge(referee, images)[:, GROUPS["colours"]], tuple(COLOURS), truth)
 
 
 def background_accuracy(
@@ -92,7 +92,7 @@ def background_accuracy(
 ) -> float:
     """Give the share of pictures whose likeliest background is the scene's."""
     truth = [{scene.background} for scene in scenes]
-    return _recall(judge(referee, images)[:, _GROUPS["backgrounds"]], tuple(BACKGROUNDS), truth)
+    return _recall(judge(referee, images)[:, GROUPS["backgrounds"]], tuple(BACKGROUNDS), truth)
 
 
 def _recall(scores: Tensor, names: Sequence[str], truth: Sequence[set[str]]) -> float:

@@ -1,0 +1,349 @@
+"""Score a run's reconstructions and captions and write `metrics.json` and `report.html`."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainkit.artefacts import write_text
+from brainkit.encoders.clip import CLIP_L14
+from brainkit.errors import BrainkitError, UsageError
+from brainkit.report import ReportData, ReportRow, ScoreRow, metrics_json, write_report
+from brainkit.run import Run, log_versions, reproduce_command, run_file
+from brainkit.steps import read_captions
+from brainkit.work import Artefact
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from brainkit.metrics import Score
+    from brainkit.plugins import Registry
+
+N_SHUFFLES = 5
+Order = Any
+Scorer = Callable[[Order], "tuple[Score, ...]"]
+Made = Mapping[str, Mapping[str, Sequence[Artefact]]]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the chosen images really are."""
+
+    images: NDArray[np.uint8]
+    captions: tuple[tuple[str, ...], ...]
+
+
+def publish(run: Run, trials: Artefact, made: Made) -> Path:
+    """Score and report unless both files are current; give the path of the report."""
+    stamps = [each.recipe.stamp for by in made.values() for row in by.values() for each in row]
+    facts = json.dumps([run_file(run), log_versions(), list(run.chosen)], sort_keys=True)
+    inputs = {
+        "reconstructions": sha256("".join(stamps).encode()).hexdigest()[:16],
+        "trials": trials.recipe.stamp,
+        "options and versions": sha256(facts.encode()).hexdigest()[:16],
+        "images": run.files["images"],
+        "captions": run.files["captions"],
+    }
+    found: list[ReportData] = []
+
+    def data() -> ReportData:
+        if not found:
+            found.append(report_data(run, trials, made))
+        return found[0]
+
+    def write_metrics(artefact: Artefact) -> None:
+        text = json.dumps(metrics_json(data()), indent=1, ensure_ascii=False)
+        write_text(artefact.path, text + "\n")
+
+    def write_page(artefact: Artefact) -> None:
+        write_report(data(), artefact.path)
+
+    scores, page = (run.recipe(name, inputs=inputs) for name in ("metrics", "report"))
+    run.work.step(run.folder / "metrics.json", scores, write_metrics)
+    path = run.folder / "report.html"
+    run.work.step(path, page, write_page)
+    return path
+
+
+def report_data(run: Run, trials: Artefact, made: Made) -> ReportData:
+    """Score everything and gather what the report shows."""
+    shown = _shown(run)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        by_source = {source: scorers(run, shown, of) for source, of in made.items()}
+        brain = [score for scorer in by_source["brain"] for score in scorer(None)]
+        ceilings = {
+            score.name: score.mean for each in by_source.get("true", ()) for score in each(None)
+        }
+        chances = _chances(by_source["brain"], len(run.chosen))
+    facts = _facts(trials)
+    rows = tuple(_row(run, shown, made, index, brain) for index in range(len(run.chosen)))
+    said = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
+    return ReportData(
+        title=f"{run.method.name} on {'the miniature' if run.miniature else 'NSD'}",
+        method=run.method.name,
+        subject=f"subj{run.config.subject:02d}",
+        n_train=len(run.image_ids[0]),
+        n_test=len(run.chosen),
+        miniature=run.miniature,
+        scores=tuple(_score_row(each, ceilings, chances) for each in brain),
+        rows=rows,
+        n_shuffles=N_SHUFFLES if chances else 0,
+        warnings=(*facts.get("warnings", ()), *dict.fromkeys(said)),
+        footnotes=footnotes(run, facts),
+        options=dict(run.config.resolved(run.method).options),
+        versions=log_versions(),
+        command=reproduce_command(run),
+        run_toml=run_file(run),
+    )
+
+
+def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Give what a reader has to know to compare the numbers."""
+    said = list(run.method.footnotes)
+    sessions = facts.get("sessions", [])
+    said.append(
+        f"{len(sessions)} sessions, {len(run.image_ids[0])} training images, "
+        f"{len(run.image_ids[1])} test images of which {len(run.chosen)} are scored."
+    )
+    for address, part in run.method.parts():
+        if getattr(part, "rowwise", True) is False:
+            said.append(
+                f"{address} ({part.name}) uses statistics of the test images' own predictions, so "
+                "one image's result depends on the others."
+            )
+    said.append(
+        f"Chance: each image is scored against another image's reconstruction, which is the run on "
+        f"test betas shuffled across images; {N_SHUFFLES} shuffles."
+    )
+    return tuple(said)
+
+
+def scorers(run: Run, shown: Shown, made: Mapping[str, Sequence[Artefact]]) -> list[Scorer]:
+    """Give functions that score one source's results, the items reordered by an index or as is."""
+    found: list[Scorer] = []
+    if "image" in made:
+        found += _image_scorers(run, shown, _pictures(made["image"]))
+    if "caption" in made:
+        found += _caption_scorers(run, shown, _sentences(run, made["caption"]))
+    return found
+
+
+def _image_scorers(run: Run, shown: Shown, images: NDArray[np.uint8]) -> list[Scorer]:
+    from brainkit import metrics
+
+    found: list[Scorer] = []
+    if len(images) > 1 and run.store.has(CLIP_L14):
+        targets, recons = _clip_images(run, shown.images), _clip_images(run, images)
+        found.append(
+            lambda order: metrics.image_scores(
+                shown.images,
+                _ordered(images, order),
+                features=(targets, _ordered(recons, order)),
+                network=clip_name(run),
+            )
+        )
+    else:
+        found.append(
+            lambda order: (
+                metrics.pixel_correlation(shown.images, _ordered(images, order)),
+                metrics.ssim(shown.images, _ordered(images, order)),
+            )
+        )
+    if run.miniature:
+        found += _referee_scorers(run, shown, images)
+    return found
+
+
+def _referee_scorers(run: Run, shown: Shown, images: NDArray[np.uint8]) -> list[Scorer]:
+    from brainkit.miniature import judge
+
+    if len(images) < 2 or not judge.fits(images):
+        return []
+    scenes = judge.scenes_of(run.chosen)
+    seen, truly = judge.verdicts(images), judge.verdicts(shown.images)
+    return [lambda order: judge.picture_scores(scenes, _ordered(seen, order), truly)]
+
+
+def _caption_scorers(run: Run, shown: Shown, captions: list[str]) -> list[Scorer]:
+    from brainkit import metrics
+    from brainkit.miniature import judge
+
+    features: tuple[Any, list[Any]] | None = None
+    if run.store.has(CLIP_L14):
+        features = _clip_texts(run, captions), [_clip_texts(run, c) for c in shown.captions]
+
+    def score(order: Order) -> tuple[Score, ...]:
+        given = (_ordered(features[0], order), features[1]) if features else None
+        return metrics.caption_scores(
+            _reordered(captions, order), shown.captions, features=given, network=clip_name(run)
+        )
+
+    found: list[Scorer] = [score]
+    if run.miniature:
+        scenes = judge.scenes_of(run.chosen)
+        found.append(lambda order: judge.caption_scores(scenes, _reordered(captions, order)))
+    return found
+
+
+def clip_name(run: Run) -> str:
+    """Name the CLIP of the run, as part of a score's name."""
+    return "CLIP (miniature)" if run.miniature else "CLIP ViT-L/14"
+
+
+def _clip_images(run: Run, images: NDArray[np.uint8]) -> NDArray[Any]:
+    import torch
+
+    from brainkit.encoders.clip import load_image_embedding
+
+    embed = load_image_embedding(run.store, CLIP_L14)
+    size = run.config.batch_size
+    with torch.no_grad():
+        parts = [embed(images[start : start + size]) for start in range(0, len(images), size)]
+    found: NDArray[Any] = torch.cat(parts).cpu().numpy()
+    return found
+
+
+def _clip_texts(run: Run, texts: Sequence[str]) -> NDArray[Any]:
+    import torch
+
+    from brainkit.encoders.clip import load_text_embedding
+
+    with torch.no_grad():
+        found: NDArray[Any] = load_text_embedding(run.store, CLIP_L14)(list(texts)).cpu().numpy()
+    return found
+
+
+def _chances(scorers: Sequence[Scorer], n_images: int) -> dict[str, Any]:
+    from brainkit.metrics import chance_levels
+
+    if n_images < 3:
+        return {}
+
+    def score(order: Order) -> list[Score]:
+        return [one for scorer in scorers for one in scorer(order)]
+
+    return dict(chance_levels(score, n_images, n_shuffles=N_SHUFFLES))
+
+
+def _ordered(rows: Any, order: Order) -> Any:
+    return rows if order is None else rows[order]
+
+
+def _reordered(texts: list[str], order: Order) -> list[str]:
+    return texts if order is None else [texts[int(index)] for index in order]
+
+
+def _score_row(score: Score, ceilings: Mapping[str, float], chances: Mapping[str, Any]) -> ScoreRow:
+    chance = chances.get(score.name)
+    return ScoreRow(
+        name=score.name,
+        value=score.mean,
+        sem=score.sem,
+        ceiling=ceilings.get(score.name),
+        chance_mean=chance.mean if chance else score.chance,
+        chance_sd=chance.sd if chance else None,
+        n=score.n_defined,
+        higher_is_better=score.higher_is_better,
+        note=" ".join(score.notes),
+    )
+
+
+def _shown(run: Run) -> Shown:
+    from brainkit.nsd import load_captions, load_stimuli
+
+    captions = load_captions(run.nsd, run.chosen) if "caption" in run.method.decoders else ()
+    return Shown(load_stimuli(run.nsd, run.chosen), captions)
+
+
+def _pictures(made: Sequence[Artefact]) -> NDArray[np.uint8]:
+    import numpy as np
+    from PIL import Image
+
+    return np.stack([np.asarray(Image.open(each.path).convert("RGB")) for each in made])
+
+
+def _sentences(run: Run, made: Sequence[Artefact]) -> list[str]:
+    lines = read_captions(made[0].path)
+    return [str(lines[image]["caption"]) for image in run.chosen]
+
+
+def _row(run: Run, shown: Shown, made: Made, index: int, scores: Sequence[Score]) -> ReportRow:
+    image = run.chosen[index]
+
+    def picture(source: str) -> Path | None:
+        return made[source]["image"][index].path if "image" in made.get(source, {}) else None
+
+    def sentence(source: str) -> str | None:
+        if "caption" not in made.get(source, {}):
+            return None
+        return str(read_captions(made[source]["caption"][index].path)[image]["caption"])
+
+    return ReportRow(
+        image_id=image,
+        stimulus=shown.images[index],
+        ceiling=picture("true"),
+        brain=picture("brain"),
+        captions=shown.captions[index] if shown.captions else (),
+        ceiling_caption=sentence("true"),
+        brain_caption=sentence("brain"),
+        scores={each.name: float(each.per_item[index]) for each in scores if len(each.per_item)},
+    )
+
+
+def _facts(trials: Artefact) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads(trials.path.with_suffix(".json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts
+
+
+def summary(run: Run) -> str:
+    """Give the table of scores that a run prints."""
+    path = run.folder / "metrics.json"
+    scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
+    width = max(len(each["name"]) for each in scores)
+    lines = [f"{'':<{width}}  brain   ceiling  chance"]
+    for each in scores:
+        values = (each["value"], each["ceiling"], each["chance"]["mean"])
+        cells = "  ".join(f"{'-' if v is None else format(v, '.3f'):>6}" for v in values)
+        lines.append(f"{each['name']:<{width}} {cells}")
+    return "\n".join(lines)
+
+
+def rewritten(work: Path, registry: Registry) -> list[Path]:
+    """Write the reports of the finished runs below a folder again and give their paths.
+
+    Raises:
+        UsageError: there is no finished run.
+    """
+    from brainkit.config import RunConfig, read_config
+    from brainkit.run import prepare, run
+
+    files = sorted(work.rglob("run.toml")) if work.is_dir() else []
+    if not files:
+        raise UsageError(f"{work} holds no finished run (no run.toml in it or below)")
+    paths = []
+    for file in files:
+        root = file.parent.parent.parent.parent
+        config = RunConfig(**{**read_config(file), "work": root})
+        quiet: list[str] = []
+        prepared = prepare(config, registry, quiet.append, dry=True)
+        run(prepared)
+        waiting = [step for step in prepared.work.computed if step not in ("metrics", "report")]
+        if waiting:
+            raise BrainkitError(
+                f"{file.parent} is not finished ({', '.join(waiting)} are missing or out of date); "
+                f"run `{reproduce_command(prepared)}` first"
+            )
+        for name in ("metrics.json", "report.html"):
+            (file.parent / name).unlink(missing_ok=True)
+        paths.append(run(prepare(config, registry, quiet.append)))
+    return paths

@@ -1,0 +1,100 @@
+"""Everything that is checked, built or trained, one session each. `nox` runs the tests."""
+
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests", "plugins"]
+nox.options.reuse_venv = "yes"
+nox.options.stop_on_first_error = True
+nox.needs_version = ">=2024.10"
+
+PLUGINS = sorted(each.parent.name for each in Path("plugins").glob("*/pyproject.toml"))
+FOLDERS = [f"./plugins/{name}" for name in PLUGINS]
+PROJECT = nox.project.load_toml("pyproject.toml")
+QUIET = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+
+
+def group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check format and style."""
+    session.install(*group("lint"))
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    session.install(".", *group("types"))
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run core's tests, with all plugins installed."""
+    session.install(".", *FOLDERS, *group("tests"))
+    session.run("pytest", "tests", *session.posargs, env=QUIET)
+
+
+@nox.session
+@nox.parametrize("plugin", PLUGINS)
+def plugins(session: nox.Session, plugin: str) -> None:
+    """Run a plugin's tests with nothing installed but what it declares."""
+    session.install(".", f"./plugins/{plugin}", *group("plugin-tests"))
+    session.run("pytest", f"plugins/{plugin}/tests", *session.posargs, env=QUIET)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run the tests that take minutes: quality bars, full-size networks, kills and resumes."""
+    session.install(".", *FOLDERS, *group("tests"))
+    session.run("pytest", "tests", *[f"{each}/tests" for each in FOLDERS], "-m", "slow", env=QUIET)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Write the generated parts of the docs again and check that nothing changed."""
+    session.install(".", *FOLDERS, *group("tests"))
+    session.run("python", "docs/generate.py", "--check")
+    session.run("pytest", "tests/test_docs.py", env=QUIET)
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Build the wheels, install them into an empty environment and run them there."""
+    session.install("build")
+    out = Path(session.create_tmp()) / "wheels"
+    for folder in (".", *FOLDERS):
+        session.run("python", "-m", "build", "--wheel", "--outdir", str(out), folder)
+    place = Path(session.create_tmp()) / "empty"
+    session.run("python", "-m", "venv", "--clear", str(place))
+    found = [str(each) for each in sorted(out.glob("*.whl"))]
+    session.run(str(place / "bin/python"), "-m", "pip", "install", *found, external=True)
+    brainkit = str((place / "bin/brainkit").resolve())
+    with session.chdir(session.create_tmp()):
+        session.run(brainkit, "list-plugins", external=True)
+        session.run(brainkit, "run", "unibrain", "--images", "4", external=True, env=QUIET)
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Measure speed and memory; prints tables."""
+    session.install(".", *FOLDERS, *group("benchmarks"))
+    for script in sorted(Path("tests/benchmarks").glob("*.py")):
+        session.run("python", str(script), *session.posargs)
+
+
+@nox.session
+def miniature(session: nox.Session) -> None:
+    """Train the miniature's networks again, about three hours on two cores; resumes if killed."""
+    session.install(".", *FOLDERS, *group("tests"))
+    work = session.posargs or ["--work", str(Path("brainkit-runs/training").resolve())]
+    for network in ("autokl", "clip", "referee"):
+        session.run("python", "-m", "brainkit.miniature.train", network, *work)
+    for network in ("text_vae", "four_flow"):
+        session.run("python", "-m", "brainkit_unibrain.train", network, *work)

@@ -1,0 +1,169 @@
+"""Build UniBrain's networks from the store and give the functions its parts call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from brainkit import Condition
+from brainkit.encoders.clip import load_strictly
+from brainkit.errors import CheckpointError
+from brainkit.samplers.denoisers import from_noise
+from brainkit.samplers.guidance import guided, stacked
+from brainkit.samplers.schedule import scaled_linear_sigmas
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from brainkit_unibrain.contexts import unconditional_contexts
+from brainkit_unibrain.networks import Context, FourFlowConfig
+from brainkit_unibrain.networks import FourFlow as Network
+from brainkit_unibrain.optimus import Optimus, OptimusConfig, greedy, own_tensors, sampled
+from brainkit_unibrain.parts import FOUR_FLOW, OPTIMUS, FourFlow, OptimusDecoder
+from brainkit_unibrain.sentences import clean, without_repeats
+
+if TYPE_CHECKING:
+    from brainkit.checkpoints import CheckpointStore
+    from brainkit.parts import Gives
+
+FLOWS: dict[Gives, tuple[str, str]] = {
+    "image": ("image", "image_latent"),
+    "caption": ("text", "text_latent"),
+}
+
+
+def load_four_flow(store: CheckpointStore) -> Network:
+    """Build the denoiser with the store's weights, frozen, in the store's dtype."""
+    network = Network(FourFlowConfig.from_dict(store.config(FOUR_FLOW)))
+    load_strictly(network, store.load(FOUR_FLOW), FOUR_FLOW.name)
+    placed = network.to(device=store.device, dtype=store.torch_dtype())
+    return placed.eval().requires_grad_(False)
+
+
+def load_flows(
+    store: CheckpointStore, options: FourFlow
+) -> Callable[[Mapping[str, Tensor]], dict[str, Condition]]:
+    """Give a function from predicted features to the conditions of both flows."""
+    if not (options.use_ci or options.use_ct):
+        return _only_latents(options)
+    empty = unconditional_contexts(store, options.uncond_image)
+    network = load_four_flow(store)
+    sigmas = scaled_linear_sigmas().to(store.device)
+
+    def condition(features: Mapping[str, Tensor]) -> dict[str, Condition]:
+        return {
+            output: Condition(
+                denoise=_denoise(network, options, output, features, empty, sigmas),
+                start=features[latent],
+                sigmas=sigmas,
+                strength=_strength(options, output),
+            )
+            for output, (_, latent) in FLOWS.items()
+        }
+
+    return condition
+
+
+def _denoise(
+    network: Network,
+    options: FourFlow,
+    output: Gives,
+    features: Mapping[str, Tensor],
+    empty: Mapping[str, Tensor],
+    sigmas: Tensor,
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Guide the network by the contexts of non-zero weight, the unconditional half first."""
+    dtype = next(network.parameters()).dtype
+    data = FLOWS[output][0]
+    contexts = [
+        Context(kind, stacked(empty[kind], features[f"clip_{kind}"]).to(dtype), weight)
+        for kind, weight in options.weights(output).items()
+        if weight
+    ]
+
+    def predict(latent: Tensor, timesteps: Tensor) -> Tensor:
+        return network(latent.to(dtype), timesteps, data, contexts).float()
+
+    return from_noise(guided(predict, options.guidance), sigmas)
+
+
+def _strength(options: FourFlow, output: Gives) -> float:
+    used = options.use_zi if output == "image" else options.use_zt
+    return options.strength if used else 1.0
+
+
+def _only_latents(
+    options: FourFlow,
+) -> Callable[[Mapping[str, Tensor]], dict[str, Condition]]:
+    """Leave the latents as they are: without contexts there is nothing to diffuse towards."""
+
+    def condition(features: Mapping[str, Tensor]) -> dict[str, Condition]:
+        return {
+            output: _kept(features[latent] if used else torch.zeros_like(features[latent]))
+            for (output, (_, latent)), used in zip(
+                FLOWS.items(), (options.use_zi, options.use_zt), strict=True
+            )
+        }
+
+    return condition
+
+
+def _kept(start: Tensor) -> Condition:
+    # Levels that end at 0 and one step of a denoiser that knows the answer: the answer itself.
+    levels = torch.linspace(0, 1e-3, 1000, device=start.device)
+    return Condition(
+        denoise=lambda latent, sigma: start, start=start, sigmas=levels, strength=1e-3
+    )
+
+
+def load_optimus(store: CheckpointStore) -> Optimus:
+    """Build the text autoencoder with the store's weights, frozen, in float32."""
+    network = Optimus(OptimusConfig.from_dict(store.config(OPTIMUS)))
+    load_strictly(network, own_tensors(store.load(OPTIMUS)), OPTIMUS.name)
+    return network.to(store.device).eval().requires_grad_(False)
+
+
+def load_reader(store: CheckpointStore) -> Callable[[Sequence[str]], Tensor]:
+    """Give a function from sentences to posterior means, float32 (batch, latent)."""
+    network = load_optimus(store)
+    tokenizer = _tokenizer(store, "reader")
+    positions = network.encoder.config.max_position_embeddings
+    tokenizer.enable_truncation(min(77, positions))
+    tokenizer.enable_padding(pad_id=0)
+
+    def read(sentences: Sequence[str]) -> Tensor:
+        encoded = tokenizer.encode_batch([sentence.lower() for sentence in sentences])
+        ids = torch.tensor([each.ids for each in encoded], device=store.device)
+        return network.encoder.posterior(ids)[0].float()
+
+    return read
+
+
+def load_writer(
+    store: CheckpointStore, options: OptimusDecoder
+) -> Callable[[Tensor, Sequence[int]], list[str]]:
+    """Give a function from latents (batch, latent) and a seed each to captions."""
+    network = load_optimus(store)
+    tokenizer = _tokenizer(store, "writer")
+    config = network.config
+    special = {config.pad, config.bos, config.eos}
+
+    def sentence(ids: list[int]) -> str:
+        words = clean(tokenizer.decode([each for each in ids if each not in special]))
+        return without_repeats(words) if options.remove_repeats else words
+
+    def write(latents: Tensor, seeds: Sequence[int]) -> list[str]:
+        choose = greedy if options.decode == "greedy" else sampled(seeds)
+        ids = network.decoder.write(
+            latents.float().to(store.device), choose, config, options.length
+        )
+        return [sentence(row) for row in ids.tolist()]
+
+    return write
+
+
+def _tokenizer(store: CheckpointStore, which: str) -> Any:
+    path = store.folder(OPTIMUS) / which / "tokenizer.json"
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {OPTIMUS.name!r} lacks {path}; copy the file there")
+    return Tokenizer.from_file(str(path))
