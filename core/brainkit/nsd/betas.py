@@ -1,0 +1,238 @@
+"""Read one session's betas at some voxels, without ever holding the whole volume series.
+
+The two formats hold the same int16 numbers: percent signal change times 300. NIfTI is a gzip
+stream, so it is inflated one trial at a time; HDF5 is chunked by voxel, so it is read one plane at
+a time within the bounding box of the voxels.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainkit.errors import DataError, UsageError
+from brainkit.nsd.files import reading
+from brainkit.nsd.layout import Volume
+
+SCALE = 300.0
+DATASET = "betas"
+UNITS = ("int16x300", "percent")
+TRIALS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What every session file of a subject has to look like.
+
+    Attributes:
+        volume: voxels along X, Y, Z.
+        trials: length of the trial axis.
+        units: "int16x300" as released, or "percent" if float files hold percent signal change
+            (int16 files still hold it times 300).
+    """
+
+    volume: Volume
+    trials: int
+    units: str = "int16x300"
+
+    def __post_init__(self) -> None:
+        if self.units not in UNITS:
+            raise UsageError(f"units is {self.units!r}, expected one of {', '.join(UNITS)}")
+
+    @property
+    def scale(self) -> float:
+        """What a number from `read_session` is divided by to give percent signal change."""
+        return SCALE if self.units == "int16x300" else 1.0
+
+
+def inspect(path: Path, grid: Grid) -> NDArray[np.float64] | None:
+    """Check a session file's header against the grid and give its affine (HDF5 has none).
+
+    Raises:
+        DataError: shape, trials or number type differ, or the file is cut off.
+    """
+    if path.suffix != ".hdf5":
+        return _inspect_nifti(path, grid)
+    _inspect_hdf5(path, grid)
+    return None
+
+
+def looks_cut(path: Path, grid: Grid) -> bool:
+    """Say whether the length written at the end of a `.nii.gz` contradicts its header.
+
+    Reads 4 bytes; a file made of several gzip members looks cut without being so.
+    """
+    import nibabel
+
+    with reading(path):
+        image: Any = nibabel.load(path)
+        expected = int(image.dataobj.offset) + int(
+            np.prod(image.shape) * image.get_data_dtype().itemsize
+        )
+        with path.open("rb") as file:
+            file.seek(-4, 2)
+            (said,) = struct.unpack("<I", file.read(4))
+    return bool(said != expected % (1 << 32))
+
+
+def read_session(path: Path, voxel_xyz: NDArray[np.int32], grid: Grid) -> NDArray[Any]:
+    """Read one session at some voxels.
+
+    Args:
+        path: `betas_sessionNN.nii.gz` or `.hdf5`.
+        voxel_xyz: int32 (voxels, 3), grid positions.
+        grid: what the file has to look like.
+
+    Returns:
+        (trials, voxels): int16 as stored, or float32 percent signal change with units "percent".
+
+    Raises:
+        DataError: the file is not what `grid` says, or is cut off.
+    """
+    inspect(path, grid)
+    dtype = np.int16 if grid.units == "int16x300" else np.float32
+    betas = np.empty((grid.trials, len(voxel_xyz)), dtype=dtype)
+    fill = _fill_from_hdf5 if path.suffix == ".hdf5" else _fill_from_nifti
+    with reading(path):
+        stored = fill(betas, path, voxel_xyz)
+    if grid.units == "percent" and stored.kind == "i":
+        betas /= SCALE
+    return betas
+
+
+def bytes_to_read(path: Path, voxel_xyz: NDArray[np.int32], grid: Grid) -> int:
+    """Estimate the bytes a session costs to read: the whole `.nii.gz`, or the box in HDF5."""
+    if path.suffix != ".hdf5":
+        return path.stat().st_size
+    itemsize = 2 if grid.units == "int16x300" else 4
+    planes = np.unique(voxel_xyz[:, 2])
+    boxes = [voxel_xyz[voxel_xyz[:, 2] == z] for z in planes]
+    voxels = sum(int(np.prod(box.max(axis=0) - box.min(axis=0) + 1)) for box in boxes)
+    return voxels * grid.trials * itemsize
+
+
+def _inspect_nifti(path: Path, grid: Grid) -> NDArray[np.float64]:
+    import nibabel
+
+    with reading(path):
+        with path.open("rb") as file:
+            if file.read(2) != b"\x1f\x8b":
+                raise ValueError("not a gzip file")
+        image: Any = nibabel.load(path)
+        slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
+    shape = tuple(int(size) for size in image.shape)
+    if len(shape) != 4 or shape[:3] != grid.volume:
+        raise DataError(
+            f"{path} has volumes of {shape[:3]}, expected {grid.volume}; "
+            f"it belongs to another subject or resolution, {_again(path)}"
+        )
+    if shape[3] != grid.trials:
+        raise DataError(_wrong_trials(path, shape[3], grid.trials))
+    _check_dtype(path, image.get_data_dtype(), grid)
+    if (slope, intercept) != (1.0, 0.0):
+        raise DataError(
+            f"{path} has scl_slope {slope} and scl_inter {intercept}, expected 1 and 0; it was "
+            f"rewritten by another program, {_again(path)}"
+        )
+    return np.asarray(image.affine, dtype=np.float64)
+
+
+def _inspect_hdf5(path: Path, grid: Grid) -> None:
+    import h5py
+
+    expected = (grid.trials, *reversed(grid.volume))
+    with reading(path), h5py.File(path, "r") as file:
+        if DATASET not in file or not isinstance(file[DATASET], h5py.Dataset):
+            has = ", ".join(repr(name) for name in file) or "nothing"
+            raise DataError(f"{path} has no dataset {DATASET!r} (it has {has}); {_again(path)}")
+        shape, dtype = file[DATASET].shape, file[DATASET].dtype
+    if len(shape) == 2:
+        raise DataError(
+            f"{path} is a packed array of {shape} (trials, voxels), usually z-scored already, "
+            f"expected {expected} in int16; {_again(path)}"
+        )
+    if shape[1:] == expected[1:] and shape[0] != grid.trials:
+        raise DataError(_wrong_trials(path, shape[0], grid.trials))
+    if shape != expected:
+        raise DataError(
+            f"{path} has shape {shape}, expected {expected} (trials, Z, Y, X); it was saved again "
+            f"with other axes or belongs to another subject, {_again(path)}"
+        )
+    _check_dtype(path, dtype, grid)
+
+
+def _check_dtype(path: Path, dtype: np.dtype[Any], grid: Grid) -> None:
+    floats = grid.units == "percent" and dtype.kind == "f"
+    if dtype.newbyteorder("=") != np.int16 and not floats:
+        raise DataError(
+            f"{path} holds {dtype.name}, expected int16 (percent times 300); it was converted: "
+            "download it again, or give units='percent' if it is percent signal change already"
+        )
+
+
+def _fill_from_nifti(
+    betas: NDArray[Any], path: Path, voxel_xyz: NDArray[np.int32]
+) -> np.dtype[Any]:
+    import nibabel
+
+    image: Any = nibabel.load(path)
+    dtype, shape = image.get_data_dtype(), image.shape[:3]
+    size = int(np.prod(shape)) * dtype.itemsize
+    places = np.ravel_multi_index(tuple(voxel_xyz.T), shape, order="F")
+    with gzip.open(path, "rb") as stream:
+        stream.read(int(image.dataobj.offset))
+        for trial in range(len(betas)):
+            volume = stream.read(size)
+            if len(volume) != size:
+                raise EOFError(f"trial {trial + 1} of {len(betas)} is cut short")
+            betas[trial] = np.frombuffer(volume, dtype)[places]
+        stream.read(1)  # reaches the checksum at the end, which gzip then verifies
+    stored: np.dtype[Any] = dtype
+    return stored
+
+
+def _fill_from_hdf5(betas: NDArray[Any], path: Path, voxel_xyz: NDArray[np.int32]) -> np.dtype[Any]:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        dataset = file[DATASET]
+        by_voxel = dataset.chunks is not None and dataset.chunks[0] == len(betas)
+        parts = _planes(voxel_xyz) if by_voxel else _trial_blocks(voxel_xyz, dataset)
+        for trials, columns in parts:
+            x, y, z = voxel_xyz[columns].T
+            x0, y0, z0 = x.min(), y.min(), z.min()
+            box = dataset[trials, z0 : z.max() + 1, y0 : y.max() + 1, x0 : x.max() + 1]
+            betas[trials, columns] = box[:, z - z0, y - y0, x - x0]
+        stored: np.dtype[Any] = dataset.dtype
+    return stored
+
+
+def _planes(voxel_xyz: NDArray[np.int32]) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    for z in np.unique(voxel_xyz[:, 2]):
+        yield slice(None), np.flatnonzero(voxel_xyz[:, 2] == z)
+
+
+def _trial_blocks(
+    voxel_xyz: NDArray[np.int32], dataset: Any
+) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    step = max(TRIALS_AT_ONCE, dataset.chunks[0] if dataset.chunks else 1)
+    for start in range(0, dataset.shape[0], step):
+        yield slice(start, start + step), np.arange(len(voxel_xyz))
+
+
+def _wrong_trials(path: Path, found: int, expected: int) -> str:
+    return (
+        f"{path} has {found} trials, expected {expected}; it is cut off or of another experiment, "
+        f"{_again(path)}"
+    )
+
+
+def _again(path: Path) -> str:
+    return f"download {path.name} again"

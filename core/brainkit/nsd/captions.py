@@ -1,0 +1,107 @@
+"""What people wrote about the pictures: COCO's captions, or the curated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainkit.errors import DataError
+from brainkit.nsd.coco import look_up
+from brainkit.nsd.files import (
+    CURATED,
+    annotation_paths,
+    curated_path,
+    reading,
+    stimulus_table_path,
+)
+from brainkit.nsd.tables import load_stimulus_table, require_rows
+
+Captions = tuple[tuple[str, ...], ...]
+
+
+def load_captions(
+    root: Path,
+    image_ids: Sequence[int] | NDArray[np.int32],
+    curated: bool | None = None,
+) -> Captions:
+    """Read the captions of pictures, in the order asked; ids may repeat.
+
+    White space is collapsed; case and punctuation stay. COCO's captions are in order of their
+    annotation id and describe the uncropped photograph. The curated array leaves out captions that
+    name objects the crop removed.
+
+    Args:
+        root: the download.
+        image_ids: 0-based image ids.
+        curated: True reads the curated array, False COCO's files, None the curated array if there.
+
+    Returns:
+        For each image its captions, at least one.
+
+    Raises:
+        DataError: a file is missing or damaged, or an image has no caption.
+    """
+    path = curated_path(root)
+    if curated or (curated is None and path is not None):
+        return _curated(root, path, image_ids)
+    return _coco(root, image_ids)
+
+
+def _coco(root: Path, image_ids: Sequence[int] | NDArray[np.int32]) -> Captions:
+    table = load_stimulus_table(root)
+    require_rows(stimulus_table_path(root), image_ids, len(table.coco_ids))
+    wanted = [(int(table.coco_ids[each]), table.splits[each]) for each in image_ids]
+    found = look_up(root, "captions", wanted).annotations
+    captions = []
+    for image_id, (coco_id, split) in zip(image_ids, wanted, strict=True):
+        texts = _tidy(each.get("caption", "") for each in found.get(coco_id, []))
+        if not texts:
+            tried = annotation_paths(root, "captions", split)
+            searched = " and ".join(str(path) for path in tried if path.exists())
+            raise DataError(
+                f"COCO image {coco_id} (image id {image_id}) has no caption in {searched}; "
+                "download captions_train2017.json and captions_val2017.json again"
+            )
+        captions.append(texts)
+    return tuple(captions)
+
+
+def _curated(
+    root: Path, path: Path | None, image_ids: Sequence[int] | NDArray[np.int32]
+) -> Captions:
+    if path is None:
+        raise DataError(
+            f"{root} has no {CURATED}; place it in nsddata_stimuli/stimuli/nsd/annotations, "
+            "or use COCO's captions with curated=False"
+        )
+    try:
+        with reading(path):
+            cells = np.load(path, mmap_mode="r", allow_pickle=False)
+    except DataError as error:
+        if "pickle" in str(error.__cause__).lower() or "object" in str(error.__cause__).lower():
+            raise DataError(
+                f"{path} holds pickled objects, which could run code, expected fixed-length "
+                "unicode; convert it with array.astype(str) on a machine where you trust it"
+            ) from error
+        raise
+    if cells.ndim != 2 or cells.dtype.kind != "U":
+        raise DataError(
+            f"{path} is {cells.dtype} {cells.shape}, expected unicode (images, captions); "
+            "download it again"
+        )
+    require_rows(path, image_ids, len(cells))
+    captions = tuple(_tidy(str(cell) for cell in cells[int(each)]) for each in image_ids)
+    for image_id, texts in zip(image_ids, captions, strict=True):
+        if not texts:
+            raise DataError(
+                f"{path} has no caption of image id {image_id}; "
+                "use COCO's captions with curated=False"
+            )
+    return captions
+
+
+def _tidy(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(tidied for text in texts if (tidied := " ".join(text.split())))

@@ -1,0 +1,282 @@
+"""What a download has, lacks and contradicts, without reading anything large."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from brainkit.errors import BrainkitError
+from brainkit.nsd.atlases import ATLASES
+from brainkit.nsd.betas import Grid, inspect, looks_cut
+from brainkit.nsd.design import Design, check_presentations, load_design
+from brainkit.nsd.files import (
+    CURATED,
+    PREPARATIONS,
+    annotation_paths,
+    betas_folder,
+    curated_path,
+    flaw,
+    growing,
+    require_root,
+    responses_path,
+    roi_folder,
+    stimuli_path,
+    stimulus_table_path,
+    subject_name,
+)
+from brainkit.nsd.layout import LAYOUT_FILE, Layout, read_layout
+from brainkit.nsd.noise import NCSNR
+from brainkit.nsd.roi import load_roi_volume
+from brainkit.nsd.sessions import FORMATS, left_over_sessions, present_sessions, session_path
+from brainkit.nsd.stimuli import count_stimuli
+from brainkit.nsd.tables import load_stimulus_table
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check_data` found, as sentences.
+
+    Attributes:
+        root: the folder looked at.
+        present: what is there and usable.
+        lacking: what is not there; only some methods need all of it.
+        contradictions: what is there and wrong, each with what to do.
+    """
+
+    root: Path
+    present: tuple[str, ...]
+    lacking: tuple[str, ...]
+    contradictions: tuple[str, ...]
+
+    def text(self) -> str:
+        """Give the report for people, one finding a line."""
+        parts = [str(self.root)]
+        for title, lines in (
+            ("has", self.present),
+            ("lacks", self.lacking),
+            ("contradictions", self.contradictions),
+        ):
+            parts += ["", f"{title}:", *(f"  {line}" for line in lines or ("nothing",))]
+        return "\n".join(parts)
+
+    def json(self) -> str:
+        """Give the report for programs: keys root, present, lacking and contradictions."""
+        content = {
+            "root": str(self.root),
+            "present": self.present,
+            "lacking": self.lacking,
+            "contradictions": self.contradictions,
+        }
+        return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+@dataclass
+class _Findings:
+    present: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    contradictions: list[str] = field(default_factory=list)
+
+    def attempt(self, make: Callable[[], Found]) -> Found | None:
+        try:
+            return make()
+        except BrainkitError as error:
+            self.contradictions.append(str(error))
+            return None
+
+
+def check_data(root: Path, subject: int | None = None, layout: Layout | None = None) -> Report:
+    """Say what an NSD download has, lacks and contradicts; reads headers and small tables only.
+
+    Args:
+        root: folder that holds `nsddata/` and `nsddata_betas/`.
+        subject: look at this subject only; all that have a folder by default.
+        layout: sizes to check against; the download's own by default.
+
+    Raises:
+        DataError: the folder does not exist or is no NSD download.
+        UsageError: there is no such subject.
+    """
+    layout = layout or read_layout(require_root(root))
+    findings = _Findings()
+    if (root / LAYOUT_FILE).exists():
+        findings.present.append(f"{LAYOUT_FILE}: sizes of its own instead of the release's")
+    _check_stimuli(root, layout, findings)
+    numbers = [subject] if subject is not None else _subjects(root, layout)
+    if not numbers:
+        findings.lacking.append("every subject: no subjNN folder below nsddata or nsddata_betas")
+    for number in numbers:
+        layout.subject(number)
+        _check_subject(root, number, layout, findings)
+    return Report(
+        root, tuple(findings.present), tuple(findings.lacking), tuple(findings.contradictions)
+    )
+
+
+def _subjects(root: Path, layout: Layout) -> list[int]:
+    tops = (root / "nsddata/ppdata", root / "nsddata_betas/ppdata")
+    numbers = sorted(layout.subjects)
+    return [each for each in numbers if any((top / subject_name(each)).is_dir() for top in tops)]
+
+
+def _check_stimuli(root: Path, layout: Layout, findings: _Findings) -> None:
+    table = stimulus_table_path(root)
+    if _there(table, findings):
+        rows = findings.attempt(lambda: len(load_stimulus_table(root).coco_ids))
+        _compare(findings, str(table), rows, layout.stimuli, "rows")
+    pictures = stimuli_path(root)
+    if _there(pictures, findings):
+        count = findings.attempt(lambda: count_stimuli(root))
+        _compare(findings, str(pictures), count, layout.stimuli, "pictures")
+    captions = [path for path in annotation_paths(root, "captions") if path.exists()]
+    for path in captions or annotation_paths(root, "captions")[:2]:
+        if _there(path, findings) and findings.attempt(partial(_whole_json, path, findings)):
+            findings.present.append(f"{path.name} (COCO captions)")
+    if curated_path(root) is None:
+        findings.lacking.append(f"{CURATED} (optional; COCO's captions serve instead)")
+    else:
+        findings.present.append(f"{CURATED} (curated captions)")
+
+
+def _check_subject(root: Path, subject: int, layout: Layout, findings: _Findings) -> None:
+    name = subject_name(subject)
+    design = findings.attempt(lambda: load_design(root, subject, layout))
+    if design is not None:
+        findings.present.append(f"{name}: nsd_expdesign.mat, {len(design.image_ids)} trials")
+        if stimulus_table_path(root).exists():
+            known = design
+            findings.attempt(lambda: check_presentations(root, subject, known))
+    if responses_path(root, subject).exists():
+        findings.present.append(f"{name}: responses.tsv")
+    else:
+        findings.lacking.append(f"{name}: responses.tsv (optional; guards against mixed subjects)")
+    _check_rois(root, subject, layout, findings)
+    for preparation in PREPARATIONS:
+        _check_preparation(root, subject, preparation, layout, design, findings)
+
+
+def _check_rois(root: Path, subject: int, layout: Layout, findings: _Findings) -> None:
+    folder = roi_folder(root, subject, layout.resolution)
+    names = sorted(path.name.removesuffix(".nii.gz") for path in folder.glob("*.nii.gz"))
+    whole = [each for each in names if not each.startswith(("lh.", "rh."))]
+    usable = []
+    for each in whole:
+        volume = findings.attempt(partial(load_roi_volume, root, subject, each, layout))
+        if volume is None:
+            continue
+        n_voxels = int((volume.labels > 0).sum())
+        usable.append(f"{each} ({n_voxels})")
+        if n_voxels == 0:
+            findings.contradictions.append(
+                f"{volume.path} has no voxels above 0; download it again"
+            )
+    if usable:
+        findings.present.append(
+            f"{subject_name(subject)}: ROI volumes (voxels) {', '.join(usable)}"
+        )
+    missing = [each for each in ATLASES if each not in whole]
+    if missing:
+        findings.lacking.append(f"{subject_name(subject)}: ROI volumes {', '.join(missing)}")
+
+
+def _check_preparation(
+    root: Path,
+    subject: int,
+    preparation: str,
+    layout: Layout,
+    design: Design | None,
+    findings: _Findings,
+) -> None:
+    folder = betas_folder(root, subject, preparation=preparation, resolution=layout.resolution)
+    label = f"{subject_name(subject)}: {preparation}"
+    total = layout.subject(subject).sessions
+    grid = Grid(layout.subject(subject).volume, layout.trials_per_session)
+    there = present_sessions(folder, total, FORMATS["auto"])
+    for suffix in FORMATS["auto"]:
+        good = []
+        for session in present_sessions(folder, total, (suffix,)):
+            path = session_path(folder, session, suffix)
+            if findings.attempt(partial(_check_session, path, grid, findings)):
+                good.append(session)
+        if good:
+            tests = f", {_count_tests(design, good)} test images" if design else ""
+            findings.present.append(f"{label}: sessions {ranges(good)} as {suffix}{tests}")
+    unfinished = left_over_sessions(folder, total)
+    if unfinished:
+        findings.contradictions.append(
+            f"{label}: only partial downloads of sessions {ranges(unfinished)}; download them again"
+        )
+    missing = [session for session in range(1, total + 1) if session not in there]
+    if missing:
+        findings.lacking.append(f"{label}: sessions {ranges(missing)}")
+    if there and not (folder / NCSNR).exists():
+        findings.lacking.append(f"{label}: {NCSNR} (optional; needed for the noise ceiling)")
+
+
+def _check_session(path: Path, grid: Grid, findings: _Findings) -> bool:
+    inspect(path, grid)
+    if path.suffix == ".hdf5" or not looks_cut(path, grid):
+        return True
+    findings.contradictions.append(
+        f"{path} seems truncated ({path.stat().st_size} bytes; its ending does not fit its header);"
+        f" download it again{growing(path)}"
+    )
+    return False
+
+
+def _count_tests(design: Design, sessions: list[int]) -> int:
+    return len(design.presented(sessions, test=True))
+
+
+def _there(path: Path, findings: _Findings) -> bool:
+    if not path.exists() and not path.is_symlink():
+        findings.lacking.append(str(path))
+        return False
+    said = flaw(path)
+    if said:
+        findings.contradictions.append(f"{path} {said}")
+    return said is None
+
+
+def _whole_json(path: Path, findings: _Findings) -> bool:
+    with path.open("rb") as file:
+        first = file.read(1)
+        file.seek(max(-64, -path.stat().st_size), 2)
+        last = file.read().rstrip()[-1:]
+    if (first, last) == (b"{", b"}"):
+        return True
+    findings.contradictions.append(
+        f"{path} is truncated or no JSON ({path.stat().st_size} bytes); download it again"
+    )
+    return False
+
+
+def _compare(findings: _Findings, what: str, found: int | None, expected: int, of: str) -> None:
+    if found is None:
+        return
+    if found == expected:
+        findings.present.append(f"{Path(what).name}: {found} {of}")
+    else:
+        findings.contradictions.append(
+            f"{what} has {found} {of}, expected {expected}; download it again"
+        )
+
+
+def ranges(numbers: list[int]) -> str:
+    """Write ascending numbers as ranges.
+
+    >>> ranges([1, 2, 3, 7, 9, 10])
+    '1-3, 7, 9-10'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

@@ -1,0 +1,167 @@
+"""Which image each trial showed: `nsd_expdesign.mat`, checked against `responses.tsv`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainkit.errors import DataError
+from brainkit.nsd.files import design_path, reading, responses_path, stimulus_table_path
+from brainkit.nsd.layout import Layout, read_layout
+from brainkit.nsd.tables import integers, read_columns
+
+KEYS = ("masterordering", "subjectim", "sharedix")
+
+
+@dataclass(frozen=True)
+class Design:
+    """The images of one subject's trials, in the order they were shown.
+
+    Attributes:
+        image_ids: int32 (trials,), 0-based rows of the NSD picture array, all sessions.
+        is_test: bool (trials,), whether the image is one of those shared by all subjects.
+        trials_per_session: trials of each session.
+    """
+
+    image_ids: NDArray[np.int32]
+    is_test: NDArray[np.bool_]
+    trials_per_session: int
+
+    def trials(self, sessions: Sequence[int]) -> NDArray[np.int64]:
+        """Give the 0-based trials of some 1-based sessions, in the order given."""
+        within = np.arange(self.trials_per_session)
+        starts = (np.asarray(sessions, dtype=np.int64) - 1) * self.trials_per_session
+        return (starts[:, None] + within).ravel()
+
+    def presented(self, sessions: Sequence[int], *, test: bool) -> NDArray[np.int32]:
+        """Give the distinct training or test images in order of their first presentation."""
+        trials = self.trials(sorted(sessions))
+        shown = self.image_ids[trials][self.is_test[trials] == test]
+        _, first = np.unique(shown, return_index=True)
+        ordered: NDArray[np.int32] = shown[np.sort(first)]
+        return ordered
+
+
+def load_design(root: Path, subject: int, layout: Layout | None = None) -> Design:
+    """Read which image each trial of a subject showed.
+
+    With `tenk = masterordering[t]`, the image is `subjectim[subject - 1, tenk - 1] - 1`, and it is
+    a test image if `tenk <= shared`. Compared with 73KID of `responses.tsv` when that is there.
+
+    Raises:
+        DataError: a file is damaged, lacks a field, is not 1-based, or contradicts the other.
+    """
+    layout = layout or read_layout(root)
+    path = design_path(root)
+    fields = _read_fields(path)
+    _check_fields(path, fields, layout)
+    n_trials = layout.subject(subject).sessions * layout.trials_per_session
+    order = fields["masterordering"].ravel()
+    if len(order) < n_trials:
+        raise DataError(
+            f"{path}: masterordering has {len(order)} trials, expected at least {n_trials} "
+            f"for subject {subject}; download it again"
+        )
+    own = order[:n_trials]
+    ids = fields["subjectim"][subject - 1, own - 1] - 1
+    design = Design(ids.astype(np.int32), own <= layout.shared, layout.trials_per_session)
+    _check_responses(responses_path(root, subject), subject, design)
+    return design
+
+
+def check_presentations(root: Path, subject: int, design: Design) -> None:
+    """Check the trial numbers in the stimulus table against the design.
+
+    Raises:
+        DataError: `subjectK_rep0..2` place an image at a trial that showed another.
+    """
+    path = stimulus_table_path(root)
+    names = [f"subject{subject}_rep{repeat}" for repeat in range(3)]
+    columns = read_columns(path, names, delimiter=",")
+    for name in names:
+        trials = integers(path, columns, name) - 1
+        images = np.flatnonzero((trials >= 0) & (trials < len(design.image_ids)))
+        wrong = images[design.image_ids[trials[images]] != images]
+        if len(wrong):
+            trial = trials[wrong[0]]
+            raise DataError(
+                f"{path}: {name} says trial {trial + 1} showed image {wrong[0]} (0-based), but "
+                f"nsd_expdesign.mat says {design.image_ids[trial]}; one of the two belongs to "
+                "another download, get both again"
+            )
+
+
+def _read_fields(path: Path) -> dict[str, NDArray[np.int64]]:
+    import scipy.io
+
+    with reading(path):
+        loaded = scipy.io.loadmat(path, variable_names=KEYS)
+        for key in KEYS:
+            if key not in loaded:
+                raise DataError(f"{path} has no field {key!r}; download it again")
+        return {key: np.atleast_2d(loaded[key]).astype(np.int64) for key in KEYS}
+
+
+def _check_fields(path: Path, fields: dict[str, NDArray[np.int64]], layout: Layout) -> None:
+    for key, values in fields.items():
+        if values.size == 0 or values.min() < 1:
+            found = values.min() if values.size else "nothing"
+            raise DataError(
+                f"{path}: {key} has {found} as its lowest id, but ids are 1-based in the release; "
+                "someone shifted or emptied it, download it again"
+            )
+    subjectim = fields["subjectim"]
+    rows = max(layout.subjects)
+    if subjectim.shape[0] < rows or subjectim.shape[1] < fields["masterordering"].max():
+        raise DataError(
+            f"{path}: subjectim is {subjectim.shape}, expected {rows} rows (subjects) and at "
+            f"least {fields['masterordering'].max()} columns (images); download it again"
+        )
+    if subjectim.max() > layout.stimuli:
+        raise DataError(
+            f"{path}: subjectim has id {subjectim.max()}, but there are {layout.stimuli} stimuli; "
+            "download it again, or correct brainkit-layout.toml"
+        )
+    shared = set(subjectim[:, : layout.shared].ravel().tolist())
+    if shared != set(fields["sharedix"].ravel().tolist()):
+        raise DataError(
+            f"{path}: sharedix and the first {layout.shared} columns of subjectim name different "
+            "images, expected the same 1-based ids; download it again"
+        )
+
+
+def _check_responses(path: Path, subject: int, design: Design) -> None:
+    if not path.exists() and not path.is_symlink():
+        return
+    names = ("SUBJECT", "SESSION", "RUN", "TRIAL", "73KID")
+    columns = read_columns(path, names, delimiter="\t")
+    table = {name: integers(path, columns, name) for name in names}
+    others = table["SUBJECT"][table["SUBJECT"] != subject]
+    if len(others):
+        raise DataError(
+            f"{path} holds trials of subject {others[0]} in column SUBJECT, expected {subject}; "
+            "put the file of this subject there"
+        )
+    rows = len(table["73KID"])
+    sessions = np.arange(rows) // design.trials_per_session + 1
+    stray = np.flatnonzero(table["SESSION"] != sessions)
+    if rows > len(design.image_ids) or len(stray):
+        where = stray[0] if len(stray) else len(design.image_ids)
+        raise DataError(
+            f"{path}, data row {where + 1}: session {table['SESSION'][where]} with "
+            f"{design.trials_per_session} trials a session expected; download it again"
+        )
+    shown = design.image_ids[:rows] + 1
+    wrong = np.flatnonzero(table["73KID"] != shown)
+    if len(wrong):
+        row = wrong[0]
+        place = ", ".join(f"{name.lower()} {table[name][row]}" for name in names[1:4])
+        raise DataError(
+            f"{path}, {place}: 73KID is {table['73KID'][row]}, but nsd_expdesign.mat says "
+            f"{shown[row]} (1-based); {len(wrong)} of {rows} trials disagree, so one of the two "
+            "files was changed or belongs to another subject, download both again"
+        )

@@ -1,0 +1,141 @@
+"""The numbers an NSD download is checked against, and how another layout declares its own.
+
+The release's constants are the default. A folder made with other sizes (a fixture, the miniature)
+carries `brainkit-layout.toml` in its root; `docs/nsd.md` describes it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from brainkit.errors import DataError, UsageError
+
+LAYOUT_FILE = "brainkit-layout.toml"
+Volume = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class SubjectLayout:
+    """One subject's constants.
+
+    Attributes:
+        volume: voxels along X (left to right), Y (back to front) and Z (bottom to top).
+        sessions: sessions the subject did in all.
+    """
+
+    volume: Volume
+    sessions: int
+
+
+def _release() -> dict[int, SubjectLayout]:
+    rows = (
+        ((81, 104, 83), 40),
+        ((82, 106, 84), 40),
+        ((81, 106, 82), 32),
+        ((85, 99, 80), 30),
+        ((79, 97, 78), 40),
+        ((85, 113, 83), 32),
+        ((78, 95, 81), 40),
+        ((80, 103, 78), 30),
+    )
+    return {number: SubjectLayout(*row) for number, row in enumerate(rows, start=1)}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The sizes of a download; the defaults are those of the release at 1.8 mm.
+
+    Attributes:
+        subjects: constants of each subject, by number.
+        trials_per_session: length of the trial axis of every beta file.
+        shared: images seen by all subjects; the first ids of a subject's own numbering.
+        stimuli: rows of the picture array and of the stimulus table.
+        pixels: height and width of a picture.
+        resolution: folder of the volumes, e.g. "func1pt8mm".
+        voxel_size: edge of a voxel in millimetres.
+    """
+
+    subjects: Mapping[int, SubjectLayout] = field(default_factory=_release)
+    trials_per_session: int = 750
+    shared: int = 1000
+    stimuli: int = 73_000
+    pixels: int = 425
+    resolution: str = "func1pt8mm"
+    voxel_size: float = 1.8
+
+    def subject(self, number: int) -> SubjectLayout:
+        """Give the constants of one subject.
+
+        Raises:
+            UsageError: there is no such subject.
+        """
+        if number not in self.subjects:
+            known = ", ".join(str(key) for key in sorted(self.subjects))
+            raise UsageError(f"there is no subject {number!r}; choose one of {known}")
+        return self.subjects[number]
+
+
+def read_layout(root: Path) -> Layout:
+    """Give the layout a download declares, or the release's when it declares none.
+
+    Raises:
+        DataError: `brainkit-layout.toml` cannot be read or has wrong entries.
+    """
+    path = root / LAYOUT_FILE
+    if not path.exists():
+        return Layout()
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _layout(entries)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{path} is not a layout ({type(error).__name__}: {error}); "
+            "compare it with the example in docs/nsd.md, or delete it if this is the real NSD"
+        ) from error
+
+
+def write_layout(root: Path, layout: Layout) -> Path:
+    """Write `brainkit-layout.toml` into the root of a download and give its path."""
+    lines = [
+        f"trials_per_session = {layout.trials_per_session}",
+        f"shared = {layout.shared}",
+        f"stimuli = {layout.stimuli}",
+        f"pixels = {layout.pixels}",
+        f'resolution = "{layout.resolution}"',
+        f"voxel_size = {layout.voxel_size}",
+    ]
+    for number, subject in sorted(layout.subjects.items()):
+        lines += [
+            "",
+            f"[subjects.{number}]",
+            f"volume = {list(subject.volume)}",
+            f"sessions = {subject.sessions}",
+        ]
+    path = root / LAYOUT_FILE
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def _layout(entries: dict[str, Any]) -> Layout:
+    unknown = sorted(set(entries) - {each.name for each in fields(Layout)})
+    if unknown:
+        raise ValueError(f"unknown entry {unknown[0]!r}")
+    values = {name: value for name, value in entries.items() if name != "subjects"}
+    for name, value in values.items():
+        expected = type(getattr(Layout(), name))
+        if not isinstance(value, expected):
+            raise TypeError(f"{name} is {value!r}, expected {expected.__name__}")
+    if "subjects" in entries:
+        values["subjects"] = {
+            int(number): _subject_layout(subject) for number, subject in entries["subjects"].items()
+        }
+    return Layout(**values)
+
+
+def _subject_layout(entries: dict[str, Any]) -> SubjectLayout:
+    x, y, z = (int(size) for size in entries["volume"])
+    return SubjectLayout(volume=(x, y, z), sessions=int(entries["sessions"]))

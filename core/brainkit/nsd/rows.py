@@ -1,0 +1,52 @@
+"""Which row of the result each trial adds to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainkit.nsd.design import Design
+from brainkit.nsd.sessions import SessionFile
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of the result: training rows first, then test rows, each by ascending image id.
+
+    Attributes:
+        image_ids: int32 (rows,), 0-based.
+        repeats: int32 (rows,), trials that add to each row.
+        n_train: number of training rows.
+        of_session: for each session, int64 (trials,): the row of each trial.
+        is_test: for each session, bool (trials,).
+    """
+
+    image_ids: NDArray[np.int32]
+    repeats: NDArray[np.int32]
+    n_train: int
+    of_session: tuple[NDArray[np.int64], ...]
+    is_test: tuple[NDArray[np.bool_], ...]
+
+
+def arrange(design: Design, files: Sequence[SessionFile], *, average: bool) -> Rows:
+    """Place trials in rows: one row an image with `average`, one row a trial without."""
+    trials = design.trials([file.session for file in files])
+    ids, is_test = design.image_ids[trials], design.is_test[trials]
+    order = np.lexsort((np.arange(len(trials)), ids, is_test))
+    begins = np.ones(len(order), dtype=np.bool_)
+    if average:
+        begins[1:] = np.diff(ids[order]) != 0
+        begins[1:] |= np.diff(is_test[order].astype(np.int8)) != 0
+    row_of = np.empty(len(order), dtype=np.int64)
+    row_of[order] = np.cumsum(begins) - 1
+    firsts = order[begins]
+    return Rows(
+        image_ids=ids[firsts],
+        repeats=np.bincount(row_of).astype(np.int32),
+        n_train=int(np.count_nonzero(~is_test[firsts])),
+        of_session=tuple(row_of.reshape(len(files), -1)),
+        is_test=tuple(is_test.reshape(len(files), -1)),
+    )

@@ -1,0 +1,104 @@
+"""Read columns of the text tables, and what the stimulus table says of each picture."""
+
+from __future__ import annotations
+
+import ast
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainkit.errors import DataError
+from brainkit.nsd.files import reading, stimulus_table_path
+
+
+@dataclass(frozen=True)
+class StimulusTable:
+    """What `nsd_stim_info_merged.csv` says, one row a picture (0-based id).
+
+    Attributes:
+        coco_ids: int64 (stimuli,), COCO image id.
+        splits: "train2017" or "val2017": the annotation file of each.
+        crops: float64 (stimuli, 4), fractions cut at top, bottom, left and right.
+    """
+
+    coco_ids: NDArray[np.int64]
+    splits: tuple[str, ...]
+    crops: NDArray[np.float64]
+
+
+def read_columns(path: Path, names: Sequence[str], *, delimiter: str) -> dict[str, list[str]]:
+    """Give the named columns of a table with a header, as text.
+
+    Raises:
+        DataError: the file cannot be read, lacks a column, or has a short row.
+    """
+    with reading(path), path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file, delimiter=delimiter)
+        header = next(rows, [])
+        missing = [name for name in names if name not in header]
+        if missing:
+            raise DataError(
+                f"{path} has no column {missing[0]!r} (it has: {', '.join(filter(None, header))}); "
+                "download it again"
+            )
+        places = [header.index(name) for name in names]
+        taken = [[row[place] for place in places] for row in rows if row]
+    return {name: [row[place] for row in taken] for place, name in enumerate(names)}
+
+
+def integers(path: Path, columns: dict[str, list[str]], name: str) -> NDArray[np.int64]:
+    """Give a column as int64 (rows,).
+
+    Raises:
+        DataError: a cell is not a whole number.
+    """
+    try:
+        return np.array([int(float(cell)) for cell in columns[name]], dtype=np.int64)
+    except ValueError as error:
+        raise DataError(
+            f"{path}, column {name}: expected whole numbers ({error}); download it again"
+        ) from error
+
+
+def load_stimulus_table(root: Path) -> StimulusTable:
+    """Read COCO id, split and crop of every picture.
+
+    Raises:
+        DataError: the table is missing, damaged, lacks a column, or its rows are out of order.
+    """
+    path = stimulus_table_path(root)
+    columns = read_columns(path, ("cocoId", "cocoSplit", "cropBox", "nsdId"), delimiter=",")
+    numbers = integers(path, columns, "nsdId")
+    wrong = np.flatnonzero(numbers != np.arange(len(numbers)))
+    if len(wrong):
+        raise DataError(
+            f"{path}, row {wrong[0]}: nsdId is {numbers[wrong[0]]}, expected the 0-based row "
+            "number; restore the original order of its rows"
+        )
+    with reading(path):
+        crops = np.array([ast.literal_eval(box) for box in columns["cropBox"]], dtype=np.float64)
+    return StimulusTable(
+        coco_ids=integers(path, columns, "cocoId"),
+        splits=tuple(columns["cocoSplit"]),
+        crops=crops.reshape(-1, 4),
+    )
+
+
+def require_rows(path: Path, image_ids: Sequence[int] | NDArray[Any], rows: int) -> None:
+    """Check that 0-based image ids lie within a table of so many rows.
+
+    Raises:
+        DataError: an id is negative or beyond the last row.
+    """
+    wanted = np.asarray(image_ids)
+    if wanted.size and (wanted.min() < 0 or wanted.max() >= rows):
+        worst = wanted.min() if wanted.min() < 0 else wanted.max()
+        raise DataError(
+            f"{path} has {rows} rows, but image id {worst} (0-based) was asked for; "
+            f"expected ids from 0 to {rows - 1}, download the whole file if it was shortened"
+        )

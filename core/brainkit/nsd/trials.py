@@ -1,0 +1,319 @@
+"""Betas of the chosen voxels and sessions: split, standardised, averaged.
+
+`plan_trials` makes every cheap check (existence, size, headers, design) before `load_trials` reads
+the first gigabyte. Sessions are read one by one and added into the result at once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainkit.data import Selection, Split, Trials
+from brainkit.errors import BrainkitWarning, DataError, UsageError, did_you_mean
+from brainkit.nsd.betas import Grid, bytes_to_read, inspect, looks_cut, read_session
+from brainkit.nsd.design import load_design
+from brainkit.nsd.files import PREPARATIONS, betas_folder, require_root
+from brainkit.nsd.layout import Layout, read_layout
+from brainkit.nsd.noise import load_ncsnr
+from brainkit.nsd.roi import require_same_affine, roi_voxels
+from brainkit.nsd.rows import Rows, arrange
+from brainkit.nsd.sessions import SessionFile, find_sessions, left_over_sessions
+from brainkit.nsd.standardise import MODES, add_raw, add_session_scores, score_by_train
+
+Progress = Callable[[int, int], None]
+REPEATS = ("average", "single")
+NAN_POLICIES = ("error", "zero", "drop")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What loading a selection would read and give, known before anything large is read.
+
+    Attributes:
+        files: the session files, ascending.
+        rows: which row of the result each trial adds to.
+        voxel_xyz: int32 (voxels, 3), C order over X, Y, Z.
+        grid: what every session file has to look like.
+        total_sessions: sessions the subject did in all.
+        n_shared: images shared by all subjects.
+        bytes_read: bytes read from session files.
+        warnings: sentences about valid but surprising input met so far.
+    """
+
+    files: tuple[SessionFile, ...]
+    rows: Rows
+    voxel_xyz: NDArray[np.int32]
+    grid: Grid
+    total_sessions: int
+    n_shared: int
+    bytes_read: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def sessions(self) -> tuple[int, ...]:
+        """The 1-based sessions, ascending."""
+        return tuple(file.session for file in self.files)
+
+    @property
+    def bytes_in_memory(self) -> int:
+        """Bytes of the betas in the result."""
+        return 4 * len(self.rows.image_ids) * len(self.voxel_xyz)
+
+    def text(self) -> str:
+        """Give one line for people: sessions, rows, voxels and sizes."""
+        train = self.rows.n_train
+        tested = len(np.unique(self.rows.image_ids[train:]))
+        return (
+            f"{len(self.files)} of {self.total_sessions} sessions, {train} training and "
+            f"{len(self.rows.image_ids) - train} test rows ({tested} of {self.n_shared} shared "
+            f"images), {len(self.voxel_xyz)} voxels; reads {self.bytes_read / 1e9:.2f} GB, "
+            f"gives {self.bytes_in_memory / 1e9:.2f} GB"
+        )
+
+
+@dataclass
+class _Flaws:
+    """Counts of voxels without signal, gathered over sessions."""
+
+    dead: NDArray[np.int64]
+    not_finite: NDArray[np.bool_]
+    n_values: int = 0
+    sessions: list[int] = field(default_factory=list)
+
+
+def plan_trials(
+    root: Path,
+    subject: int,
+    selection: Selection,
+    layout: Layout | None = None,
+    *,
+    beta_format: str = "auto",
+    units: str = "int16x300",
+) -> Plan:
+    """Make every cheap check and say what would be read; for `--dry-run` and `load_trials`.
+
+    Raises:
+        UsageError: the selection names something that does not exist.
+        DataError: files are missing, empty, of another shape, or contradict each other.
+    """
+    _check_selection(selection)
+    layout = layout or read_layout(require_root(root))
+    of_subject = layout.subject(subject)
+    folder = betas_folder(
+        root, subject, preparation=selection.preparation, resolution=layout.resolution
+    )
+    voxels = roi_voxels(root, subject, selection.roi, layout)
+    grid = Grid(of_subject.volume, layout.trials_per_session, units)
+    files = find_sessions(
+        folder, selection.sessions, total=of_subject.sessions, beta_format=beta_format
+    )
+    for file in files:
+        found = inspect(file.path, grid)
+        if found is not None:
+            require_same_affine(file.path, found, voxels.affine)
+    design = load_design(root, subject, layout)
+    said = list(voxels.notes)
+    if selection.sessions == "available":
+        said += _session_notes(folder, files, of_subject.sessions)
+    _require_whole(files, voxels.xyz, grid)
+    return Plan(
+        files=files,
+        rows=arrange(design, files, average=selection.repeats == "average"),
+        voxel_xyz=voxels.xyz,
+        grid=grid,
+        total_sessions=of_subject.sessions,
+        n_shared=layout.shared,
+        bytes_read=sum(bytes_to_read(file.path, voxels.xyz, grid) for file in files),
+        warnings=tuple(said),
+    )
+
+
+def load_trials(
+    root: Path,
+    subject: int,
+    selection: Selection,
+    layout: Layout | None = None,
+    progress: Progress | None = None,
+    *,
+    beta_format: str = "auto",
+    units: str = "int16x300",
+    nan_policy: str = "error",
+) -> Trials:
+    """Load a subject's betas, split into training and test images.
+
+    Standardisation, per voxel:
+        "session"  z-scores by mean and population deviation of each session's training trials,
+                   then averages an image's repeats;
+        "train"    averages repeats, then z-scores by mean and sample deviation (ddof 1) of the
+                   training rows, as Brain-Diffuser does;
+        "none"     averages repeats; percent signal change.
+    A deviation below 1e-8 gives 0. Test trials never enter a statistic.
+
+    Args:
+        root: folder that holds `nsddata/` and `nsddata_betas/`.
+        subject: 1 to 8.
+        selection: ROI, sessions, preparation, standardisation, repeats.
+        layout: sizes to check against; the download's own by default.
+        progress: called with (sessions done, sessions in all).
+        beta_format: "auto" (HDF5 where it is there), "hdf5" or "nifti".
+        units: "percent" if the files hold floats in percent signal change, not int16 times 300.
+        nan_policy: for such floats, "error", "zero" or "drop" (leave the voxel out).
+
+    Returns:
+        Trials with rows in ascending image id (single trials of one image as they were shown).
+
+    Raises:
+        UsageError: the selection or an option names something that does not exist.
+        DataError: a file is missing, damaged or contradicts another.
+    """
+    if nan_policy not in NAN_POLICIES:
+        raise UsageError(f"nan_policy is {nan_policy!r}, expected error, zero or drop")
+    plan = plan_trials(root, subject, selection, layout, beta_format=beta_format, units=units)
+    betas = np.zeros((len(plan.rows.image_ids), len(plan.voxel_xyz)), dtype=np.float32)
+    flaws = _Flaws(
+        dead=np.zeros(betas.shape[1], dtype=np.int64),
+        not_finite=np.zeros(betas.shape[1], dtype=np.bool_),
+    )
+    for done, file in enumerate(plan.files):
+        raw = read_session(file.path, plan.voxel_xyz, plan.grid)
+        _note_flaws(flaws, raw, file, nan_policy)
+        rows, tested = plan.rows.of_session[done], plan.rows.is_test[done]
+        if selection.standardise == "session":
+            _require_training(file, tested)
+            add_session_scores(betas, raw, rows, fit=~tested, scale=plan.grid.scale)
+        else:
+            add_raw(betas, raw, rows)
+        if progress is not None:
+            progress(done + 1, len(plan.files))
+    del raw
+    _finish(betas, plan, selection.standardise)
+    ncsnr = load_ncsnr(plan.files[0].path.parent, plan.voxel_xyz, plan.grid.volume)
+    kept = ~flaws.not_finite if nan_policy == "drop" else slice(None)
+    said = (*plan.warnings, *_flaw_sentences(flaws, plan, selection.roi, nan_policy))
+    for sentence in said:
+        warnings.warn(sentence, BrainkitWarning, stacklevel=2)
+    return _trials(betas, plan, kept, ncsnr, selection.standardise, said)
+
+
+def _finish(betas: NDArray[np.float32], plan: Plan, standardise: str) -> None:
+    """Turn sums over repeats into means and, in mode "train", z-score them; in place."""
+    sums_to_unit = 1.0 if standardise == "session" else plan.grid.scale
+    betas /= (plan.rows.repeats * sums_to_unit).astype(np.float32)[:, None]
+    if standardise == "train":
+        score_by_train(betas, plan.rows.n_train)
+
+
+def _trials(
+    betas: NDArray[np.float32],
+    plan: Plan,
+    kept: Any,
+    ncsnr: NDArray[np.float32] | None,
+    standardise: str,
+    said: tuple[str, ...],
+) -> Trials:
+    rows = plan.rows
+    train, test = slice(None, rows.n_train), slice(rows.n_train, None)
+    return Trials(
+        train=Split(
+            np.ascontiguousarray(betas[train][:, kept]), rows.image_ids[train], rows.repeats[train]
+        ),
+        test=Split(
+            np.ascontiguousarray(betas[test][:, kept]), rows.image_ids[test], rows.repeats[test]
+        ),
+        voxel_xyz=np.ascontiguousarray(plan.voxel_xyz[kept]),
+        ncsnr=None if ncsnr is None else ncsnr[kept],
+        sessions=plan.sessions,
+        units="percent" if standardise == "none" else "zscore",
+        warnings=said,
+    )
+
+
+def _check_selection(selection: Selection) -> None:
+    for name, value, known in (
+        ("preparation", selection.preparation, PREPARATIONS),
+        ("standardise", selection.standardise, MODES),
+        ("repeats", selection.repeats, REPEATS),
+    ):
+        if value not in known:
+            hint = did_you_mean(str(value), known)
+            raise UsageError(
+                f"selection.{name} is {value!r}, expected one of {', '.join(known)}.{hint}"
+            )
+
+
+def _session_notes(folder: Path, files: tuple[SessionFile, ...], total: int) -> list[str]:
+    notes = []
+    partial = left_over_sessions(folder, total)
+    if partial:
+        names = ", ".join(f"{session:02d}" for session in partial)
+        notes.append(f"{folder} has only partial downloads of sessions {names}; they are left out")
+    if len(files) < total:
+        notes.append(
+            f"{len(files)} of {total} sessions are there, so scores are not comparable with those "
+            "of all sessions: other training and test images"
+        )
+    return notes
+
+
+def _require_whole(
+    files: tuple[SessionFile, ...], voxel_xyz: NDArray[np.int32], grid: Grid
+) -> None:
+    """Read those NIfTI files right away whose ending looks wrong, so that a cut one fails first."""
+    for file in files:
+        if file.path.suffix != ".hdf5" and looks_cut(file.path, grid):
+            read_session(file.path, voxel_xyz[:1], grid)
+
+
+def _require_training(file: SessionFile, tested: NDArray[np.bool_]) -> None:
+    if tested.all():
+        raise DataError(
+            f"{file.path}: session {file.session} has no training trials to standardise by; "
+            "leave it out, or set selection.standardise to 'train' or 'none'"
+        )
+
+
+def _note_flaws(flaws: _Flaws, raw: NDArray[Any], file: SessionFile, nan_policy: str) -> None:
+    if raw.dtype.kind == "f":
+        bad = ~np.isfinite(raw)
+        voxels, values = int(bad.any(axis=0).sum()), int(bad.sum())
+        if voxels and nan_policy == "error":
+            plural = "voxel" if voxels == 1 else "voxels"
+            raise DataError(
+                f"{file.path} holds NaN or infinity in {voxels} {plural} ({values} values), "
+                "expected finite numbers; give nan_policy='drop' or 'zero', or use released files"
+            )
+        raw[bad] = 0
+        flaws.not_finite |= bad.any(axis=0)
+        flaws.n_values += values
+    flaws.dead += raw.min(axis=0) == raw.max(axis=0)
+    flaws.sessions.append(file.session)
+
+
+def _flaw_sentences(flaws: _Flaws, plan: Plan, roi: str, nan_policy: str) -> list[str]:
+    said = []
+    always = int((flaws.dead == len(plan.files)).sum())
+    sometimes = int((flaws.dead > 0).sum()) - always
+    if always or sometimes:
+        said.append(
+            f"ROI {roi}: {always} {_voxels(always)} without signal in all sessions and "
+            f"{sometimes} more in some; their values are constant there, standardised ones 0"
+        )
+    n_voxels = int(flaws.not_finite.sum())
+    if n_voxels:
+        done = "left out" if nan_policy == "drop" else "set to 0"
+        said.append(
+            f"ROI {roi}: {n_voxels} {_voxels(n_voxels)} with {flaws.n_values} values that are NaN "
+            f"or infinite, {done}"
+        )
+    return said
+
+
+def _voxels(count: int) -> str:
+    return "voxel" if count == 1 else "voxels"
