@@ -1,0 +1,23 @@
+"""What a run found, as one web page for people and one JSON object for machines."""
+
+from brainkit.report.data import (
+    MINIATURE_LINE,
+    Figure,
+    Picture,
+    ReportData,
+    ReportRow,
+    ScoreRow,
+    metrics_json,
+)
+from brainkit.report.page import write_report
+
+__all__ = [
+    "MINIATURE_LINE",
+    "Figure",
+    "Picture",
+    "ReportData",
+    "ReportRow",
+    "ScoreRow",
+    "metrics_json",
+    "write_report",
+]

@@ -1,0 +1,195 @@
+"""What a report is made from, and the same content for machines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Picture = Path | bytes | NDArray[np.uint8]
+else:
+    Picture = object
+
+LAYOUT = 1
+"""Version of the JSON's keys."""
+
+MINIATURE_LINE = (
+    "Simulated data: the miniature subject, not a human brain. "
+    "These scores say whether the program works, not how well it decodes people."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRow:
+    """One metric over all test images, beside what it could be and what nothing would give.
+
+    Attributes:
+        name: of the metric, as in `ReportRow.scores`.
+        value: from the brain.
+        sem: standard error over the images; NaN when there is none.
+        ceiling: the same pipeline from the true features; None when it was not run.
+        chance_mean: mean over shuffles of the test betas across images; None when not run.
+        chance_sd: standard deviation over those shuffles.
+        n: images with a defined value.
+        higher_is_better: whether larger means closer.
+        note: what the metric measures, one sentence.
+    """
+
+    name: str
+    value: float
+    sem: float = math.nan
+    ceiling: float | None = None
+    chance_mean: float | None = None
+    chance_sd: float | None = None
+    n: int = 0
+    higher_is_better: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReportRow:
+    """One test image.
+
+    Pictures are files, encoded bytes (png, jpeg) or uint8 (height, width, 3). What a method does
+    not give stays None.
+
+    Attributes:
+        image_id: 0-based row of the NSD picture array.
+        stimulus: the picture that was shown.
+        ceiling: reconstruction from the true features.
+        brain: reconstruction from the brain.
+        captions: the true ones.
+        ceiling_caption: decoded from the true features.
+        brain_caption: decoded from the brain.
+        scores: value per metric of the reconstruction and caption from the brain; NaN if undefined.
+    """
+
+    image_id: int
+    stimulus: Picture | None = None
+    ceiling: Picture | None = None
+    brain: Picture | None = None
+    captions: tuple[str, ...] = ()
+    ceiling_caption: str | None = None
+    brain_caption: str | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Figure:
+    """An extra picture with a heading and a sentence."""
+
+    title: str
+    picture: Picture
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReportData:
+    """Everything a report shows; the runner fills it.
+
+    Attributes:
+        title: heading of the page.
+        method: name of the method.
+        subject: e.g. "subj01".
+        n_train: training images.
+        n_test: test images.
+        miniature: whether the data are simulated; said in the first line.
+        scores: metrics in the order to show.
+        rows: test images.
+        n_shuffles: shuffles behind the chance levels.
+        warnings: valid but surprising things the run met.
+        footnotes: what a reader has to know to compare, e.g. statistics taken over the test set.
+        options: address -> value of every option.
+        versions: distribution -> version, also of Python.
+        command: that makes the same run again.
+        run_toml: the run file.
+        timings: step -> seconds.
+        figures: shown after the images.
+    """
+
+    title: str
+    method: str
+    subject: str
+    n_train: int
+    n_test: int
+    miniature: bool
+    scores: tuple[ScoreRow, ...] = ()
+    rows: tuple[ReportRow, ...] = ()
+    n_shuffles: int = 0
+    warnings: tuple[str, ...] = ()
+    footnotes: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    run_toml: str = ""
+    timings: Mapping[str, float] = field(default_factory=dict)
+    figures: tuple[Figure, ...] = ()
+
+
+def metrics_json(data: ReportData) -> dict[str, Any]:
+    """Give the report's numbers as an object that JSON can hold; undefined values are null."""
+    return {
+        "layout": LAYOUT,
+        "data": "miniature" if data.miniature else "nsd",
+        **({"note": MINIATURE_LINE} if data.miniature else {}),
+        "title": data.title,
+        "method": data.method,
+        "subject": data.subject,
+        "n_train": data.n_train,
+        "n_test": data.n_test,
+        "n_shuffles": data.n_shuffles,
+        "scores": [_score(row) for row in data.scores],
+        "per_image": [
+            {"image_id": int(row.image_id), **_texts(row), "scores": _finite(row.scores)}
+            for row in data.rows
+        ],
+        "warnings": list(data.warnings),
+        "footnotes": list(data.footnotes),
+        "options": {address: _plain(value) for address, value in data.options.items()},
+        "versions": dict(data.versions),
+        "command": data.command,
+        "seconds": _finite(data.timings),
+    }
+
+
+def finite(value: float | None) -> float | None:
+    """Give a Python float, or None where there is no finite number."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _score(row: ScoreRow) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "value": finite(row.value),
+        "sem": finite(row.sem),
+        "ceiling": finite(row.ceiling),
+        "chance": {"mean": finite(row.chance_mean), "sd": finite(row.chance_sd)},
+        "n_defined": row.n,
+        "higher_is_better": row.higher_is_better,
+        "note": row.note,
+    }
+
+
+def _texts(row: ReportRow) -> dict[str, str]:
+    texts = {"caption": row.brain_caption, "ceiling_caption": row.ceiling_caption}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: finite(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return finite(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    return str(value)

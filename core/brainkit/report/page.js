@@ -1,0 +1,86 @@
+"use strict";
+(() => {
+  document.documentElement.classList.add("scripted");
+  const at = (id) => document.getElementById(id);
+  for (const button of document.querySelectorAll(".copy")) {
+    button.addEventListener("click", async () => {
+      const text = button.previousElementSibling.textContent;
+      try {
+        await navigator.clipboard.writeText(text);
+        button.textContent = "Copied";
+      } catch {
+        getSelection().selectAllChildren(button.previousElementSibling);
+        button.textContent = "Selected";
+      }
+      setTimeout(() => (button.textContent = "Copy"), 1500);
+    });
+  }
+
+  const { names, better, rows } = JSON.parse(at("numbers").textContent);
+  if (!names.length) return;
+  const cards = [...at("cards").children];
+  const lines = [...at("table").tBodies[0].rows];
+  const heads = [...at("table").tHead.rows[0].cells];
+  const state = { key: 0, first: true };
+
+  // Column 0 is the image id, which counts up; "first" means best first, or the lowest id first.
+  const descends = (key, first) => (key > 0 && better[key - 1]) === first;
+  const ranked = (key, first) => {
+    const sign = descends(key, first) ? -1 : 1;
+    const value = (row) => rows[row][key];
+    return rows.map((_, row) => row).sort((a, b) => {
+      if (value(a) === null || value(b) === null) return (value(a) === null) - (value(b) === null);
+      return sign * (value(a) - value(b)) || a - b;
+    });
+  };
+
+  const showPicks = (key) => {
+    const order = ranked(key, true).filter((row) => rows[row][key] !== null);
+    if (!at("picks") || order.length < 3) return;
+    const chosen = [order[0], order[Math.floor(order.length / 2)], order[order.length - 1]];
+    at("picked-by").textContent = names[key - 1];
+    at("picks").replaceChildren(...chosen.map((row, place) => {
+      const copy = cards[row].cloneNode(true);
+      copy.removeAttribute("id");
+      const label = document.createElement("span");
+      label.className = "pick";
+      label.textContent = ["Best", "Median", "Worst"][place];
+      copy.querySelector("h3").prepend(label, " ");
+      return copy;
+    }));
+  };
+
+  const show = () => {
+    const { key, first } = state;
+    const order = ranked(key, first);
+    at("cards").append(...order.map((row) => cards[row]));
+    at("table").tBodies[0].append(...order.map((row) => lines[row]));
+    heads.forEach((head, column) => {
+      if (column !== key) head.removeAttribute("aria-sort");
+      else head.setAttribute("aria-sort", descends(key, first) ? "descending" : "ascending");
+    });
+    if (key > 0) showPicks(key);
+    at("key").value = String(key);
+    const words = key > 0 ? ["best first", "worst first"] : ["lowest first", "highest first"];
+    at("order").textContent = words[first ? 0 : 1];
+    at("order").setAttribute("aria-label", `Order: ${words[first ? 0 : 1]}; press to reverse`);
+    for (const item of document.querySelectorAll(".numbers .current")) item.classList.remove("current");
+    if (key > 0) {
+      for (const item of document.querySelectorAll(`.numbers > :nth-child(${key})`)) item.classList.add("current");
+    }
+  };
+  const sortBy = (key, first) => {
+    state.key = key;
+    state.first = first;
+    show();
+    at("said").textContent = `Sorted by ${key > 0 ? names[key - 1] : "image id"}, ${at("order").textContent}`;
+  };
+
+  at("key").addEventListener("change", (event) => sortBy(Number(event.target.value), true));
+  at("order").addEventListener("click", () => sortBy(state.key, !state.first));
+  for (const button of document.querySelectorAll("[data-key]")) {
+    const key = Number(button.dataset.key);
+    button.addEventListener("click", () => sortBy(key, key === state.key ? !state.first : true));
+  }
+  show();
+})();

@@ -1,0 +1,202 @@
+"""Write the report: one HTML file that needs no network and no other file."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainkit.report.data import MINIATURE_LINE, ReportData, ReportRow, ScoreRow, finite
+from brainkit.report.pictures import Size, data_uri, size_for
+
+PICTURES = {"stimulus": "Stimulus", "ceiling": "From true features", "brain": "From brain"}
+"""What a row can show, in order, and how it is labelled."""
+MARGIN = 8.0
+"""Percent of a score's scale that lie below chance and above the ceiling."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where a score lies between chance and ceiling, in percent of the drawn width."""
+
+    share: int
+    value: float
+    chance: float
+    ceiling: float
+    spread: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """One image as the page shows it."""
+
+    image_id: int
+    index: int
+    pictures: tuple[tuple[str, str | None, str], ...]
+    captions: tuple[str, ...]
+    decoded: tuple[tuple[str, str], ...]
+    scores: Mapping[str, float | None]
+
+
+def write_report(data: ReportData, path: Path) -> Path:
+    """Write the report as one self-contained HTML file, whole or not at all.
+
+    Raises:
+        DataError: a picture cannot be read.
+    """
+    text = rendered(data)
+    part = path.with_name(f"{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+    return path
+
+
+def rendered(data: ReportData) -> str:
+    """Give the page as text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("brainkit.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, duration=duration)
+    cards = _cards(data)
+    names = _per_image(data.rows)
+    better = {row.name: row.higher_is_better for row in data.scores}
+    return environment.get_template("page.html.j2").render(
+        data=data,
+        miniature_line=MINIATURE_LINE,
+        cards=cards,
+        names=names,
+        picks=picks(data.rows, names[0], better.get(names[0], True)) if names else (),
+        scales={row.name: scale(row) for row in data.scores},
+        meanings={row.name: meaning(row) for row in data.scores},
+        kinds=[label for name, label in PICTURES.items() if _any(data.rows, name)],
+        figures=[(f, data_uri(f.picture, Size(1200, 2_000_000))) for f in data.figures],
+        table={
+            "names": names,
+            "better": [better.get(name, True) for name in names],
+            "rows": [[card.image_id, *(card.scores[name] for name in names)] for card in cards],
+        },
+    )
+
+
+def picks(rows: Sequence[ReportRow], name: str, higher_is_better: bool) -> tuple[int, ...]:
+    """Give the indices of the best, the median and the worst image by one score."""
+    defined = [i for i, row in enumerate(rows) if finite(row.scores.get(name)) is not None]
+    ranked = sorted(defined, key=lambda i: rows[i].scores[name], reverse=higher_is_better)
+    return (ranked[0], ranked[len(ranked) // 2], ranked[-1]) if len(ranked) > 2 else ()
+
+
+def scale(row: ScoreRow) -> Scale | None:
+    """Place a score between its chance level and its ceiling; None where either is missing."""
+    value, chance, ceiling = (finite(x) for x in (row.value, row.chance_mean, row.ceiling))
+    if value is None or chance is None or ceiling is None or math.isclose(chance, ceiling):
+        return None
+    span, inner = ceiling - chance, 100 - 2 * MARGIN
+    share = (value - chance) / span
+    return Scale(
+        share=round(100 * share),
+        value=min(max(MARGIN + inner * share, 0), 100),
+        chance=MARGIN,
+        ceiling=100 - MARGIN,
+        spread=min(inner * 2 * (finite(row.chance_sd) or 0) / abs(span), MARGIN),
+        error=min(inner * (finite(row.sem) or 0) / abs(span), 50),
+    )
+
+
+def meaning(row: ScoreRow) -> str:
+    """Say in one line what a score's three numbers tell."""
+    said = [f"From the brain {number(row.value)}"]
+    if finite(row.ceiling) is not None:
+        said.append(f"{number(row.ceiling)} is what the same pipeline makes of the true features")
+    if finite(row.chance_mean) is not None:
+        said.append(f"{number(row.chance_mean)} is what mismatched brain responses give")
+    verdict = ""
+    where = scale(row)
+    if where is not None:
+        verdict = f" {where.share} % of the way from chance to ceiling."
+    if _within_chance(row):
+        verdict = " Not distinguishable from chance."
+    return "; ".join(said) + "." + verdict
+
+
+def number(value: float | None) -> str:
+    """Write a number for reading: three decimals, fewer when large, a dash when undefined.
+
+    >>> number(-0.12345), number(123.4567), number(None)
+    ('−0.123', '123.5', '–')
+    """
+    known = finite(value)
+    if known is None:
+        return "–"
+    decimals = 3 if abs(known) < 10 else 2 if abs(known) < 100 else 1
+    return f"{known:.{decimals}f}".replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """Write a duration for reading.
+
+    >>> duration(0.25), duration(75), duration(7265)
+    ('0.2 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _within_chance(row: ScoreRow) -> bool:
+    value, chance, sd = (finite(x) for x in (row.value, row.chance_mean, row.chance_sd))
+    if value is None or chance is None or sd is None:
+        return False
+    gain = value - chance if row.higher_is_better else chance - value
+    return gain <= 2 * math.hypot(sd, finite(row.sem) or 0)
+
+
+def _any(rows: Sequence[ReportRow], name: str) -> bool:
+    return any(getattr(row, name) is not None for row in rows)
+
+
+def _per_image(rows: Sequence[ReportRow]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row.scores))
+
+
+def _cards(data: ReportData) -> list[Card]:
+    shown = [name for name in PICTURES if _any(data.rows, name)]
+    size = size_for(len(shown) * len(data.rows))
+    names = _per_image(data.rows)
+    return [_card(row, index, shown, names, size) for index, row in enumerate(data.rows)]
+
+
+def _card(row: ReportRow, index: int, shown: list[str], names: list[str], size: Size) -> Card:
+    about = {
+        "stimulus": f": {row.captions[0]}" if row.captions else "",
+        "ceiling": "",
+        "brain": "",
+    }
+    pictures: list[tuple[str, str | None, str]] = []
+    for name in shown:
+        picture: Any = getattr(row, name)
+        uri = None if picture is None else data_uri(picture, size)
+        pictures.append(
+            (PICTURES[name], uri, f"{PICTURES[name]}, image {row.image_id}{about[name]}")
+        )
+    decoded = (("From true features", row.ceiling_caption), ("From brain", row.brain_caption))
+    return Card(
+        image_id=int(row.image_id),
+        index=index,
+        pictures=tuple(pictures),
+        captions=row.captions,
+        decoded=tuple((label, text) for label, text in decoded if text is not None),
+        scores={name: finite(row.scores.get(name)) for name in names},
+    )
