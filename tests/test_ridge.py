@@ -85,6 +85,19 @@ def test_the_penalty_chosen_is_that_of_scikit_learn_s_exhaustive_search(voxels):
     assert grid[0] < expected < grid[-1]
 
 
+@pytest.mark.parametrize(("voxels", "noise"), [(150, 0.02), (600, 0.02), (600, 0.0)])
+def test_the_penalty_is_found_in_float32_even_where_it_is_small(voxels, noise):
+    betas, _, _ = draw(trials=200, voxels=voxels)
+    generator = torch.Generator().manual_seed(1)
+    few = betas[:, :20] @ torch.randn(20, 30, generator=generator, dtype=torch.float64)
+    feature = few + noise * torch.randn(200, 30, generator=generator, dtype=torch.float64) + 3
+    grid = penalties(Ridge().factorise(betas)["eigenvalues"])
+    search = linear_model.RidgeCV(grid, scoring="neg_mean_squared_error")
+    expected = search.fit(betas.numpy(), feature.numpy()).alpha_
+    weights = Ridge(alpha="cv").fit(betas.float(), feature.float())
+    assert float(weights["alpha"]) == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize(("voxels", "intercept"), [(12, True), (90, True), (90, False)])
 def test_train_scaling_uses_predictions_of_trials_left_out_one_by_one(voxels, intercept):
     betas, feature, new = draw(trials=25, voxels=voxels)
@@ -200,9 +213,9 @@ def test_statistics_that_do_not_exist_are_refused():
     ridge = Ridge(alpha=5.0, scaling="test-batch")
     with pytest.raises(DataError, match="got only 1"):
         ridge.predict(ridge.fit(betas, feature), new[:1], feature)
-    betas, feature, _ = draw(trials=20, voxels=30)
+    betas, feature, _ = draw(trials=20, voxels=19)
     with pytest.raises(DataError, match="left-out prediction is undefined"):
-        Ridge(alpha=1e-12).fit(betas, feature)
+        Ridge(alpha=0.0).fit(betas, feature)
 
 
 def test_options_take_a_number_or_cv_and_no_negative_number():

@@ -234,16 +234,18 @@ def _left_out_moments(
     """
     import torch
 
-    basis = factor["eigenvectors"]
-    share = (factor["eigenvalues"] / (factor["eigenvalues"] + alpha)).to(basis.dtype)
-    freedom = _freedom(basis, share, ridge.intercept)
-    if float(freedom.min()) < 1e-5:
+    basis, values = factor["eigenvectors"], factor["eigenvalues"]
+    left = (alpha / (values + alpha)).to(basis.dtype)
+    freedom = _freedom(basis, left, ridge.intercept)
+    if not bool((freedom > 0).all()):
         raise DataError(
             f"alpha {alpha:g} fits a training trial exactly, so its left-out prediction is "
             "undefined; raise alpha or set scaling=none"
         )
-    residual = torch.eye(basis.shape[0], dtype=basis.dtype, device=basis.device)
-    residual.addmm_(basis * share, basis.T, alpha=-1.0).div_(freedom[:, None])
+    residual = (basis * left) @ basis.T
+    if not _complete(basis, ridge.intercept):
+        residual += torch.eye(len(basis)).to(basis) - basis @ basis.T
+    residual /= freedom[:, None]
     mean, std = torch.empty_like(centre), torch.empty_like(centre)
     for cut, targets in _targets(feature, basis, ridge.block):
         left_out = targets - residual @ (targets - centre[cut])
@@ -271,15 +273,17 @@ def _best_alpha(
         gram.addmm_(centred, centred.T)
     inside = basis.T @ gram
     within = inside @ basis
-    crossed = inside - within @ basis.T
-    rest = gram.diagonal() - 2 * (basis * inside.T).sum(1) + ((basis @ within) * basis).sum(1)
+    crossed, rest = torch.zeros_like(inside), torch.zeros_like(basis[:, 0])
+    if not _complete(basis, ridge.intercept):
+        crossed = inside - within @ basis.T
+        rest = gram.diagonal() - 2 * (basis * inside.T).sum(1) + ((basis @ within) * basis).sum(1)
     errors = []
     grid = penalties(values)
     for alpha in grid:
         left = (alpha / (values + alpha)).to(basis.dtype)
         shrunken = basis * left
         squared = ((shrunken @ within) * shrunken).sum(1) + 2 * (shrunken * crossed.T).sum(1)
-        freedom = _freedom(basis, 1 - left, ridge.intercept).clamp(min=1e-5)
+        freedom = _freedom(basis, left, ridge.intercept)
         errors.append(((squared + rest) / freedom.square()).sum())
     return grid[int(torch.stack(errors).argmin())]
 
@@ -290,8 +294,17 @@ def penalties(eigenvalues: Tensor) -> list[float]:
     return [mean * 10.0 ** (step / 2) for step in range(-8, 9)]
 
 
-def _freedom(basis: Tensor, share: Tensor, intercept: bool) -> Tensor:
-    return 1 - basis.square() @ share - intercept / basis.shape[0]
+def _freedom(basis: Tensor, left: Tensor, intercept: bool) -> Tensor:
+    """Give 1 - H_ii per trial, from what each eigenvector leaves, without subtracting from 1."""
+    freedom = basis.square() @ left
+    if _complete(basis, intercept):
+        return freedom
+    return freedom + (1 - intercept / len(basis) - basis.square().sum(1)).clamp(min=0)
+
+
+def _complete(basis: Tensor, intercept: bool) -> bool:
+    # Nothing but rounding noise is then left of centred targets outside the eigenvectors.
+    return basis.shape[1] >= basis.shape[0] - intercept
 
 
 def _targets(feature: Tensor, like: Tensor, block: int) -> Iterator[tuple[slice, Tensor]]:
