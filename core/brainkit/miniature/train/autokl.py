@@ -21,7 +21,7 @@ from brainkit.miniature.train.loop import (
     write,
 )
 
-PLAN: Final = Plan("autokl", steps=4400, rate=2e-3, batch=16)
+PLAN: Final = Plan("autokl", steps=3200, rate=2e-3, batch=16)
 KL_WEIGHT: Final = 4e-3
 EDGE_WEIGHT: Final = 0.5
 

@@ -28,7 +28,7 @@ from brainkit.miniature.train.loop import (
     write,
 )
 
-PLAN: Final = Plan("clip", steps=1500, rate=1.2e-3, batch=128, decay=0.05)
+PLAN: Final = Plan("clip", steps=1100, rate=1.2e-3, batch=128, decay=0.05)
 MAX_TOKENS: Final = 32
 START: Final = "<|startoftext|>"
 END: Final = "<|endoftext|>"
