@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 if TYPE_CHECKING:
     from brainkit.parts import Progress
@@ -22,6 +22,18 @@ def to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+class Lines:
+    """Turns a bar's redrawing into plain lines, for logs."""
+
+    def write(self, text: str) -> None:
+        """Print what is more than a carriage return and blanks."""
+        if text.strip():
+            to_stderr(text.strip())
+
+    def flush(self) -> None:
+        """Do nothing: every line is flushed."""
+
+
 class Bar:
     """A bar over `total` items in which the step within a batch counts in fractions."""
 
@@ -36,13 +48,13 @@ class Bar:
             initial=done,
             desc=what,
             unit=unit,
-            file=sys.stderr,
+            file=sys.stderr if live else cast(TextIO, Lines()),
             leave=False,
             mininterval=0.2 if live else LINE_EVERY,
             miniters=None if live else 0,
             delay=0 if live else LINE_EVERY,
             bar_format="{desc}: {n:.1f}/{total} {unit} [{elapsed} gone, {remaining} left, "
-            "{rate_fmt}{postfix}]" + ("" if live else "\n"),
+            "{rate_fmt}{postfix}]",
         )
 
     def add(self, items: float) -> None:
