@@ -1,0 +1,222 @@
+"""Promises of regressors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from brainkit.errors import DataError
+from brainkit.parts import Regressor
+from brainkit.testing.examples import Example, example_trials
+from brainkit.testing.promise import require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FOUND = 0.8
+
+
+def weights_are_finite_tensors(part: Regressor) -> None:
+    """`fit` gives a flat dictionary of finite tensors."""
+    import torch
+
+    given = example_trials()
+    weights = part.fit(given.betas.clone(), given.feature.clone())
+    for name, tensor in weights.items():
+        flat = isinstance(name, str) and isinstance(tensor, torch.Tensor)
+        require(flat, f"weights[{name!r}] is a {type(tensor).__name__}, expected a tensor")
+        require(bool(torch.isfinite(tensor).all()), f"weights[{name!r}] has values not finite")
+
+
+def weights_survive_a_file(part: Regressor) -> None:
+    """Weights written to safetensors and read back predict the same."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    given = example_trials()
+    weights = part.fit(given.betas.clone(), given.feature.clone())
+    before = part.predict(weights, given.new_betas.clone(), given.feature.clone())
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.safetensors"
+        save_file({name: each.contiguous() for name, each in weights.items()}, path)
+        after = part.predict(load_file(path), given.new_betas.clone(), given.feature.clone())
+    # Memory layout may change on the way, and with it the last bit of a product.
+    same = torch.allclose(before, after, rtol=1e-4, atol=1e-5)
+    require(same, "predictions differ after the weights went through a file")
+
+
+def predictions_have_the_shape_of_the_feature(part: Regressor) -> None:
+    """A feature (trials, 2, 3) is predicted as finite float32 (new trials, 2, 3)."""
+    import torch
+
+    given = example_trials(shape=(2, 3))
+    predicted = _predicted(part, given)
+    expected = tuple(given.new_feature.shape)
+    require(
+        tuple(predicted.shape) == expected and predicted.dtype == torch.float32,
+        f"predicted {predicted.dtype} {tuple(predicted.shape)} for a feature of shape (2, 3), "
+        f"expected torch.float32 {expected}",
+    )
+    require(bool(torch.isfinite(predicted).all()), "predictions are not finite")
+
+
+def inputs_stay_untouched(part: Regressor) -> None:
+    """Neither `fit` nor `predict` changes what it is given."""
+    import torch
+
+    given = example_trials()
+    mine = Example(*(tensor.clone() for tensor in given))
+    weights = part.fit(mine.betas, mine.feature)
+    kept = {name: tensor.clone() for name, tensor in weights.items()}
+    part.predict(weights, mine.new_betas, mine.feature)
+    for name, before, after in zip(given._fields, given, mine, strict=True):
+        require(torch.equal(before, after), f"{name} was changed in place; work on a copy")
+    for name, before in kept.items():
+        same = torch.equal(before.nan_to_num(), weights[name].nan_to_num())
+        require(same, f"weights[{name!r}] was changed by predict; work on a copy")
+
+
+def same_trials_give_same_weights(part: Regressor) -> None:
+    """Fitting twice gives equal weights, whatever the global random state."""
+    import torch
+
+    given = example_trials()
+    fitted = []
+    with torch.random.fork_rng(devices=[]):
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            fitted.append(part.fit(given.betas.clone(), given.feature.clone()))
+    first, second = fitted
+    differing = [
+        name
+        for name in sorted({*first, *second})
+        if name not in first
+        or name not in second
+        or not torch.equal(first[name].nan_to_num(), second[name].nan_to_num())
+    ]
+    require(not differing, f"fitting the same trials twice gives other {differing}; fix the seeds")
+
+
+def a_planted_linear_map_is_found(part: Regressor) -> None:
+    """Predictions of a noiseless linear feature of five voxels correlate with the truth."""
+    import torch
+
+    given = example_trials(trials=300, voxels=5, shape=(4,), noise=0.0)
+    predicted, true = _predicted(part, given), given.new_feature
+    correlations = [
+        float(
+            torch.corrcoef(torch.stack([predicted[:, each].double(), true[:, each].double()]))[0, 1]
+        )
+        for each in range(true.shape[1])
+    ]
+    worst = min(correlations, key=lambda value: value if value == value else -1.0)
+    require(
+        worst > FOUND,
+        f"a noiseless linear map is predicted with correlation {worst:.2f}, expected over {FOUND}",
+    )
+
+
+def a_prediction_depends_on_its_trial_alone(part: Regressor) -> None:
+    """Trials predicted together or one by one are the same, or `rowwise = False` is declared."""
+    import torch
+
+    if not getattr(part, "rowwise", True):
+        return
+    given = example_trials()
+    weights = part.fit(given.betas.clone(), given.feature.clone())
+
+    def predict(betas: Tensor) -> Tensor:
+        return part.predict(weights, betas.clone(), given.feature.clone())
+
+    together = predict(given.new_betas)
+    alone = torch.cat([predict(given.new_betas[row : row + 1]) for row in range(len(together))])
+    require(
+        together.shape == alone.shape and torch.allclose(together, alone, rtol=1e-3, atol=1e-4),
+        "a trial's prediction changes with the trials predicted beside it; "
+        "declare rowwise = False if that is meant",
+    )
+
+
+def float16_features_are_read(part: Regressor) -> None:
+    """A float16 feature, as features lie on disk, predicts what its float32 copy predicts."""
+    import torch
+
+    given = example_trials()
+    half = given.feature.half()
+    from_half = _predicted(part, given._replace(feature=half))
+    from_float = _predicted(part, given._replace(feature=half.float()))
+    require(
+        torch.allclose(from_half.float(), from_float, rtol=1e-2, atol=1e-2),
+        "a float16 feature is predicted differently from its float32 copy; convert it first",
+    )
+
+
+def fit_refuses_other_trials(part: Regressor) -> None:
+    """Betas and a feature of different trials raise a DataError that names both counts."""
+    given = example_trials()
+    _refuses(lambda: part.fit(given.betas, given.feature[:33]), "40", "33")
+
+
+def predict_refuses_other_voxels(part: Regressor) -> None:
+    """New betas with other voxels than the training betas raise a DataError naming both counts."""
+    given = example_trials()
+    weights = part.fit(given.betas.clone(), given.feature.clone())
+    fewer = given.new_betas[:, :9]
+    _refuses(lambda: part.predict(weights, fewer, given.feature), "12", "9")
+
+
+def sharing_changes_nothing(part: Regressor) -> None:
+    """A regressor that offers `Sharing` predicts the same with the shared factor."""
+    import torch
+
+    from brainkit.regressors import Sharing
+
+    if not isinstance(part, Sharing):
+        return
+    given = example_trials()
+    factor = part.factorise(given.betas)
+    weights = part.fit_shared(given.betas, given.feature, factor)
+    shared = part.predict_shared(weights, given.new_betas, given.feature, factor, given.betas)
+    plain = _predicted(part, given)
+    require(
+        torch.allclose(shared, plain, rtol=1e-3, atol=1e-4),
+        "predict_shared differs from predict by up to "
+        f"{float((shared - plain).abs().max()):.3g}; both have to be the same regression",
+    )
+
+
+def _predicted(part: Regressor, given: Example) -> Tensor:
+    weights = part.fit(given.betas.clone(), given.feature.clone())
+    return part.predict(weights, given.new_betas.clone(), given.feature.clone())
+
+
+def _refuses(call: Callable[[], object], *numbers: str) -> None:
+    try:
+        call()
+    except DataError as error:
+        missing = [number for number in numbers if number not in str(error)]
+        require(not missing, f"the message does not name {missing}: {error}")
+        return
+    except Exception as error:
+        raise AssertionError(
+            f"sizes {' and '.join(numbers)} raise {type(error).__name__} ({error}), "
+            "expected brainkit.errors.DataError naming both"
+        ) from error
+    raise AssertionError(f"sizes {' and '.join(numbers)} were accepted, expected a DataError")
+
+
+PROMISES = (
+    weights_are_finite_tensors,
+    weights_survive_a_file,
+    predictions_have_the_shape_of_the_feature,
+    inputs_stay_untouched,
+    same_trials_give_same_weights,
+    a_planted_linear_map_is_found,
+    a_prediction_depends_on_its_trial_alone,
+    float16_features_are_read,
+    fit_refuses_other_trials,
+    predict_refuses_other_voxels,
+    sharing_changes_nothing,
+)
