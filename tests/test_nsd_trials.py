@@ -4,6 +4,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import nibabel
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ GOLDEN = Path(__file__).parent / "golden/nsd"
 ROOT = GOLDEN / "fake_nsd"
 EXPECTED = load_file(GOLDEN / "expected.safetensors")
 FACTS = json.loads((GOLDEN / "expected.json").read_text())
+BETAS = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
 PERIODS = {"all": "available", "s1": 1}
 FORMATS = ("nifti", "hdf5")
 ATOL = 2e-5  # the fixture's README: float64 arithmetic stays below 5e-7
@@ -73,6 +75,46 @@ def test_both_file_formats_give_identical_matrices(standardise):
     one, other = (load_trials(ROOT, 1, selection, beta_format=each) for each in FORMATS)
     np.testing.assert_array_equal(one.train.betas, other.train.betas)
     np.testing.assert_array_equal(one.test.betas, other.test.betas)
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        {},
+        {"chunks": (78, 1, 1, 1), "compression": "gzip"},
+        {"chunks": (78, 3, 2, 4), "compression": "gzip"},
+        {"chunks": (1, 7, 9, 8)},
+        {"chunks": (32, 7, 9, 8), "shuffle": True},
+        {"dtype": ">i2", "chunks": (78, 1, 1, 1)},
+    ],
+    ids=str,
+)
+def test_hdf5_stored_otherwise_gives_the_same_numbers(tmp_path, storage):
+    root = shutil.copytree(ROOT, tmp_path / "nsd")
+    for session in (1, 2):
+        path = root / BETAS / f"betas_session0{session}.hdf5"
+        with h5py.File(path) as file:
+            betas = file["betas"][:]
+        with h5py.File(path, "w") as file:
+            file.create_dataset("betas", data=betas, **storage)
+    trials = load_trials(root, 1, Selection(), beta_format="hdf5")
+    released = load_trials(ROOT, 1, Selection(), beta_format="nifti")
+    np.testing.assert_array_equal(trials.train.betas, released.train.betas)
+
+
+def test_chunks_never_written_are_the_fill_value(tmp_path):
+    root = shutil.copytree(ROOT, tmp_path / "nsd")
+    whole = load_trials(ROOT, 1, Selection(standardise="none"))
+    x, y, z = whole.voxel_xyz[20].tolist()
+    path = root / BETAS / "betas_session01.hdf5"
+    with h5py.File(path, "w") as file:
+        betas = file.create_dataset("betas", (78, 7, 9, 8), np.int16, chunks=(78, 1, 1, 1))
+        betas[:, z, y, x] = 600
+    selection = Selection(sessions=1, standardise="none")
+    trials = load_trials(root, 1, selection, beta_format="hdf5")
+    expected = np.zeros(len(whole.voxel_xyz))
+    expected[20] = 2.0
+    np.testing.assert_allclose(trials.train.betas, np.tile(expected, (33, 1)), rtol=1e-6)
 
 
 def test_voxels_are_the_masks_in_c_order():

@@ -1,8 +1,8 @@
 """Read one session's betas at some voxels, without ever holding the whole volume series.
 
 The two formats hold the same int16 numbers: percent signal change times 300. NIfTI is a gzip
-stream, so it is inflated one trial at a time; HDF5 is chunked by voxel, so it is read one plane at
-a time within the bounding box of the voxels.
+stream, so it is inflated one trial at a time; HDF5 is chunked by voxel, so only the chunks of the
+voxels asked for are read.
 """
 
 from __future__ import annotations
@@ -52,8 +52,21 @@ class Grid:
         return SCALE if self.units == "int16x300" else 1.0
 
 
-def inspect(path: Path, grid: Grid) -> NDArray[np.float64] | None:
-    """Check a session file's header against the grid and give its affine (HDF5 has none).
+@dataclass(frozen=True)
+class Header:
+    """What the head of a `.nii.gz` says beyond what `Grid` demands; HDF5 files have neither.
+
+    Attributes:
+        affine: float64 (4, 4), voxel to millimetre.
+        n_bytes: length of the file once inflated.
+    """
+
+    affine: NDArray[np.float64]
+    n_bytes: int
+
+
+def inspect(path: Path, grid: Grid) -> Header | None:
+    """Check a session file's header against the grid; None for HDF5.
 
     Raises:
         DataError: shape, trials or number type differ, or the file is cut off.
@@ -64,22 +77,15 @@ def inspect(path: Path, grid: Grid) -> NDArray[np.float64] | None:
     return None
 
 
-def looks_cut(path: Path, grid: Grid) -> bool:
+def looks_cut(path: Path, header: Header) -> bool:
     """Say whether the length written at the end of a `.nii.gz` contradicts its header.
 
     Reads 4 bytes; a file made of several gzip members looks cut without being so.
     """
-    import nibabel
-
-    with reading(path):
-        image: Any = nibabel.load(path)
-        expected = int(image.dataobj.offset) + int(
-            np.prod(image.shape) * image.get_data_dtype().itemsize
-        )
-        with path.open("rb") as file:
-            file.seek(-4, 2)
-            (said,) = struct.unpack("<I", file.read(4))
-    return bool(said != expected % (1 << 32))
+    with reading(path), path.open("rb") as file:
+        file.seek(-4, 2)
+        (said,) = struct.unpack("<I", file.read(4))
+    return bool(said != header.n_bytes % (1 << 32))
 
 
 def read_session(path: Path, voxel_xyz: NDArray[np.int32], grid: Grid) -> NDArray[Any]:
@@ -108,17 +114,14 @@ def read_session(path: Path, voxel_xyz: NDArray[np.int32], grid: Grid) -> NDArra
 
 
 def bytes_to_read(path: Path, voxel_xyz: NDArray[np.int32], grid: Grid) -> int:
-    """Estimate the bytes a session costs to read: the whole `.nii.gz`, or the box in HDF5."""
+    """Estimate the bytes read for a session: all of a `.nii.gz`, the voxels of an HDF5 file."""
     if path.suffix != ".hdf5":
         return path.stat().st_size
     itemsize = 2 if grid.units == "int16x300" else 4
-    planes = np.unique(voxel_xyz[:, 2])
-    boxes = [voxel_xyz[voxel_xyz[:, 2] == z] for z in planes]
-    voxels = sum(int(np.prod(box.max(axis=0) - box.min(axis=0) + 1)) for box in boxes)
-    return voxels * grid.trials * itemsize
+    return len(voxel_xyz) * grid.trials * itemsize
 
 
-def _inspect_nifti(path: Path, grid: Grid) -> NDArray[np.float64]:
+def _inspect_nifti(path: Path, grid: Grid) -> Header:
     import nibabel
 
     with reading(path):
@@ -141,7 +144,9 @@ def _inspect_nifti(path: Path, grid: Grid) -> NDArray[np.float64]:
             f"{path} has scl_slope {slope} and scl_inter {intercept}, expected 1 and 0; it was "
             f"rewritten by another program, {_again(path)}"
         )
-    return np.asarray(image.affine, dtype=np.float64)
+    n_data_bytes = int(np.prod(shape)) * image.get_data_dtype().itemsize
+    affine = np.asarray(image.affine, dtype=np.float64)
+    return Header(affine, int(image.dataobj.offset) + n_data_bytes)
 
 
 def _inspect_hdf5(path: Path, grid: Grid) -> None:
@@ -203,15 +208,36 @@ def _fill_from_hdf5(betas: NDArray[Any], path: Path, voxel_xyz: NDArray[np.int32
 
     with h5py.File(path, "r") as file:
         dataset = file[DATASET]
-        by_voxel = dataset.chunks is not None and dataset.chunks[0] == len(betas)
-        parts = _planes(voxel_xyz) if by_voxel else _trial_blocks(voxel_xyz, dataset)
-        for trials, columns in parts:
-            x, y, z = voxel_xyz[columns].T
-            x0, y0, z0 = x.min(), y.min(), z.min()
-            box = dataset[trials, z0 : z.max() + 1, y0 : y.max() + 1, x0 : x.max() + 1]
-            betas[trials, columns] = box[:, z - z0, y - y0, x - x0]
+        n_filters = dataset.id.get_create_plist().get_nfilters()
+        if dataset.chunks == (len(betas), 1, 1, 1) and n_filters == 0:
+            _fill_from_chunks(betas, dataset, voxel_xyz)
+        else:
+            _fill_from_boxes(betas, dataset, voxel_xyz)
         stored: np.dtype[Any] = dataset.dtype
     return stored
+
+
+def _fill_from_chunks(betas: NDArray[Any], dataset: Any, voxel_xyz: NDArray[np.int32]) -> None:
+    """Read a released file: each voxel is one uncompressed chunk, so nothing else is touched."""
+    for column in np.lexsort(voxel_xyz.T):
+        x, y, z = voxel_xyz[column].tolist()
+        try:
+            _, stored = dataset.id.read_direct_chunk((0, z, y, x))
+        except (OSError, RuntimeError):  # a chunk never written has no bytes, only a fill value
+            betas[:, column] = dataset[:, z, y, x]
+        else:
+            betas[:, column] = np.frombuffer(stored, dataset.dtype)
+
+
+def _fill_from_boxes(betas: NDArray[Any], dataset: Any, voxel_xyz: NDArray[np.int32]) -> None:
+    """Read a file stored otherwise: by plane if chunks hold all trials, else by a few trials."""
+    by_plane = dataset.chunks is not None and dataset.chunks[0] == len(betas)
+    parts = _planes(voxel_xyz) if by_plane else _trial_blocks(voxel_xyz, dataset)
+    for trials, columns in parts:
+        x, y, z = voxel_xyz[columns].T
+        x0, y0, z0 = x.min(), y.min(), z.min()
+        box = dataset[trials, z0 : z.max() + 1, y0 : y.max() + 1, x0 : x.max() + 1]
+        betas[trials, columns] = box[:, z - z0, y - y0, x - x0]
 
 
 def _planes(voxel_xyz: NDArray[np.int32]) -> Iterator[tuple[slice, NDArray[np.int64]]]:

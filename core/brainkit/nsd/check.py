@@ -12,7 +12,7 @@ from typing import TypeVar
 from brainkit.errors import BrainkitError
 from brainkit.nsd.atlases import ATLASES
 from brainkit.nsd.betas import Grid, inspect, looks_cut
-from brainkit.nsd.design import Design, check_presentations, load_design
+from brainkit.nsd.design import Design, check_presentations, load_design, load_presentations
 from brainkit.nsd.files import (
     CURATED,
     PREPARATIONS,
@@ -110,9 +110,14 @@ def check_data(root: Path, subject: int | None = None, layout: Layout | None = N
     numbers = [subject] if subject is not None else _subjects(root, layout)
     if not numbers:
         findings.lacking.append("every subject: no subjNN folder below nsddata or nsddata_betas")
+    presented = None
+    if stimulus_table_path(root).exists():
+        presented = findings.attempt(partial(load_presentations, root, numbers))
     for number in numbers:
-        layout.subject(number)
-        _check_subject(root, number, layout, findings)
+        design = _check_design(root, number, layout, findings)
+        if design is not None and presented is not None:
+            findings.attempt(partial(check_presentations, root, number, design, presented[number]))
+        _check_subject(root, number, layout, design, findings)
     return Report(
         root, tuple(findings.present), tuple(findings.lacking), tuple(findings.contradictions)
     )
@@ -143,14 +148,20 @@ def _check_stimuli(root: Path, layout: Layout, findings: _Findings) -> None:
         findings.present.append(f"{CURATED} (curated captions)")
 
 
-def _check_subject(root: Path, subject: int, layout: Layout, findings: _Findings) -> None:
-    name = subject_name(subject)
-    design = findings.attempt(lambda: load_design(root, subject, layout))
+def _check_design(root: Path, subject: int, layout: Layout, findings: _Findings) -> Design | None:
+    layout.subject(subject)
+    design = findings.attempt(partial(load_design, root, subject, layout))
     if design is not None:
-        findings.present.append(f"{name}: nsd_expdesign.mat, {len(design.image_ids)} trials")
-        if stimulus_table_path(root).exists():
-            known = design
-            findings.attempt(lambda: check_presentations(root, subject, known))
+        findings.present.append(
+            f"{subject_name(subject)}: nsd_expdesign.mat, {len(design.image_ids)} trials"
+        )
+    return design
+
+
+def _check_subject(
+    root: Path, subject: int, layout: Layout, design: Design | None, findings: _Findings
+) -> None:
+    name = subject_name(subject)
     if responses_path(root, subject).exists():
         findings.present.append(f"{name}: responses.tsv")
     else:
@@ -219,8 +230,8 @@ def _check_preparation(
 
 
 def _check_session(path: Path, grid: Grid, findings: _Findings) -> bool:
-    inspect(path, grid)
-    if path.suffix == ".hdf5" or not looks_cut(path, grid):
+    header = inspect(path, grid)
+    if header is None or not looks_cut(path, header):
         return True
     findings.contradictions.append(
         f"{path} seems truncated ({path.stat().st_size} bytes; its ending does not fit its header);"

@@ -73,26 +73,43 @@ def load_design(root: Path, subject: int, layout: Layout | None = None) -> Desig
     return design
 
 
-def check_presentations(root: Path, subject: int, design: Design) -> None:
-    """Check the trial numbers in the stimulus table against the design.
+def load_presentations(root: Path, subjects: Sequence[int]) -> dict[int, NDArray[np.int64]]:
+    """Read when each picture was to be shown to some subjects, from the stimulus table.
+
+    Returns:
+        For each subject int64 (stimuli, 3), 1-based trials of all planned sessions, 0 for never.
+
+    Raises:
+        DataError: the table is damaged or lacks a column.
+    """
+    path = stimulus_table_path(root)
+    names = {each: [f"subject{each}_rep{repeat}" for repeat in range(3)] for each in subjects}
+    columns = read_columns(path, [name for each in subjects for name in names[each]], delimiter=",")
+    return {
+        each: np.stack([integers(path, columns, name) for name in names[each]], axis=1)
+        for each in subjects
+    }
+
+
+def check_presentations(
+    root: Path, subject: int, design: Design, presented: NDArray[np.int64]
+) -> None:
+    """Check the trial numbers of the stimulus table against the design.
 
     Raises:
         DataError: `subjectK_rep0..2` place an image at a trial that showed another.
     """
-    path = stimulus_table_path(root)
-    names = [f"subject{subject}_rep{repeat}" for repeat in range(3)]
-    columns = read_columns(path, names, delimiter=",")
-    for name in names:
-        trials = integers(path, columns, name) - 1
-        images = np.flatnonzero((trials >= 0) & (trials < len(design.image_ids)))
-        wrong = images[design.image_ids[trials[images]] != images]
-        if len(wrong):
-            trial = trials[wrong[0]]
-            raise DataError(
-                f"{path}: {name} says trial {trial + 1} showed image {wrong[0]} (0-based), but "
-                f"nsd_expdesign.mat says {design.image_ids[trial]}; one of the two belongs to "
-                "another download, get both again"
-            )
+    images, repeats = np.nonzero((presented > 0) & (presented <= len(design.image_ids)))
+    trials = presented[images, repeats] - 1
+    wrong = np.flatnonzero(design.image_ids[trials] != images)
+    if len(wrong):
+        first = wrong[0]
+        raise DataError(
+            f"{stimulus_table_path(root)}: subject{subject}_rep{repeats[first]} says trial "
+            f"{trials[first] + 1} showed image {images[first]} (0-based), but nsd_expdesign.mat "
+            f"says {design.image_ids[trials[first]]}; one of the two belongs to another download, "
+            "get both again"
+        )
 
 
 def _read_fields(path: Path) -> dict[str, NDArray[np.int64]]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MODES = ("session", "train", "none")
-VOXELS_AT_ONCE = 512
+VOXELS_AT_ONCE = 256
 SMALLEST_STD = 1e-8
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,7 +80,9 @@ def load_stimulus_table(root: Path) -> StimulusTable:
             "number; restore the original order of its rows"
         )
     with reading(path):
-        crops = np.array([ast.literal_eval(box) for box in columns["cropBox"]], dtype=np.float64)
+        crops = np.array(
+            [box.strip("() ").split(",") for box in columns["cropBox"]], dtype=np.float64
+        )
     return StimulusTable(
         coco_ids=integers(path, columns, "cocoId"),
         splits=tuple(columns["cocoSplit"]),

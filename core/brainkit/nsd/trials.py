@@ -7,7 +7,7 @@ the first gigabyte. Sessions are read one by one and added into the result at on
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from brainkit.data import Selection, Split, Trials
 from brainkit.errors import BrainkitWarning, DataError, UsageError, did_you_mean
-from brainkit.nsd.betas import Grid, bytes_to_read, inspect, looks_cut, read_session
+from brainkit.nsd.betas import Grid, Header, bytes_to_read, inspect, looks_cut, read_session
 from brainkit.nsd.design import load_design
 from brainkit.nsd.files import PREPARATIONS, betas_folder, require_root
 from brainkit.nsd.layout import Layout, read_layout
@@ -114,15 +114,15 @@ def plan_trials(
     files = find_sessions(
         folder, selection.sessions, total=of_subject.sessions, beta_format=beta_format
     )
-    for file in files:
-        found = inspect(file.path, grid)
-        if found is not None:
-            require_same_affine(file.path, found, voxels.affine)
+    headers = {file.path: inspect(file.path, grid) for file in files}
+    for path, header in headers.items():
+        if header is not None:
+            require_same_affine(path, header.affine, voxels.affine)
     design = load_design(root, subject, layout)
     said = list(voxels.notes)
     if selection.sessions == "available":
         said += _session_notes(folder, files, of_subject.sessions)
-    _require_whole(files, voxels.xyz, grid)
+    _require_whole(headers, voxels.xyz, grid)
     return Plan(
         files=files,
         rows=arrange(design, files, average=selection.repeats == "average"),
@@ -181,18 +181,10 @@ def load_trials(
         dead=np.zeros(betas.shape[1], dtype=np.int64),
         not_finite=np.zeros(betas.shape[1], dtype=np.bool_),
     )
-    for done, file in enumerate(plan.files):
-        raw = read_session(file.path, plan.voxel_xyz, plan.grid)
-        _note_flaws(flaws, raw, file, nan_policy)
-        rows, tested = plan.rows.of_session[done], plan.rows.is_test[done]
-        if selection.standardise == "session":
-            _require_training(file, tested)
-            add_session_scores(betas, raw, rows, fit=~tested, scale=plan.grid.scale)
-        else:
-            add_raw(betas, raw, rows)
+    for place in range(len(plan.files)):
+        _add_session(betas, plan, place, selection.standardise, flaws, nan_policy)
         if progress is not None:
-            progress(done + 1, len(plan.files))
-    del raw
+            progress(place + 1, len(plan.files))
     _finish(betas, plan, selection.standardise)
     ncsnr = load_ncsnr(plan.files[0].path.parent, plan.voxel_xyz, plan.grid.volume)
     kept = ~flaws.not_finite if nan_policy == "drop" else slice(None)
@@ -200,6 +192,26 @@ def load_trials(
     for sentence in said:
         warnings.warn(sentence, BrainkitWarning, stacklevel=2)
     return _trials(betas, plan, kept, ncsnr, selection.standardise, said)
+
+
+def _add_session(
+    betas: NDArray[np.float32],
+    plan: Plan,
+    place: int,
+    standardise: str,
+    flaws: _Flaws,
+    nan_policy: str,
+) -> None:
+    """Read one session and add its trials to their rows; nothing of it outlives this call."""
+    file, rows, tested = plan.files[place], plan.rows.of_session[place], plan.rows.is_test[place]
+    if standardise == "session":
+        _require_training(file, tested)
+    raw = read_session(file.path, plan.voxel_xyz, plan.grid)
+    _note_flaws(flaws, raw, file, nan_policy)
+    if standardise == "session":
+        add_session_scores(betas, raw, rows, fit=~tested, scale=plan.grid.scale)
+    else:
+        add_raw(betas, raw, rows)
 
 
 def _finish(betas: NDArray[np.float32], plan: Plan, standardise: str) -> None:
@@ -263,12 +275,12 @@ def _session_notes(folder: Path, files: tuple[SessionFile, ...], total: int) -> 
 
 
 def _require_whole(
-    files: tuple[SessionFile, ...], voxel_xyz: NDArray[np.int32], grid: Grid
+    headers: Mapping[Path, Header | None], voxel_xyz: NDArray[np.int32], grid: Grid
 ) -> None:
     """Read those NIfTI files right away whose ending looks wrong, so that a cut one fails first."""
-    for file in files:
-        if file.path.suffix != ".hdf5" and looks_cut(file.path, grid):
-            read_session(file.path, voxel_xyz[:1], grid)
+    for path, header in headers.items():
+        if header is not None and looks_cut(path, header):
+            read_session(path, voxel_xyz[:1], grid)
 
 
 def _require_training(file: SessionFile, tested: NDArray[np.bool_]) -> None:
