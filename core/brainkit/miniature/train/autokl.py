@@ -21,7 +21,7 @@ from brainkit.miniature.train.loop import (
     write,
 )
 
-PLAN: Final = Plan("autokl", steps=3200, rate=2e-3, batch=16)
+PLAN: Final = Plan("autokl", steps=2700, rate=2e-3, batch=16)
 KL_WEIGHT: Final = 4e-3
 EDGE_WEIGHT: Final = 0.5
 
@@ -74,7 +74,7 @@ def export(network: AutoencoderKL, pictures: Tensor) -> None:
     network = fold(network, *latent_moments(network, pictures[:4000]))
     rounded = {k: v.half().float() for k, v in network.state_dict().items()}
     network.load_state_dict(rounded)
-    config = {k: v for k, v in network.config.items() if not k.startswith("_name")}
+    config = {k: v for k, v in network.config.items() if not k.startswith("_")}
     write(CHECKPOINTS / "autokl", rounded, config=config, metrics=measure(network, pictures))
 
 
