@@ -1,5 +1,21 @@
-"""`python -m brainkit`."""
+"""`brainkit` and `python -m brainkit`."""
 
-from brainkit.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line; `list-plugins` alone goes without the machinery of options."""
+    if sys.argv[1:] in (["list-plugins"], ["list-plugins", "--json"]):
+        # Scripts and shells ask this often: parsing it through typer would double its time.
+        from brainkit.listing import plugins
+        from brainkit.plugins import Registry
+
+        print(plugins(Registry.installed(), as_json="--json" in sys.argv))
+        return
+    from brainkit.cli import main as whole
+
+    whole()
+
+
+if __name__ == "__main__":
+    main()

@@ -261,7 +261,7 @@ def sample(run: Run, source: str, features: Mapping[str, Artefact]) -> dict[str,
     waiting = [
         row
         for row in range(len(run.chosen))
-        if not all(is_current(each[row].path, each[row].recipe) for each in made.values())
+        if not all(_done(each[row]) for each in made.values())
     ]
     if _announce(
         run, f"latents/{source}", [each for row in made.values() for each in row], waiting
@@ -295,6 +295,9 @@ def _walk(
             with run.blame("conditioner", f"preparing {source} features"):
                 conditions = condition(given)
             for output in outputs:
+                if all(_done(made[output][row]) for row in batch):
+                    shown.add(len(ids) / len(outputs))
+                    continue
                 seeds = [image_seed(run.config.seed, each, output) for each in ids]
                 progress = shown.within(len(ids) / len(outputs))
                 with run.blame("sampler", f"sampling {output}"):
@@ -317,7 +320,7 @@ def decode(
 
 def _decode_images(run: Run, source: str, latents: Sequence[Artefact]) -> list[Artefact]:
     made = _decoded_artefacts(run, source, "image", latents, "images", ".png")
-    waiting = [i for i, each in enumerate(made) if not is_current(each.path, each.recipe)]
+    waiting = [row for row, each in enumerate(made) if not _done(each)]
     if _announce(run, f"images/{source}", made, waiting):
         for rows, images in _decoded(run, "image", latents, waiting):
             for row, image in zip(rows, images.numpy(), strict=True):
@@ -336,7 +339,8 @@ def _decode_captions(run: Run, source: str, latents: Sequence[Artefact]) -> list
         for row, image in enumerate(run.chosen)
         if lines.get(image, {}).get("stamp") != stamps[row]
     ]
-    if _announce(run, f"captions/{source}", made, waiting):
+    why = "its latent or the decoder changed" if waiting and lines else ""
+    if _announce(run, f"captions/{source}", made, waiting, why):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(growing, "a", encoding="utf-8") as file:
             for rows, captions in _decoded(run, "caption", latents, waiting):
@@ -412,7 +416,9 @@ def place(run: Run, source: str) -> Path:
     return run.folder if source == "brain" else run.folder / "true"
 
 
-def _announce(run: Run, step: str, made: Sequence[Artefact], waiting: Sequence[int]) -> bool:
+def _announce(
+    run: Run, step: str, made: Sequence[Artefact], waiting: Sequence[int], why: str = ""
+) -> bool:
     """Say what a step per image does; give whether it has to be done now."""
     images = len(run.chosen)
     if not waiting:
@@ -420,12 +426,16 @@ def _announce(run: Run, step: str, made: Sequence[Artefact], waiting: Sequence[i
         run.work.say(f"{step}: kept ({images} images)")
         return False
     run.work.computed.append(step)
-    first = made[waiting[0]]
-    why = run.work.why(first.path, first.recipe)
+    first = next((each for each in made if not _done(each)), made[0])
+    why = why or run.work.why(first.path, first.recipe)
     kept = f", {images - len(waiting)} kept" if len(waiting) < images else ""
     verb = "would be computed for" if run.work.dry else "computing"
     run.work.say(f"{step}: {verb} {len(waiting)} of {images} images ({why}{kept})")
     return not run.work.dry
+
+
+def _done(artefact: Artefact) -> bool:
+    return is_current(artefact.path, artefact.recipe)
 
 
 def _batches(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:

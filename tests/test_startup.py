@@ -1,0 +1,54 @@
+"""Help and listing stay fast: they import neither torch nor numpy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = ("torch", "numpy", "scipy", "h5py", "transformers", "diffusers", "PIL")
+
+
+def child(code: str) -> str:
+    env = {**os.environ, "BRAINKIT_PLUGINS": "core,unibrain"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list-plugins"], ["--version"]])
+def test_listing_imports_nothing_heavy(words):
+    code = (
+        "import sys\n"
+        f"sys.argv = ['brainkit', *{words!r}]\n"
+        "from brainkit.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print('LOADED', [n for n in {HEAVY!r} if n in sys.modules])"
+    )
+    assert child(code).splitlines()[-1] == "LOADED []"
+
+
+def test_importing_brainkit_imports_nothing_heavy():
+    code = f"import sys, brainkit; print([n for n in {HEAVY!r} if n in sys.modules])"
+    assert child(code).strip() == "[]"
+
+
+def fastest(words: list[str], runs: int = 7) -> float:
+    """Seconds of the fastest of several whole processes."""
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def test_help_and_listing_take_a_small_multiple_of_an_empty_program(monkeypatch):
+    monkeypatch.delenv("BRAINKIT_PLUGINS", raising=False)
+    empty = fastest(["-c", "pass"])
+    assert fastest(["-m", "brainkit", "--help"]) < 10 * empty
+    assert fastest(["-m", "brainkit", "list-plugins"]) < 20 * empty
