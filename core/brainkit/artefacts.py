@@ -8,9 +8,9 @@ without importing torch or numpy.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
-import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -91,10 +91,14 @@ def _option_changes(before: str, now: str) -> list[str]:
 
 
 def _fields(text: str) -> dict[str, str]:
-    """Split a dataclass repr into its fields; nested brackets and quotes stay whole."""
-    inside = re.search(r"\((.*)\)$", text, re.DOTALL)
-    pattern = r"(\w+)=((?:'[^']*'|\([^)]*\)|\[[^\]]*\]|[^,])*)"
-    return dict(re.findall(pattern, inside.group(1))) if inside else {}
+    """Split a dataclass repr into its fields; {} for any other text."""
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError):
+        return {}
+    if not isinstance(tree, ast.Call) or tree.args:
+        return {}
+    return {each.arg: ast.unparse(each.value) for each in tree.keywords if each.arg}
 
 
 @contextmanager
@@ -131,26 +135,30 @@ def read_header(path: Path) -> dict[str, Any]:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > min(path.stat().st_size, 100_000_000):
                 return {}
-            header: dict[str, Any] = json.loads(file.read(length))
-    except (OSError, ValueError, struct.error):
+            return _table(file.read(length))
+    except (OSError, struct.error):
         return {}
-    return header
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
     """Give the recipe kept in or beside a file, or {} when it has none."""
     if path.suffix == ".safetensors":
-        text = read_header(path).get("__metadata__", {}).get(KEY, "{}")
+        metadata = read_header(path).get("__metadata__")
+        text = metadata.get(KEY, "{}") if isinstance(metadata, dict) else "{}"
     elif path.suffix == ".png":
         text = _png_text(path)
     else:
         beside = sidecar(path)
         text = beside.read_text(encoding="utf-8") if path.is_file() and beside.is_file() else "{}"
+    return _table(text)
+
+
+def _table(text: str | bytes) -> dict[str, Any]:
     try:
-        recipe: dict[str, Any] = json.loads(text)
-    except ValueError:
+        loaded = json.loads(text)
+    except (ValueError, TypeError):
         return {}
-    return recipe
+    return loaded if isinstance(loaded, dict) else {}
 
 
 def _png_text(path: Path) -> str:
@@ -220,6 +228,11 @@ class GrowingTensors:
         flat = np.ascontiguousarray(rows, dtype=kind)
         if flat.shape[1:] != tensor.shape[1:]:
             raise DataError(f"{name}: rows of {flat.shape[1:]}, expected {tensor.shape[1:]}")
+        if not 0 <= start <= self.done.get(name, 0) or start + len(flat) > tensor.shape[0]:
+            raise DataError(
+                f"{name}: rows {start} to {start + len(flat)} of {tensor.shape[0]} were given "
+                f"when {self.done.get(name, 0)} were whole; write rows in order"
+            )
         with open(self._aside, "r+b") as file:
             row_size = _size(tensor) // max(tensor.shape[0], 1)
             file.seek(self._offset + self._begin_of(name) + start * row_size)

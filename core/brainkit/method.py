@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainkit.data import Selection
 from brainkit.errors import CheckpointError, UsageError, did_you_mean
-from brainkit.options import replaced
+from brainkit.options import options, replaced, validated
 
 if TYPE_CHECKING:
     from brainkit.checkpoints import CheckpointStore
@@ -77,6 +77,10 @@ class Method:
             lookup: `lookup(kind, name)` gives a registered part.
         """
         kind = address.partition(".")[0]
+        if kind == "selection":
+            raise UsageError(
+                "the selection is no part to replace; set its options, e.g. selection.sessions=10"
+            )
         if kind not in KINDS:
             raise UsageError(f"{self.name} has no part {address!r} ({self._has(address)}")
         part = lookup(kind, name)
@@ -103,8 +107,10 @@ class Method:
         """Check the composition and give it back.
 
         Raises:
-            UsageError: keys, features or outputs do not fit each other.
+            UsageError: keys, features or outputs do not fit each other, or an option's value is
+                wrong.
         """
+        self._check_options()
         if set(self.encoders) != set(self.regressors):
             raise UsageError(
                 f"{self.name}: encoders make {sorted(self.encoders)} but regressors predict "
@@ -139,6 +145,12 @@ class Method:
                 f"{self.name} lacks the weights of {names} in {store.root}; place each there as "
                 "NAME/model.safetensors with NAME/config.json, or run on the miniature (no --nsd)"
             )
+
+    def _check_options(self) -> None:
+        for address, part in self.parts():
+            for option in options(part):
+                value = getattr(part, option.name)
+                validated(part, option.name, value, f"{address}.{option.name}")
 
     def _matching(self, address: str) -> list[str]:
         known = [found for found, _ in self.parts()]

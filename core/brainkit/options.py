@@ -1,7 +1,9 @@
 """Declare a part's options and read their values from text."""
 
 import dataclasses
+import sys
 import tomllib
+from types import SimpleNamespace
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 from brainkit.errors import UsageError, did_you_mean
@@ -69,7 +71,7 @@ def validated(part: object, name: str, value: Any, address: str) -> Any:
     from pydantic import Field, TypeAdapter, ValidationError
 
     fields = {field.name: field for field in options(part)}
-    annotation = get_type_hints(type(part))[name]
+    annotation = _annotation(part, fields[name])
     declared = fields[name].metadata.get("limits", {})
     try:
         # Limits bind numbers only: a field of `float | Literal["cv"]` also takes the word.
@@ -82,6 +84,13 @@ def validated(part: object, name: str, value: Any, address: str) -> Any:
         said = first["msg"][0].lower() + first["msg"][1:]
         raise UsageError(f"{address} is {value!r}: {said}") from error
     return checked
+
+
+def _annotation(part: object, field: dataclasses.Field[Any]) -> Any:
+    # Alone, because a part's other annotations may name what only type checkers import.
+    module = sys.modules.get(type(part).__module__)
+    holder = SimpleNamespace(__annotations__={field.name: field.type})
+    return get_type_hints(holder, vars(module) if module else {})[field.name]
 
 
 def replaced(part: Any, values: dict[str, Any], address: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -22,7 +23,10 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "conditioner": ("name", "needs", "gives", "checkpoints", "load"),
     "sampler": ("name", "sample"),
     "decoder": ("name", "gives", "checkpoints", "load"),
-    "method": ("name", "summary", "source", "encoders", "regressors", "conditioner", "sampler"),
+    "method": (
+        *("name", "summary", "source"),
+        *("encoders", "regressors", "conditioner", "sampler", "decoders"),
+    ),
 }
 
 
@@ -103,7 +107,8 @@ class Registry:
         except BrainkitError as error:
             return Plugin(source.name, source.distribution, broken=str(error), error=error)
         except (Exception, SystemExit) as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            said = (str(error).strip().splitlines() or [""])[0]
+            reason = f"{type(error).__name__}: {said}" if said else type(error).__name__
             return Plugin(source.name, source.distribution, broken=reason, error=error)
         plugin = Plugin(source.name, source.distribution, tuple(offers))
         for kind, offer in offers:
@@ -145,20 +150,24 @@ def _registered(source: Source) -> list[tuple[str, Any]]:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     module = source.load()
-    manager.register(module, name=source.name)
     try:
+        manager.register(module, name=source.name)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        known = [f"register_{kind}s" for kind in KINDS]
-        hint = next(
-            (did_you_mean(w.strip("',"), known) for w in str(error).split() if "_" in w), ""
-        )
-        raise PluginError(f"unknown hook: {error}.{hint}") from error
+        raise PluginError(_invalid(str(error))) from error
     offers: list[tuple[str, Any]] = []
     for kind in KINDS:
         getattr(manager.hook, f"register_{kind}s")(register=_collector(kind, offers))
     _check_twice(offers)
     return offers
+
+
+def _invalid(said: str) -> str:
+    unknown = re.search(r"unknown hook '(\w+)'", said)
+    if not unknown:
+        return " ".join(said.split())
+    known = [f"register_{kind}s" for kind in KINDS]
+    return f"unknown hook {unknown[1]!r}.{did_you_mean(unknown[1], known)}"
 
 
 def _collector(kind: str, offers: list[tuple[str, Any]]) -> Callable[[Any], None]:

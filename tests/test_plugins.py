@@ -1,0 +1,262 @@
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from types import ModuleType
+
+import pytest
+from brainkit import hookimpl, option
+from brainkit.errors import UsageError
+from brainkit.plugins import Registry, Source, installed_sources
+
+
+@dataclass(frozen=True)
+class Nearest:
+    name: str = "nearest"
+    k: int = option(1, "neighbours", ge=1)
+
+    def fit(self, betas, feature):
+        return {}
+
+    def predict(self, weights, betas, feature):
+        return feature
+
+
+def module(*offers, hook="register_regressors"):
+    """Give a module, like a plugin's, that registers some things by one hook."""
+    made = ModuleType("made")
+
+    def implementation(register):
+        for offer in offers:
+            register(offer)
+
+    implementation.__name__ = hook
+    setattr(made, hook, hookimpl(implementation))
+    return made
+
+
+def source(load, name="extra", distribution="brainkit-extra 1.0"):
+    return Source(name, distribution, load if callable(load) else lambda: load)
+
+
+def reason(load):
+    """Give why a plugin is not admitted; core's own parts have to stay usable."""
+    registry = Registry([source(load)])
+    assert registry.get("regressor", "ridge").name == "ridge"
+    (broken,) = registry.broken()
+    assert broken.error is not None
+    return broken.broken
+
+
+def test_core_offers_its_parts():
+    registry = Registry([])
+    assert not registry.broken()
+    assert {"ridge"} <= set(registry.names("regressor"))
+    assert {"ddim", "single-pass"} <= set(registry.names("sampler"))
+    assert registry.distribution("regressor", "ridge").startswith("brainkit ")
+
+
+def test_a_plugin_adds_its_parts_with_their_owner():
+    registry = Registry([source(module(Nearest(), Nearest("far")))])
+    assert registry.names("regressor") == ["far", "nearest", "ridge"]
+    assert registry.get("regressor", "far") == Nearest("far")
+    assert registry.distribution("regressor", "far") == "brainkit-extra 1.0"
+    assert registry.distribution("regressor", "none") == ""
+
+
+def fail(error):
+    def load():
+        raise error
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ModuleNotFoundError("No module named 'sklearn'"), "No module named 'sklearn'"),
+        (SyntaxError("invalid syntax"), "SyntaxError: invalid syntax"),
+        (RuntimeError("first line\nsecond line"), "RuntimeError: first line"),
+        (ValueError(), "ValueError"),
+        (SystemExit(3), "SystemExit: 3"),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported_is_kept_apart(error, said):
+    found = reason(fail(error))
+    assert found.endswith(said)
+    assert "\n" not in found
+
+
+def test_a_misspelt_hook_is_named_with_the_right_one():
+    found = reason(module(Nearest(), hook="register_regresors"))
+    assert found == "unknown hook 'register_regresors'. Did you mean 'register_regressors'?"
+
+
+def test_a_hook_with_another_argument_is_named():
+    made = ModuleType("made")
+
+    @hookimpl
+    def register_regressors(registrar):
+        registrar(Nearest())
+
+    made.register_regressors = register_regressors
+    assert "'registrar'" in reason(made)
+
+
+def test_a_hook_that_raises_breaks_its_plugin_only():
+    made = ModuleType("made")
+
+    @hookimpl
+    def register_regressors(register):
+        raise KeyError("colour")
+
+    made.register_regressors = register_regressors
+    assert reason(made) == "KeyError: 'colour'"
+
+
+@pytest.mark.parametrize(
+    ("offer", "said"),
+    [
+        (Nearest, "the class Nearest, not an instance of it"),
+        (3, "given 3, lacking ['name', 'fit', 'predict']"),
+        (Nearest(""), "the name is '', expected a word"),
+        (Nearest(7), "the name is 7, expected a word"),
+    ],
+)
+def test_an_object_that_is_no_part_is_refused(offer, said):
+    found = reason(module(offer))
+    assert found.startswith("register_regressors")
+    assert said in found
+
+
+def test_a_part_of_another_kind_is_refused_by_the_members_it_lacks():
+    assert "['sample']" in reason(module(Nearest(), hook="register_samplers"))
+
+
+def test_a_name_of_core_cannot_be_taken():
+    found = reason(module(Nearest("ridge")))
+    assert found.startswith("regressor 'ridge' is already registered by brainkit 0.")
+
+
+def test_the_later_of_two_plugins_with_one_name_is_refused_naming_the_owner():
+    first = source(module(Nearest()), "a", "brainkit-a 1.0")
+    second = source(module(Nearest()), "b", "brainkit-b 2.0")
+    registry = Registry([first, second])
+    (broken,) = registry.broken()
+    assert (broken.name, broken.distribution) == ("b", "brainkit-b 2.0")
+    assert broken.broken == (
+        "regressor 'nearest' is already registered by brainkit-a 1.0; rename one of them"
+    )
+    assert registry.distribution("regressor", "nearest") == "brainkit-a 1.0"
+
+
+def test_registering_one_name_twice_is_refused():
+    assert "twice" in reason(module(Nearest(), Nearest(k=2)))
+
+
+def test_two_kinds_may_share_a_name():
+    both = module(Nearest("ddim"))
+    assert not Registry([source(both)]).broken()
+
+
+def test_a_plugin_is_admitted_whole_or_not_at_all():
+    registry = Registry([source(module(Nearest("good"), Nearest("ridge")))])
+    assert "good" not in registry.names("regressor")
+    assert registry.plugins[-1].offers == ()
+    with pytest.raises(UsageError):
+        registry.get("regressor", "good")
+
+
+def test_plugins_after_a_broken_one_are_admitted():
+    broken = source(fail(ImportError("gone")), "a", "brainkit-a 1.0")
+    registry = Registry([broken, source(module(Nearest()))])
+    assert registry.get("regressor", "nearest") == Nearest()
+
+
+def test_an_unknown_name_lists_the_known_and_the_broken_with_reasons():
+    sources = [
+        source(fail(ImportError("gone")), "a", "brainkit-a 1.0"),
+        source(module(Nearest(), hook="register_regresors"), "b", "brainkit-b 1.0"),
+        source(module(Nearest("ridge")), "c", "brainkit-c 1.0"),
+    ]
+    with pytest.raises(UsageError) as caught:
+        Registry(sources).get("method", "unibrian")
+    message = str(caught.value)
+    assert message.startswith("no method named 'unibrian'.")
+    for said in ("brainkit-a 1.0: ImportError: gone", "brainkit-b 1.0: unknown hook", "brainkit-c"):
+        assert said in message
+
+
+def test_a_misspelt_name_gets_a_hint():
+    with pytest.raises(UsageError) as caught:
+        Registry([]).get("regressor", "rigde")
+    assert str(caught.value) == (
+        "no regressor named 'rigde'. Did you mean 'ridge'? There are: ridge."
+    )
+
+
+@pytest.fixture
+def environment(tmp_path, monkeypatch):
+    """Install three empty plugins as pip would, seen beside those really there."""
+    for name in ("zeta", "alpha", "mid"):
+        facts = tmp_path / f"brainkit_test_{name}-2.5.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: brainkit-test-{name}\nVersion: 2.5\n"
+        )
+        (facts / "entry_points.txt").write_text(f"[brainkit]\ntest-{name} = test_plugin_{name}\n")
+        (tmp_path / f"test_plugin_{name}.py").write_text(
+            "" if name != "mid" else "raise RuntimeError('not today')"
+        )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv("BRAINKIT_PLUGINS", raising=False)
+    return tmp_path
+
+
+def test_installed_plugins_are_found_sorted_by_distribution(environment):
+    found = [each for each in installed_sources() if each.name.startswith("test-")]
+    assert [each.name for each in found] == ["test-alpha", "test-mid", "test-zeta"]
+    assert found[0].distribution == "brainkit-test-alpha 2.5"
+    assert [each.distribution for each in installed_sources()] == sorted(
+        each.distribution for each in installed_sources()
+    )
+
+
+def test_finding_plugins_imports_none(environment):
+    installed_sources()
+    assert "test_plugin_alpha" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        ("", []),
+        ("test-zeta", ["test-zeta"]),
+        (" test-zeta , test-alpha,", ["test-alpha", "test-zeta"]),
+        ("no-such-plugin", []),
+    ],
+)
+def test_brainkit_plugins_limits_what_is_loaded(environment, monkeypatch, wanted, names):
+    monkeypatch.setenv("BRAINKIT_PLUGINS", wanted)
+    assert [each.name for each in installed_sources()] == names
+
+
+def test_an_installed_broken_plugin_is_listed_with_its_reason(environment, monkeypatch):
+    monkeypatch.setenv("BRAINKIT_PLUGINS", "test-mid,test-alpha")
+    registry = Registry.installed()
+    assert [(p.name, p.broken) for p in registry.plugins[1:]] == [
+        ("test-alpha", ""),
+        ("test-mid", "RuntimeError: not today"),
+    ]
+
+
+def test_an_entry_point_without_its_module_is_kept_apart(environment, monkeypatch):
+    (environment / "test_plugin_zeta.py").unlink()
+    monkeypatch.setenv("BRAINKIT_PLUGINS", "test-zeta")
+    (broken,) = Registry.installed().broken()
+    assert "test_plugin_zeta" in broken.broken
+
+
+def test_every_entry_point_of_the_group_is_a_source(monkeypatch):
+    monkeypatch.delenv("BRAINKIT_PLUGINS", raising=False)
+    names = sorted(point.name for point in metadata.entry_points(group="brainkit"))
+    assert sorted(each.name for each in installed_sources()) == names
