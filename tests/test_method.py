@@ -2,6 +2,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
+
 from brainkit.checkpoints import CheckpointStore
 from brainkit.data import Checkpoint, Selection
 from brainkit.errors import CheckpointError, UsageError

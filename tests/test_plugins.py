@@ -4,6 +4,7 @@ from importlib import metadata
 from types import ModuleType
 
 import pytest
+
 from brainkit import hookimpl, option
 from brainkit.errors import UsageError
 from brainkit.plugins import Registry, Source, installed_sources

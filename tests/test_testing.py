@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from brainkit.data import Selection
 from brainkit.errors import UsageError
 from brainkit.samplers.diffusion import DDIM
@@ -55,7 +56,7 @@ BROKEN_METHODS = [
     ("says_what_it_is", {"summary": "two\nlines"}),
     ("says_what_it_is", {"source": " "}),
     ("its_parts_fit_together", {"decoders": {"caption": Told()}}),
-    ("its_selection_is_valid", {"selection": Selection(sessions=0)}),
+    ("its_parts_fit_together", {"selection": Selection(sessions=0)}),
     ("its_parts_keep_the_common_promises", {"regressors": {"thumbnail": Unexplained()}}),
 ]
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import pytest
+
 from brainkit.testing import checks
 from brainkit.testing import conditioner as kit
 from brainkit.testing.promise import failing

@@ -2,6 +2,7 @@
 from typing import ClassVar
 
 import pytest
+
 from brainkit.testing import checks
 from brainkit.testing import decoder as kit
 from brainkit.testing.promise import failing

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
+
 from brainkit.testing import checks, example_stimuli
 from brainkit.testing import encoder as kit
 from brainkit.testing.promise import failing

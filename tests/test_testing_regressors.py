@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 
 import pytest
+
 from brainkit.options import option
 from brainkit.regressors import Ridge
 from brainkit.testing import checks

@@ -1,5 +1,6 @@
 # torch is imported inside functions: one check imports this file afresh and looks for it.
 import pytest
+
 from brainkit.samplers.diffusion import DDIM
 from brainkit.samplers.single_pass import SinglePass
 from brainkit.testing import checks

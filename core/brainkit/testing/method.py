@@ -11,7 +11,6 @@ from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import BrainkitError
 from brainkit.hookspecs import hookimpl
 from brainkit.method import Method
-from brainkit.options import options, validated
 from brainkit.testing import part as common
 from brainkit.testing.promise import require
 from brainkit.testing.tiny import tiny_nsd
@@ -31,21 +30,11 @@ def says_what_it_is(method: Method, store: CheckpointStore | None) -> None:
 
 
 def its_parts_fit_together(method: Method, store: CheckpointStore | None) -> None:
-    """`Method.check` passes: keys, needs and outputs agree."""
+    """`Method.check` passes: keys, needs and outputs agree, options lie within their limits."""
     try:
         method.check()
     except BrainkitError as error:
         raise AssertionError(str(error)) from error
-
-
-def its_selection_is_valid(method: Method, store: CheckpointStore | None) -> None:
-    """Every option of the selection has the right type and lies within its limits."""
-    for field in options(method.selection):
-        value = getattr(method.selection, field.name)
-        try:
-            validated(method.selection, field.name, value, f"selection.{field.name}")
-        except BrainkitError as error:
-            raise AssertionError(str(error)) from error
 
 
 def its_parts_keep_the_common_promises(method: Method, store: CheckpointStore | None) -> None:
@@ -112,7 +101,6 @@ class _Plugin:
 PROMISES = (
     says_what_it_is,
     its_parts_fit_together,
-    its_selection_is_valid,
     its_parts_keep_the_common_promises,
     a_run_is_made_once,
 )
