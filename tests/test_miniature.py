@@ -7,7 +7,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from brainkit.data import Selection
+import torch
+from scipy.stats import spearmanr
+
+from brainkit.checkpoints import CheckpointStore
+from brainkit.data import Selection, Stimuli
+from brainkit.encoders.autokl import AutoKL
+from brainkit.encoders.clip import ClipImage, ClipText
 from brainkit.errors import UsageError
 from brainkit.miniature import is_made, miniature
 from brainkit.miniature.brain import AREAS, Difficulty, lay_out, noise_ceilings, responses
@@ -20,7 +26,7 @@ from brainkit.nsd import (
     load_trials,
     roi_indices,
 )
-from scipy.stats import spearmanr
+from brainkit.regressors import Ridge
 
 TINY = Difficulty(voxels=80, train_images=30, test_images=6)
 MIDDLE = Difficulty(voxels=800, train_images=250, test_images=50)
@@ -266,3 +272,31 @@ def test_the_coco_files_hold_every_picture_once(tiny):
     ids = [image["id"] for content in contents for image in content["images"]]
     assert len(set(ids)) == len(ids) == 36
     assert all(len(content["images"]) > 0 for content in contents)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("encoder", "least_r2", "least_two_way"),
+    [(AutoKL(), 0.5, 0.95), (ClipImage(), 0.6, 0.97), (ClipText(), 0.6, 0.97)],
+    ids=["image_latent", "clip_image", "clip_text"],
+)
+def test_the_default_subject_can_be_decoded(tmp_path_factory, encoder, least_r2, least_two_way):
+    root = miniature(tmp_path_factory.getbasetemp() / "default").nsd
+    trials = load_trials(root, 1, Selection())
+    load = encoder.load(CheckpointStore(root, miniature=True))
+
+    def encode(image_ids):
+        captioned = tuple(tuple(each) for each in load_captions(root, image_ids))
+        return load(Stimuli(load_stimuli(root, image_ids), captioned, image_ids))
+
+    train, test = encode(trials.train.image_ids), encode(trials.test.image_ids)
+    ridge = Ridge(alpha="cv", scaling="none")
+    weights = ridge.fit(torch.from_numpy(trials.train.betas), train)
+    predicted = ridge.predict(weights, torch.from_numpy(trials.test.betas), train)
+    missed = (test - predicted).square().sum() / (test - train.mean(0)).square().sum()
+    assert 1 - float(missed) >= least_r2
+    linked = np.corrcoef(predicted.flatten(1), test.flatten(1))[: len(test), len(test) :]
+    own = np.diag(linked)[:, None]
+    assert (own > linked).sum() / (len(test) * (len(test) - 1)) >= least_two_way
+    shuffled = np.diag(np.roll(linked, 1, axis=0))[:, None]
+    assert (shuffled > linked).mean() < 0.7

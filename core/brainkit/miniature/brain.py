@@ -1,10 +1,10 @@
 """A simulated subject: where its voxels lie, what drives them, and how noisily they answer.
 
 Early voxels (V1 to hV4) have Gaussian receptive fields over maps of the picture: contrast energy
-at two scales and four orientations, luminance and two opponent colours. Fields grow from area to
-area and with eccentricity; each hemisphere sees the opposite half of the field, ventral areas the
-upper and dorsal ones the lower quarter. The other voxels are driven by what the scene shows: kind,
-position and size of objects, their colours, and the background, half-rectified.
+at two scales and four orientations, luminance, two opponent colours, and signed edges. Fields grow
+from area to area and with eccentricity; each hemisphere sees the opposite half of the field,
+ventral areas the upper and dorsal ones the lower quarter. The other voxels are driven by what the
+scene shows: kind, position and size of objects, their colours, and the background, half-rectified.
 """
 
 from __future__ import annotations
@@ -91,10 +91,10 @@ class Area:
 
 _EARLY: Final = "prf-visualrois"
 BLOCKS: Final[tuple[tuple[Area, ...], ...]] = (
-    (Area("V1v", 175, _EARLY, 1, 1, (0.05, 0.10)), Area("V1d", 175, _EARLY, 2, 1, (0.05, 0.10))),
-    (Area("V2v", 150, _EARLY, 3, 1, (0.07, 0.14)), Area("V2d", 150, _EARLY, 4, 1, (0.07, 0.14))),
-    (Area("V3v", 125, _EARLY, 5, 1, (0.10, 0.20)), Area("V3d", 125, _EARLY, 6, 1, (0.10, 0.20))),
-    (Area("hV4", 250, _EARLY, 7, 2, (0.15, 0.30)),),
+    (Area("V1v", 175, _EARLY, 1, 1, (0.02, 0.04)), Area("V1d", 175, _EARLY, 2, 1, (0.02, 0.04))),
+    (Area("V2v", 150, _EARLY, 3, 1, (0.03, 0.06)), Area("V2d", 150, _EARLY, 4, 1, (0.03, 0.06))),
+    (Area("V3v", 125, _EARLY, 5, 1, (0.04, 0.08)), Area("V3d", 125, _EARLY, 6, 1, (0.04, 0.08))),
+    (Area("hV4", 250, _EARLY, 7, 2, (0.06, 0.12)),),
     (Area("LO", 160, "", 0, 6),),
     (Area("EBA", 140, "floc-bodies", 1, 6, None, (("bodies", 1), ("animals", 0.35))),),
     (Area("FFA-1", 80, "floc-faces", 2, 5, None, (("faces", 1), ("animals", 0.25))),),
@@ -186,25 +186,28 @@ def responses(
     return rounded
 
 
-MAPS: Final = 11
+MAPS: Final = 15
 
 
 def picture_maps(images: NDArray[np.uint8]) -> Doubles:
-    """Give what early voxels see: float64 (11 maps, images, height / 2 * width / 2).
+    """Give what early voxels see: float64 (15 maps, images, height / 2 * width / 2).
 
-    Eight of contrast energy (two scales, fine first, by four orientations), then luminance,
-    red against green, and blue against yellow; each of mean 0 and variance 1 over all pictures.
+    Eight of contrast energy (two scales, fine first, by four orientations), then luminance, red
+    against green, blue against yellow, and four of signed edges (the slope of luminance to the
+    right and down, at two scales); each of mean 0 and variance 1 over all pictures.
     """
     side = images.shape[1]
     found = np.empty((MAPS, len(images), (side // 2) ** 2))
-    bank = _gabors(side)
+    gabors, slopes = _gabors(side), _slopes(side)
     for start in range(0, len(images), 128):
         rows = slice(start, start + 128)
         red, green, blue = np.moveaxis(images[rows] / 255.0, 3, 0)
         luminance = (red + green + blue) / 3
         spectrum = np.fft.fft2(luminance - luminance.mean((1, 2), keepdims=True))
-        for number, gabor in enumerate(bank):
+        for number, gabor in enumerate(gabors):
             found[number, rows] = _halved(np.abs(np.fft.ifft2(spectrum * gabor)))
+        for number, slope in enumerate(slopes, start=11):
+            found[number, rows] = _halved(np.fft.ifft2(spectrum * slope).real)
         found[8, rows] = _halved(luminance)
         found[9, rows] = _halved(red - green)
         found[10, rows] = _halved(blue - (red + green) / 2)
@@ -223,6 +226,15 @@ def _gabors(side: int) -> list[Doubles]:
             width = 0.4 * frequency
             # One half of the spectrum only: the inverse transform's modulus is the energy's root.
             bank.append(np.exp(-((u - frequency) ** 2 + v**2) / (2 * width**2)))
+    return bank
+
+
+def _slopes(side: int) -> list[NDArray[np.complex128]]:
+    down, across = np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side), indexing="ij")
+    bank = []
+    for sigma in (1.0, 2.0):
+        smooth = np.exp(-2 * (np.pi * sigma) ** 2 * (across**2 + down**2))
+        bank += [2j * np.pi * across * smooth, 2j * np.pi * down * smooth]
     return bank
 
 
@@ -245,7 +257,7 @@ def _receptive_fields(
     area: Area, left: NDArray[np.bool_], rng: np.random.Generator, side: int
 ) -> Doubles:
     count = len(left)
-    eccentricity = 0.05 + 0.95 * rng.random(count) ** 0.8
+    eccentricity = 0.05 + 1.15 * rng.random(count) ** 0.55
     angle = rng.uniform(-np.pi / 2, np.pi / 2, count)
     if area.name[-1] in "vd":
         angle = np.abs(angle) * (1 if area.name.endswith("v") else -1)
@@ -268,10 +280,11 @@ def _map_weights(area: Area, count: int, rng: np.random.Generator) -> Doubles:
     preferred = rng.uniform(0, np.pi, count)[:, None]
     tuned = np.exp(1.5 * (np.cos(2 * (np.pi / 4 * np.arange(4) - preferred)) - 1))
     weights = np.empty((count, MAPS))
-    weights[:, 0:4] = (1 - coarse) * tuned * rng.uniform(0.5, 1.5, (count, 1))
-    weights[:, 4:8] = coarse * tuned * rng.uniform(0.5, 1.5, (count, 1))
-    weights[:, 8] = 0.6 * rng.standard_normal(count)
+    weights[:, 0:4] = (1 - coarse) * tuned * rng.uniform(0.2, 0.6, (count, 1))
+    weights[:, 4:8] = coarse * tuned * rng.uniform(0.2, 0.6, (count, 1))
+    weights[:, 8] = 1.2 * rng.standard_normal(count)
     weights[:, 9:11] = colour * rng.standard_normal((count, 2))
+    weights[:, 11:15] = rng.standard_normal((count, 4))
     return weights
 
 
@@ -323,18 +336,27 @@ def _scene_weights(area: Area, left: NDArray[np.bool_], rng: np.random.Generator
     )
 
 
+EARLY_LEAD: Final = 1.5
+"""How far early voxels are ahead in the order of noise ceilings, in standard deviations."""
+
+
 def noise_ceilings(anatomy: Anatomy, median: float, seed: int) -> Doubles:
     """Draw each voxel's ncsnr, the signal's spread over a trial's noise; 0 outside `nsdgeneral`.
 
-    The explainable share NC of the mean over n presentations is ncsnr² / (ncsnr² + 1 / n).
+    Early voxels tend to have the higher ones, as in NSD. The share NC that the image explains of
+    the mean over n presentations is ncsnr² / (ncsnr² + 1 / n).
     """
     concentration = 5.4
     # A Beta's median is (a - 1/3) / (a + b - 2/3), nearly.
     alpha = median * (concentration - 2 / 3) + 1 / 3
     rng = np.random.default_rng([seed, 2])
-    share = rng.beta(alpha, concentration - alpha, len(anatomy.xyz)).clip(1e-3, 0.98)
+    share = np.zeros(len(anatomy.xyz))
+    voxels = np.flatnonzero(anatomy.area >= 0)
+    drawn = np.sort(rng.beta(alpha, concentration - alpha, len(voxels)).clip(1e-3, 0.98))
+    early = np.array([area.field is not None for area in AREAS])[anatomy.area[voxels]]
+    share[voxels[np.argsort(EARLY_LEAD * early + rng.standard_normal(len(voxels)))]] = drawn
     ncsnr: Doubles = np.sqrt(share / (1 - share) / REPEATS)
-    return np.where(anatomy.area >= 0, ncsnr, 0.0)
+    return ncsnr
 
 
 def session_betas(
