@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from brainkit.errors import BrainkitError, UsageError
+from brainkit.errors import BrainkitError, BrainkitWarning, UsageError
 
 if TYPE_CHECKING:
     from brainkit.config import RunConfig
@@ -37,6 +38,7 @@ Use = Annotated[
 def main() -> None:
     """Run the command line: exit 0 done, 1 failed, 2 wrong usage."""
     debug = "--debug" in sys.argv
+    warnings.showwarning = _show_warning
     try:
         app()
     except BrainkitError as error:
@@ -50,6 +52,19 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print brainkit's own warnings as a line each; libraries' are for developers."""
+    if issubclass(category, BrainkitWarning) or "--debug" in sys.argv:
+        print(f"Warning: {message}", file=sys.stderr)
 
 
 def _version(wanted: bool) -> None:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from brainkit.artefacts import write_text
 from brainkit.encoders.clip import CLIP_L14
 from brainkit.errors import BrainkitError, UsageError
+from brainkit.generate import read_captions
 from brainkit.report import ReportData, ReportRow, ScoreRow, metrics_json, write_report
 from brainkit.run import Run, log_versions, reproduce_command, run_file
-from brainkit.steps import read_captions
 from brainkit.work import Artefact
 
 if TYPE_CHECKING:

@@ -234,7 +234,7 @@ def default_home() -> Path:
 
 def run(run: Run) -> Path:
     """Do every step that is not current and give the path of the report."""
-    from brainkit import steps
+    from brainkit import generate, steps
     from brainkit.publish import publish
 
     work, method = run.work, run.method
@@ -245,8 +245,8 @@ def run(run: Run) -> Path:
         made: dict[str, dict[str, list[Artefact]]] = {}
         for source in SOURCES if run.config.ceiling else SOURCES[:1]:
             read = predicted if source == "brain" else features
-            latents = steps.sample(run, source, read)
-            made[source] = steps.decode(run, source, latents)
+            latents = generate.sample(run, source, read)
+            made[source] = generate.decode(run, source, latents)
         if not work.dry:
             write_text(run.folder / "run.toml", run_file(run))
         path = publish(run, trials, made)

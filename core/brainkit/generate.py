@@ -1,0 +1,234 @@
+"""The steps that make pictures and captions: sample latents, decode them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from brainkit.artefacts import is_current, write_png, write_tensors, write_text
+from brainkit.progress import bar
+from brainkit.run import Run
+from brainkit.steps import open_tensors
+from brainkit.work import Artefact
+
+
+def image_seed(seed: int, image_id: int, output: str) -> int:
+    """Derive the noise seed of one image and output, in [0, 2**63)."""
+    digest = sha256(f"{seed}/{image_id}/{output}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def sample(run: Run, source: str, features: Mapping[str, Artefact]) -> dict[str, list[Artefact]]:
+    """Walk from the features of each chosen image to its latents, a file each.
+
+    Args:
+        source: "brain" for predicted features, "true" for those of the stimuli themselves.
+        features: feature -> artefact with a tensor "decoded" or "test".
+
+    Returns:
+        for each output one artefact a chosen image.
+    """
+    needs = run.method.conditioner.needs
+    inputs = {name: features[name].recipe.stamp for name in needs}
+    made: dict[str, list[Artefact]] = {}
+    for output in run.method.decoders:
+        recipes = (
+            run.recipe(
+                f"latents/{source}/{output}",
+                "conditioner",
+                "sampler",
+                inputs=inputs,
+                output=output,
+                extra=f"image={image} seed={image_seed(run.config.seed, image, output)}",
+            )
+            for image in run.chosen
+        )
+        folder = place(run, source) / "latents" / output
+        made[output] = [
+            Artefact(folder / f"nsd{image:05d}.safetensors", recipe)
+            for image, recipe in zip(run.chosen, recipes, strict=True)
+        ]
+    waiting = [
+        row for row in range(len(run.chosen)) if not all(_done(each[row]) for each in made.values())
+    ]
+    if _announce(
+        run, f"latents/{source}", [each for row in made.values() for each in row], waiting
+    ):
+        _walk(run, source, features, made, waiting)
+    return made
+
+
+def _walk(
+    run: Run,
+    source: str,
+    features: Mapping[str, Artefact],
+    made: Mapping[str, Sequence[Artefact]],
+    waiting: Sequence[int],
+) -> None:
+    import torch
+
+    key = "decoded" if source == "brain" else "test"
+    needs = run.method.conditioner.needs
+    tensors = {name: open_tensors(features[name].path)[key] for name in needs}
+    rows = {int(each): row for row, each in enumerate(run.image_ids[1])}
+    outputs = list(run.method.decoders)
+    with run.blame("conditioner", "loading"):
+        condition = run.method.conditioner.load(run.store)
+    title = f"sampling {' and '.join(outputs)} from {source} features"
+    with bar(title, len(waiting), "images") as shown, torch.no_grad():
+        for batch in _batches(waiting, run.config.batch_size):
+            ids = [run.chosen[row] for row in batch]
+            picked = torch.tensor([rows[each] for each in ids])
+            given = {n: t[picked].float().to(run.store.device) for n, t in tensors.items()}
+            with run.blame("conditioner", f"preparing {source} features"):
+                conditions = condition(given)
+            for output in outputs:
+                if all(_done(made[output][row]) for row in batch):
+                    shown.add(len(ids) / len(outputs))
+                    continue
+                seeds = [image_seed(run.config.seed, each, output) for each in ids]
+                progress = shown.within(len(ids) / len(outputs))
+                with run.blame("sampler", f"sampling {output}"):
+                    latents = run.method.sampler.sample(conditions[output], seeds, progress)
+                for row, latent in zip(batch, latents, strict=True):
+                    artefact = made[output][row]
+                    found = {"latent": latent.float().cpu()}
+                    write_tensors(artefact.path, found, artefact.recipe)
+
+
+def decode(
+    run: Run, source: str, latents: Mapping[str, Sequence[Artefact]]
+) -> dict[str, list[Artefact]]:
+    """Decode latents to `images/nsd*.png` and `captions.jsonl`."""
+    return {
+        output: (_decode_images if output == "image" else _decode_captions)(run, source, each)
+        for output, each in latents.items()
+    }
+
+
+def _decode_images(run: Run, source: str, latents: Sequence[Artefact]) -> list[Artefact]:
+    made = _decoded_artefacts(run, source, "image", latents, "images", ".png")
+    waiting = [row for row, each in enumerate(made) if not _done(each)]
+    if _announce(run, f"images/{source}", made, waiting):
+        for rows, images in _decoded(run, "image", latents, waiting):
+            for row, image in zip(rows, images.numpy(), strict=True):
+                write_png(made[row].path, image, made[row].recipe)
+    return made
+
+
+def _decode_captions(run: Run, source: str, latents: Sequence[Artefact]) -> list[Artefact]:
+    made = _decoded_artefacts(run, source, "caption", latents, "captions", ".jsonl")
+    path = place(run, source) / "captions.jsonl"
+    growing = path.with_name(path.name + ".part")
+    lines = {**read_captions(path), **read_captions(growing)}
+    stamps = [each.recipe.stamp for each in made]
+    waiting = [
+        row
+        for row, image in enumerate(run.chosen)
+        if lines.get(image, {}).get("stamp") != stamps[row]
+    ]
+    why = "its latent or the decoder changed" if waiting and lines else ""
+    if _announce(run, f"captions/{source}", made, waiting, why):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(growing, "a", encoding="utf-8") as file:
+            for rows, captions in _decoded(run, "caption", latents, waiting):
+                for row, caption in zip(rows, captions, strict=True):
+                    image = run.chosen[row]
+                    lines[image] = {"image_id": image, "caption": caption, "stamp": stamps[row]}
+                    file.write(json.dumps(lines[image], ensure_ascii=False) + "\n")
+                file.flush()
+    if not run.work.dry and (waiting or growing.exists()):
+        kept = (json.dumps(lines[each], ensure_ascii=False) for each in sorted(lines))
+        write_text(path, "".join(f"{line}\n" for line in kept))
+        growing.unlink(missing_ok=True)
+    return [Artefact(path, each.recipe) for each in made]
+
+
+def read_captions(path: Path) -> dict[int, dict[str, Any]]:
+    """Read `captions.jsonl` as image id -> line; a line cut off by a kill is left out."""
+    found: dict[int, dict[str, Any]] = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+                found[int(entry["image_id"])] = entry
+            except (ValueError, KeyError, TypeError):
+                continue
+    return found
+
+
+def _decoded_artefacts(
+    run: Run,
+    source: str,
+    output: str,
+    latents: Sequence[Artefact],
+    folder: str,
+    suffix: str,
+) -> list[Artefact]:
+    extra = [image_seed(run.config.seed, image, f"decode/{output}") for image in run.chosen]
+    return [
+        Artefact(
+            place(run, source) / folder / f"nsd{image:05d}{suffix}",
+            run.recipe(
+                f"{folder}/{source}",
+                f"decoder.{output}",
+                inputs={"latent": latent.recipe.stamp},
+                extra=f"seed={seed}",
+            ),
+        )
+        for image, latent, seed in zip(run.chosen, latents, extra, strict=True)
+    ]
+
+
+def _decoded(
+    run: Run, output: str, latents: Sequence[Artefact], waiting: Sequence[int]
+) -> Iterator[tuple[Sequence[int], Any]]:
+    import torch
+
+    address = f"decoder.{output}"
+    with run.blame(address, "loading"):
+        function = run.method.decoders[output].load(run.store)
+    with bar(f"decoding {output}s", len(waiting), "images") as shown, torch.no_grad():
+        for rows in _batches(waiting, run.config.batch_size):
+            batch = torch.stack([open_tensors(latents[row].path)["latent"] for row in rows])
+            ids = [run.chosen[row] for row in rows]
+            seeds = [image_seed(run.config.seed, each, f"decode/{output}") for each in ids]
+            with run.blame(address, f"decoding {output}s"):
+                decoded = function(batch.to(run.store.device), seeds)
+            yield rows, decoded
+            shown.add(len(rows))
+
+
+def place(run: Run, source: str) -> Path:
+    """Give the folder of what was made from a source: the method's own, or `true` in it."""
+    return run.folder if source == "brain" else run.folder / "true"
+
+
+def _announce(
+    run: Run, step: str, made: Sequence[Artefact], waiting: Sequence[int], why: str = ""
+) -> bool:
+    """Say what a step per image does; give whether it has to be done now."""
+    images = len(run.chosen)
+    if not waiting:
+        run.work.kept.append(step)
+        run.work.say(f"{step}: kept ({images} images)")
+        return False
+    run.work.computed.append(step)
+    first = next((each for each in made if not _done(each)), made[0])
+    why = why or run.work.why(first.path, first.recipe)
+    kept = f", {images - len(waiting)} kept" if len(waiting) < images else ""
+    verb = "would be computed for" if run.work.dry else "computing"
+    run.work.say(f"{step}: {verb} {len(waiting)} of {images} images ({why}{kept})")
+    return not run.work.dry
+
+
+def _done(artefact: Artefact) -> bool:
+    return is_current(artefact.path, artefact.recipe)
+
+
+def _batches(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
