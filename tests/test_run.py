@@ -198,6 +198,10 @@ def test_a_failing_part_is_named_with_its_distribution_and_cause(do):
         ({"dtype": "float8"}, ("--dtype is 'float8'", "float32")),
         ({"batch_size": 0}, ("--batch-size is 0",)),
         ({"nsd": Path("/nowhere")}, ("/nowhere",)),
+        ({"options": {"miniature.voxels": 50}}, ("miniature.*", "--nsd")),
+        ({"nsd": None, "options": {"miniature.voxles": 50}}, ("'voxles'", "voxels")),
+        ({"nsd": None, "options": {"miniature.voxels": 5}}, ("voxels is 5", "at least 40")),
+        ({"nsd": None, "subject": 2}, ("--subject is 2", "subject 1 only")),
     ],
 )
 def test_wrong_input_gets_one_sentence(do, settings, words):

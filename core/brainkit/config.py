@@ -13,6 +13,7 @@ from brainkit.method import Lookup, Method
 from brainkit.options import options
 
 DTYPES = ("float32", "bfloat16", "float16")
+MINIATURE = "miniature."
 Images = int | tuple[int, ...] | None
 
 
@@ -67,12 +68,19 @@ class RunConfig:
             raise UsageError(f"--seed is {self.seed}, expected 0 to 2**63 - 1")
         return self
 
+    @property
+    def difficulty(self) -> dict[str, Any]:
+        """The options `miniature.NAME`: how hard the simulated subject is to decode."""
+        mine = (each for each in self.options.items() if each[0].startswith(MINIATURE))
+        return {address.removeprefix(MINIATURE): value for address, value in mine}
+
     def applied(self, lookup: Lookup) -> Method:
         """Give the method with its parts replaced and options set, checked."""
         method: Method = lookup("method", self.method)
         for address, name in self.use.items():
             method = method.with_part(address, name, lookup)
-        return method.with_options(self.options).check()
+        others = {a: v for a, v in self.options.items() if not a.startswith(MINIATURE)}
+        return method.with_options(others).check()
 
     def resolved(self, method: Method) -> RunConfig:
         """Give a copy in which every option of every part is written out."""
@@ -81,7 +89,8 @@ class RunConfig:
             for address, part in method.parts()
             for option in options(part)
         }
-        return replace(self, options=values)
+        hard = {f"{MINIATURE}{name}": value for name, value in self.difficulty.items()}
+        return replace(self, options=values | hard)
 
 
 def read_config(path: Path) -> dict[str, Any]:

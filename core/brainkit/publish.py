@@ -39,7 +39,7 @@ class Shown:
     captions: tuple[tuple[str, ...], ...]
 
 
-def publish(run: Run, trials: Artefact, made: Made) -> Path:
+def publish(run: Run, trials: Artefact, features: Mapping[str, Artefact], made: Made) -> Path:
     """Score and report unless both files are current; give the path of the report."""
     stamps = [each.recipe.stamp for by in made.values() for row in by.values() for each in row]
     facts = json.dumps([run_file(run), log_versions(), list(run.chosen)], sort_keys=True)
@@ -54,7 +54,7 @@ def publish(run: Run, trials: Artefact, made: Made) -> Path:
 
     def data() -> ReportData:
         if not found:
-            found.append(report_data(run, trials, made))
+            found.append(report_data(run, trials, features, made))
         return found[0]
 
     def write_metrics(artefact: Artefact) -> None:
@@ -71,12 +71,15 @@ def publish(run: Run, trials: Artefact, made: Made) -> Path:
     return path
 
 
-def report_data(run: Run, trials: Artefact, made: Made) -> ReportData:
+def report_data(
+    run: Run, trials: Artefact, features: Mapping[str, Artefact], made: Made
+) -> ReportData:
     """Score everything and gather what the report shows."""
     shown = _shown(run)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         by_source = {source: scorers(run, shown, of) for source, of in made.items()}
+        by_source["brain"] += feature_scorers(run, features)
         brain = [score for scorer in by_source["brain"] for score in scorer(None)]
         ceilings = {
             score.name: score.mean for each in by_source.get("true", ()) for score in each(None)
@@ -190,6 +193,34 @@ def _caption_scorers(run: Run, shown: Shown, captions: list[str]) -> list[Scorer
         scenes = judge.scenes_of(run.chosen)
         found.append(lambda order: judge.caption_scores(scenes, _reordered(captions, order)))
     return found
+
+
+def feature_scorers(run: Run, features: Mapping[str, Artefact]) -> list[Scorer]:
+    """Give functions that score the predicted features, before any generator."""
+    if len(run.chosen) < 3:
+        return []
+    return [_feature_scorer(run, name, made.path) for name, made in features.items()]
+
+
+def _feature_scorer(run: Run, name: str, features: Path) -> Scorer:
+    import numpy as np
+
+    from brainkit import metrics
+    from brainkit.steps import open_tensors
+
+    rows = np.searchsorted(run.image_ids[1], np.asarray(run.chosen))
+    path = run.folder / "decoded" / f"{name}.safetensors"
+    predicted = open_tensors(path)["decoded"].numpy()[rows].reshape(len(rows), -1)
+    true = open_tensors(features)["test"].numpy()[rows].reshape(len(rows), -1)
+
+    def score(order: Order) -> tuple[Score, ...]:
+        found = _ordered(predicted, order)
+        return (
+            metrics.variance_explained(true, found, feature=name),
+            metrics.two_way_identification(true, found, network=name),
+        )
+
+    return score
 
 
 def clip_name(run: Run) -> str:

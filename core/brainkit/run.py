@@ -204,25 +204,32 @@ def prepare(config: RunConfig, registry: Registry, say: Say, *, dry: bool = Fals
     )
     method.check_checkpoints(store)
     root = config.work / ("miniature" if miniature else "nsd") / f"subj{config.subject:02d}"
-    nsd = config.nsd if config.nsd is not None else made_miniature(config.subject, say)
+    if config.difficulty and not miniature:
+        raise UsageError(
+            "options miniature.* are of the simulated subject; leave out --nsd or them"
+        )
+    nsd = config.nsd if config.nsd is not None else made_miniature(config, say)
     return Run(config, method, registry, Work(root, say, dry), store, nsd)
 
 
-def made_miniature(subject: int, say: Say) -> Path:
+def made_miniature(config: RunConfig, say: Say) -> Path:
     """Give the NSD folder of the miniature, made on first use.
 
     Raises:
-        UsageError: another subject than the miniature's is asked for.
+        UsageError: another subject than the miniature's, or a wrong difficulty, is asked for.
     """
     from brainkit.miniature import is_made, miniature
+    from brainkit.miniature.brain import Difficulty
+    from brainkit.options import replaced
 
-    if subject != 1:
+    if config.subject != 1:
         raise UsageError(
-            f"--subject is {subject}, but the miniature has subject 1 only; give --nsd"
+            f"--subject is {config.subject}, but the miniature has subject 1 only; give --nsd"
         )
-    if not is_made():
+    difficulty = replaced(Difficulty(), config.difficulty, "miniature")
+    if not is_made(difficulty=difficulty):
         say("miniature: making the simulated subject (once)")
-    return miniature().nsd
+    return miniature(difficulty=difficulty).nsd
 
 
 def default_home() -> Path:
@@ -249,7 +256,7 @@ def run(run: Run) -> Path:
             made[source] = generate.decode(run, source, latents)
         if not work.dry:
             write_text(run.folder / "run.toml", run_file(run))
-        path = publish(run, trials, made)
+        path = publish(run, trials, features, made)
     summary = f"{len(work.computed)} steps {'to compute' if work.dry else 'computed'}"
     work.say(f"{summary}, {len(work.kept)} kept")
     return path

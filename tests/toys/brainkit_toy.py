@@ -102,7 +102,10 @@ class Enlarged:
     def load(self, store):
         from brainkit.decoders.autokl import to_uint8
 
-        return lambda latents, seeds: to_uint8(latents.repeat_interleave(8, 2).repeat_interleave(8, 3))
+        def enlarge(latents, seeds):
+            return to_uint8(latents.repeat_interleave(8, 2).repeat_interleave(8, 3))
+
+        return enlarge
 
 
 @dataclass(frozen=True)

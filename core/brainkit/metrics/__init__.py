@@ -4,7 +4,13 @@ from brainkit.metrics.captions import meteor, rouge, tokens
 from brainkit.metrics.coco import bleu, cider, rouge_l_coco
 from brainkit.metrics.correlation import correlation_matrix, paired_correlation
 from brainkit.metrics.distribution import frechet_distance
-from brainkit.metrics.features import clip_s, correlation_distance, feature_cosine, text_cosine
+from brainkit.metrics.features import (
+    clip_s,
+    correlation_distance,
+    feature_cosine,
+    text_cosine,
+    variance_explained,
+)
 from brainkit.metrics.identification import (
     brain_from_image,
     drawn_subsets,
@@ -64,5 +70,6 @@ __all__ = [
     "text_cosine",
     "tokens",
     "two_way_identification",
+    "variance_explained",
     "voxel_correlation",
 ]

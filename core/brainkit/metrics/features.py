@@ -23,6 +23,26 @@ def feature_cosine(targets: Any, recons: Any, *, network: str) -> Score:
     return scored(f"{network} cosine", paired_correlation(targets, recons, centred=False))
 
 
+def variance_explained(targets: Any, predicted: Any, *, feature: str) -> Score:
+    """Give the share of a feature's variance over items that its prediction explains.
+
+    R2 = 1 - sum (y - y')**2 / sum (y - mean(y))**2, both sums over all items and numbers, mean(y)
+    per number over the items; an item's value is its own share of the same denominator. A
+    prediction with the spread of the targets scores lower than a shrunken one.
+
+    Args:
+        targets: (items, dim), true features.
+        predicted: (items, dim).
+        feature: becomes part of the name.
+    """
+    check_paired(targets, predicted, ("targets", "predictions"), at_least=2)
+    true = np.asarray(targets, dtype=np.float32)
+    total = float(np.square(true - true.mean(axis=0)).sum(dtype=np.float64)) / len(true)
+    missed = np.square(true - np.asarray(predicted, dtype=np.float32)).sum(1, dtype=np.float64)
+    shares = 1 - missed / total if total > 0 else np.full(len(true), np.nan)
+    return scored(f"{feature} variance explained", shares)
+
+
 def correlation_distance(targets: Any, recons: Any, *, network: str) -> Score:
     """Give one minus the correlation of each pair of features; lower is better."""
     check_paired(targets, recons, ("targets", "reconstructions"))

@@ -42,9 +42,7 @@ class DDIM:
         drawn = noise(condition.start.shape[1:], seeds).to(condition.start.device)
         return self.walk(condition, drawn, progress)
 
-    def walk(
-        self, condition: Condition, drawn: Tensor, progress: Progress | None = None
-    ) -> Tensor:
+    def walk(self, condition: Condition, drawn: Tensor, progress: Progress | None = None) -> Tensor:
         """Give finished latents of a start and noise, both float32 (batch, *latent).
 
         Differentiable with respect to `condition.start`.
