@@ -1,0 +1,144 @@
+"""What the four-flow denoiser is trained on: latents and contexts of many scenes, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from brainkit.checkpoints import CheckpointStore
+from brainkit.data import Checkpoint, Stimuli
+from brainkit.encoders.autokl import KL_F8, AutoKL
+from brainkit.encoders.clip import CLIP_L14
+from brainkit.miniature.scenes import captions, images, make_scene
+from brainkit_unibrain.contexts import (
+    load_image_context,
+    load_text_context,
+    unconditional_contexts,
+)
+from brainkit_unibrain.loading import load_reader
+from brainkit_unibrain.parts import OPTIMUS
+from brainkit_unibrain.train.state import write_tensors
+
+N_CAPTIONS = 5
+BATCH = 250
+
+Encode = Callable[[Sequence[int]], Tensor]
+"""Gives one feature of the scenes of some seeds, (scenes, *shape)."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Latents and contexts of scenes, float16, and the contexts that stand for nothing.
+
+    Attributes:
+        image_latent: (scenes, channels, height, width)
+        text_latent: (scenes, captions, latent)
+        image_tokens: (scenes, tokens, dim)
+        text_tokens: (scenes, captions, tokens, dim)
+        no_image: float32 (1, tokens, dim), of a grey picture
+        no_text: float32 (1, tokens, dim), of the empty text
+    """
+
+    image_latent: Tensor
+    text_latent: Tensor
+    image_tokens: Tensor
+    text_tokens: Tensor
+    no_image: Tensor
+    no_text: Tensor
+
+
+def small_store(device: str = "cpu") -> CheckpointStore:
+    """Give the store of the miniature's weights."""
+    return CheckpointStore(root=Path(), device=device, miniature=True)
+
+
+def encoders(store: CheckpointStore) -> dict[str, tuple[Checkpoint, Callable[[], Encode]]]:
+    """Give for each feature the weights it depends on and what loads its encoder."""
+    return {
+        "image_tokens": (CLIP_L14, lambda: _of_pictures(load_image_context(store))),
+        "text_tokens": (CLIP_L14, lambda: _of_captions(load_text_context(store))),
+        "text_latent": (OPTIMUS, lambda: _of_captions(load_reader(store))),
+        "image_latent": (KL_F8, lambda: _of_pictures(_image_latents(store))),
+    }
+
+
+def _image_latents(store: CheckpointStore) -> Callable[..., Tensor]:
+    encode = AutoKL().load(store)
+    return lambda pictures: encode(Stimuli(pictures, (), torch.arange(len(pictures)).numpy()))
+
+
+def _of_pictures(encode: Callable[..., Tensor]) -> Encode:
+    return lambda seeds: encode(images(seeds))
+
+
+def _of_captions(encode: Callable[[Sequence[str]], Tensor]) -> Encode:
+    def encoded(seeds: Sequence[int]) -> Tensor:
+        texts = [text for seed in seeds for text in captions(make_scene(seed))]
+        return encode(texts).unflatten(0, (len(seeds), N_CAPTIONS))
+
+    return encoded
+
+
+@torch.no_grad()
+def encoded(encode: Encode, seeds: Sequence[int]) -> Tensor:
+    """Run an encoder over scenes in batches, float16 on the CPU."""
+    parts = [seeds[first : first + BATCH] for first in range(0, len(seeds), BATCH)]
+    return torch.cat([encode(part).half().cpu() for part in parts])
+
+
+def features_of(
+    seeds: Sequence[int], store: CheckpointStore, cache: Path | None = None
+) -> Features:
+    """Compute the features of scenes, or load those that the same weights wrote into `cache`."""
+    columns = {
+        name: _cached(name, checkpoint, load, seeds, store, cache)
+        for name, (checkpoint, load) in encoders(store).items()
+    }
+    with torch.no_grad():
+        nothing = unconditional_contexts(store, "grey")
+    neutral = {"no_image": nothing["image"].cpu(), "no_text": nothing["text"].cpu()}
+    return Features(**columns, **neutral)
+
+
+def _cached(
+    name: str,
+    checkpoint: Checkpoint,
+    load: Callable[[], Encode],
+    seeds: Sequence[int],
+    store: CheckpointStore,
+    cache: Path | None,
+) -> Tensor:
+    if cache is None:
+        return encoded(load(), seeds)
+    path = cache / f"{name}.safetensors"
+    stamp = f"{store.fingerprint(checkpoint)} {seeds[0]} {len(seeds)}"
+    if path.exists():
+        with safe_open(path, framework="pt") as file:
+            if file.metadata().get("stamp") == stamp:
+                return load_file(path)[name]
+    made = encoded(load(), seeds)
+    write_tensors(path, {name: made}, {"stamp": stamp})
+    print(f"wrote {path}", flush=True)
+    return made
+
+
+def main() -> None:
+    """Write the features that can already be computed, ahead of the training."""
+    import sys
+
+    from brainkit.miniature.scenes import TRAIN_SEEDS
+
+    store, cache = small_store(), Path(sys.argv[1])
+    for name in sys.argv[2:]:
+        checkpoint, load = encoders(store)[name]
+        _cached(name, checkpoint, load, TRAIN_SEEDS, store, cache)
+
+
+if __name__ == "__main__":
+    main()

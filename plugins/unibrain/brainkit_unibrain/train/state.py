@@ -1,0 +1,164 @@
+"""What both trainings share: a schedule by elapsed time, averaged weights, saving, resuming."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+WARM_UP = 100
+DECAY = 0.01
+CLIP_NORM = 1.0
+SAVE_EVERY = 300.0
+
+
+class Training:
+    """A network with its optimiser, the running average of its weights, and how far it has come.
+
+    Progress counts seconds of training, not steps, so that a run ends on time however busy the
+    machine is. The learning rate rises for the first hundred steps and then falls along a cosine to
+    nothing.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        rate: float,
+        seconds: float,
+        *,
+        decay: float = 0.999,
+        faster: Callable[[str], float] = lambda name: 1.0,
+    ) -> None:
+        self.net = net
+        self.rate = rate
+        self.seconds = seconds
+        self.decay = decay
+        self.step = 0
+        self.elapsed = 0.0
+        self.averaged = {n: t.detach().clone() for n, t in net.state_dict().items()}
+        groups = _groups(net, faster)
+        self.optimiser = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=True)
+
+    @property
+    def progress(self) -> float:
+        """How much of the training is done, 0 to 1."""
+        return min(1.0, self.elapsed / self.seconds)
+
+    def update(self) -> None:
+        """Take one step along the gradients, clear them, and update the average."""
+        rise = min(1.0, (self.step + 1) / WARM_UP)
+        for group in self.optimiser.param_groups:
+            group["lr"] = (
+                self.rate * group["faster"] * rise * 0.5 * (1 + math.cos(math.pi * self.progress))
+            )
+        nn.utils.clip_grad_norm_(self.net.parameters(), CLIP_NORM)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        share = 1 - min(self.decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, tensor in self.net.state_dict().items():
+                if tensor.is_floating_point():
+                    self.averaged[name].lerp_(tensor, share)
+
+    def steps(self) -> Iterator[int]:
+        """Count steps until the time is used up, keeping the clock."""
+        while self.elapsed < self.seconds:
+            begun = time.monotonic()
+            yield self.step
+            self.elapsed += time.monotonic() - begun
+
+    def save(self, path: Path) -> None:
+        """Write everything needed to go on as if there had been no break."""
+        tensors = {f"net.{n}": t for n, t in self.net.state_dict().items()}
+        tensors |= {f"averaged.{n}": t for n, t in self.averaged.items()}
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{n}": t for n, t in moments.items()}
+        facts = {"step": str(self.step), "elapsed": repr(self.elapsed)}
+        write_tensors(path, tensors, facts)
+
+    def resume(self, path: Path) -> None:
+        """Take up a training that `save` wrote."""
+        with safe_open(path, framework="pt") as file:
+            facts = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        self.net.load_state_dict(_under(tensors, "net."))
+        for name, tensor in _under(tensors, "averaged.").items():
+            self.averaged[name].copy_(tensor)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under(tensors, "optimiser.").items():
+            index, _, moment = name.partition(".")
+            state.setdefault(int(index), {})[moment] = tensor
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        self.step, self.elapsed = int(facts["step"]), float(facts["elapsed"])
+
+
+def _groups(net: nn.Module, faster: Callable[[str], float]) -> list[dict[str, Any]]:
+    """Group parameters: matrices decay, vectors do not; each group with its factor on the rate."""
+    grouped: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        grouped.setdefault((parameter.ndim <= 1, faster(name)), []).append(parameter)
+    return [
+        {
+            "params": grouped[vector, factor],
+            "faster": factor,
+            "weight_decay": 0.0 if vector else DECAY,
+        }
+        for vector, factor in sorted(grouped)
+    ]
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, str]) -> None:
+    """Write a safetensors file that is either whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, part, facts)
+    part.replace(path)
+
+
+def export(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Write a checkpoint folder: the weights in half precision and the configuration."""
+    halves = {n: t.half() if t.is_floating_point() else t for n, t in tensors.items()}
+    write_tensors(folder / "model.safetensors", halves, {"format": "pt"})
+    write_json(folder / "config.json", config)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a small JSON file that is either whole or absent."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def every(seconds: float) -> Callable[[], bool]:
+    """Make a question that is true once per so many seconds."""
+    last = time.monotonic()
+
+    def due() -> bool:
+        nonlocal last
+        if time.monotonic() - last < seconds:
+            return False
+        last = time.monotonic()
+        return True
+
+    return due
+
+
+def pick_device(name: str) -> torch.device:
+    """Give the device of a name, where `auto` takes an accelerator when there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
