@@ -52,7 +52,8 @@ def load(run: Run) -> Artefact:
         facts = {"sessions": trials.sessions, "warnings": trials.warnings}
         write_text(artefact.path.with_suffix(".json"), json.dumps(facts))
 
-    return run.work.step(run.work.shared("trials", recipe), recipe, make)
+    size = human_size(run.plan.bytes_in_memory)
+    return run.work.step(run.work.shared("trials", recipe), recipe, make, size)
 
 
 def encode(run: Run, feature: str) -> Artefact:
@@ -156,7 +157,8 @@ def predict(run: Run, feature: str, trials: Artefact, features: Artefact) -> Art
         write_tensors(artefact.path, {"decoded": found.half().cpu()}, decoded)
 
     path = run.folder / "decoded" / f"{feature}.safetensors"
-    return run.work.step(path, decoded, apply)
+    size = 2 * len(run.image_ids[1]) * _count(run.part(f"encoder.{feature}").shape(run.store))
+    return run.work.step(path, decoded, apply, human_size(size))
 
 
 def _factor(run: Run, address: str, trials: Artefact) -> Artefact:
@@ -168,7 +170,7 @@ def _factor(run: Run, address: str, trials: Artefact) -> Artefact:
         inputs={"trials": trials.recipe.stamp},
     )
     path = run.work.shared("factor", recipe)
-    if is_current(path, recipe):
+    if is_current(path, recipe) or (run.work.dry and recipe.step in run.work.computed):
         return Artefact(path, recipe)
 
     def make(artefact: Artefact) -> None:
@@ -176,7 +178,7 @@ def _factor(run: Run, address: str, trials: Artefact) -> Artefact:
             factor = part.factorise(training_rows(trials)[0])
         write_tensors(artefact.path, factor, recipe)
 
-    return run.work.step(path, recipe, make)
+    return run.work.step(path, recipe, make, human_size(4 * run.plan.rows.n_train**2))
 
 
 def open_tensors(path: Path) -> dict[str, Tensor]:

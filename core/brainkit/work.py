@@ -59,7 +59,10 @@ class Work:
         self.computed.append(recipe.step)
         why = self.why(path, recipe)
         if self.dry:
-            self.say(f"{recipe.step}: would be computed ({why}), writes {path} {size}".rstrip())
+            target = path.relative_to(self.root)
+            self.say(
+                f"{recipe.step}: would be computed ({why}), writes {target}, {size}".rstrip(", ")
+            )
             return artefact
         self.say(f"{recipe.step}: computing ({why})")
         began = time.monotonic()

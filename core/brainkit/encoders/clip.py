@@ -165,10 +165,14 @@ def load_image_embedding(
     store: CheckpointStore, checkpoint: Checkpoint
 ) -> Callable[[NDArray[np.uint8]], Tensor]:
     """Give a function from uint8 images to projected embeddings, float32 (batch, dim)."""
+    import torch
+
     network = load_network(store, checkpoint, "vision")
-    side = int(network.config.image_size)
+    side, dim = int(network.config.image_size), int(network.config.projection_dim)
 
     def embed(images: NDArray[np.uint8]) -> Tensor:
+        if not len(images):  # transformers' attention cannot
+            return torch.zeros(0, dim, device=store.device)
         embedded: Tensor = network(pixel_values(images, side).to(store.device)).image_embeds
         return embedded.float()
 
@@ -179,10 +183,14 @@ def load_text_embedding(
     store: CheckpointStore, checkpoint: Checkpoint
 ) -> Callable[[Sequence[str]], Tensor]:
     """Give a function from texts to projected embeddings, float32 (batch, dim)."""
+    import torch
+
     network = load_network(store, checkpoint, "text")
-    tokens = load_tokenizer(store, checkpoint)
+    tokens, dim = load_tokenizer(store, checkpoint), int(network.config.projection_dim)
 
     def embed(texts: Sequence[str]) -> Tensor:
+        if not texts:
+            return torch.zeros(0, dim, device=store.device)
         embedded: Tensor = network(tokens(texts).to(store.device)).text_embeds
         return embedded.float()
 

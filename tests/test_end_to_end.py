@@ -1,0 +1,147 @@
+"""The README's command on the miniature, with few images; and, slow, the bars it has to reach."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FEW = ["-o", "miniature.train_images=60", "-o", "miniature.test_images=10", "--images", "4"]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> dict[str, str]:
+    pytest.importorskip("brainkit_unibrain", reason="the plugin is not installed here")
+    home = tmp_path_factory.mktemp("home")
+    wanted = {"BRAINKIT_PLUGINS": "unibrain", "BRAINKIT_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    return {**os.environ, **wanted}
+
+
+def unibrain(words: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "brainkit", "run", "unibrain", *words]
+    done = subprocess.run(
+        command, env=env, text=True, capture_output=True, timeout=1200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_the_readme_has_exactly_two_commands_and_the_first_runs_unibrain():
+    blocks = re.findall(r"```\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    assert blocks[0].endswith("&& brainkit run unibrain")
+    assert "nox" in blocks[1]
+    assert blocks[1].split("&& ")[1].replace("python", "python3") in (ROOT / ".ci/run").read_text()
+
+
+def test_unibrain_makes_pictures_and_captions_and_then_keeps_them(environment, tmp_path):
+    words = [*FEW, "-o", "sampler.steps=8", "--work", str(tmp_path)]
+    first = unibrain(words, environment)
+    report = Path(first.stdout.splitlines()[-1])
+    page = report.read_text(encoding="utf-8")
+    assert "Simulated data" in page
+    assert "CLIP (miniature)" in page
+    assert len(list((report.parent / "images").glob("*.png"))) == 4
+    lines = (report.parent / "captions.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["caption"] for line in lines)
+    again = unibrain(words, environment)
+    assert "0 steps computed" in again.stderr
+    changed = unibrain([*words, "-o", "decoder.caption.decode=greedy"], environment)
+    done = [each for each in changed.stderr.splitlines() if "computing" in each]
+    assert {each.partition(":")[0] for each in done} == {
+        *("captions/brain", "captions/true", "metrics", "report")
+    }
+
+
+def test_unibrain_gives_the_same_image_in_any_batch(environment, tmp_path):
+    steps = ["-o", "sampler.steps=8", "--no-ceiling"]
+    one = unibrain([*FEW, *steps, "--batch-size", "1", "--work", str(tmp_path / "a")], environment)
+    four = unibrain([*FEW, *steps, "--batch-size", "4", "--work", str(tmp_path / "b")], environment)
+    folders = [Path(each.stdout.splitlines()[-1]).parent for each in (one, four)]
+    captions = [(each / "captions.jsonl").read_text().splitlines() for each in folders]
+    assert [json.loads(a)["caption"] for a in captions[0]] == [
+        json.loads(b)["caption"] for b in captions[1]
+    ]
+    from safetensors.numpy import load_file
+
+    for path in sorted((folders[0] / "latents" / "image").glob("*.safetensors")):
+        other = folders[1] / "latents" / "image" / path.name
+        difference = abs(load_file(path)["latent"] - load_file(other)["latent"]).max()
+        # 1e-4 of the pixels' range of 1; latents have a spread of 1.
+        assert difference < 1e-4
+
+
+@pytest.fixture(scope="module")
+def whole(environment, tmp_path_factory) -> dict[str, object]:
+    """Scores, seconds and memory of the whole command, from an empty cache."""
+    work = tmp_path_factory.mktemp("work")
+    times = []
+    for _ in range(2):
+        began = time.monotonic()
+        done = unibrain(["--work", str(work)], environment)
+        times.append(time.monotonic() - began)
+    scores = json.loads(next(work.rglob("metrics.json")).read_text())["scores"]
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return {
+        "scores": {each["name"]: each for each in scores},
+        "seconds": times,
+        "peak": peak,
+        "table": done.stdout,
+    }
+
+
+# Measured values are in the README; the margins allow for another machine's rounding.
+BRAIN = {
+    "pixel correlation": 0.60,
+    "SSIM": 0.48,
+    "two-way identification, CLIP (miniature)": 0.85,
+    "background recalled (referee)": 0.95,
+    "two-way identification, referee": 0.85,
+    "objects recalled (referee)": 0.40,
+    "objects named": 0.70,
+    "colours named": 0.55,
+    "image_latent variance explained": 0.50,
+    "two-way identification, image_latent": 0.95,
+    "two-way identification, clip_image": 0.97,
+}
+CEILING = {"objects recalled (referee)": 0.65, "background recalled (referee)": 0.95}
+ABOVE_CHANCE = {"pixel correlation": 0.35, "SSIM": 0.15}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BRAIN)
+def test_the_miniature_reaches_its_bar_from_the_brain(whole, name):
+    assert whole["scores"][name]["value"] >= BRAIN[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CEILING)
+def test_the_miniature_reaches_its_bar_from_true_features(whole, name):
+    assert whole["scores"][name]["ceiling"] >= CEILING[name]
+
+
+@pytest.mark.slow
+def test_captions_through_the_text_flow_name_the_objects(whole):
+    assert whole["scores"]["objects named"]["ceiling"] >= 0.70
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ABOVE_CHANCE)
+def test_the_miniature_is_far_above_chance(whole, name):
+    score = whole["scores"][name]
+    assert score["value"] - score["chance"]["mean"] >= ABOVE_CHANCE[name]
+
+
+@pytest.mark.slow
+def test_a_cold_run_takes_minutes_and_a_warm_one_seconds(whole):
+    assert whole["seconds"][0] < 240
+    assert whole["seconds"][1] < 15
+    assert whole["peak"] < 3e9
