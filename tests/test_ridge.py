@@ -3,16 +3,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from brainkit.errors import DataError, UsageError
-from brainkit.options import replaced
-from brainkit.parts import Regressor
-from brainkit.regressors import Ridge, Sharing
-from brainkit.regressors.ridge import penalties
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from sklearn import linear_model
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
+
+from brainkit.errors import DataError, UsageError
+from brainkit.options import replaced
+from brainkit.parts import Regressor
+from brainkit.regressors import Ridge, Sharing
+from brainkit.regressors.ridge import penalties
 
 GOLDEN = Path(__file__).parent / "golden" / "regression" / "regression.safetensors"
 

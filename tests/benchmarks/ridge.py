@@ -51,6 +51,7 @@ def make(folder: Path, sizes: argparse.Namespace) -> None:
 def ours(train: Floats, new: Floats, feature: Floats, scaling: str = "none") -> Floats:
     """Fit and predict with brainkit, noting how long each stage took."""
     import torch
+
     from brainkit.regressors import Ridge
 
     ridge = Ridge(alpha=ALPHA, scaling=scaling)  # type: ignore[arg-type]
