@@ -1,0 +1,107 @@
+"""The trainings' machinery: resuming, sharing a step, and the sentences they learn from."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from brainkit.miniature.scenes import captions, make_scene
+from brainkit_unibrain.networks import Context, FourFlow
+from brainkit_unibrain.train.features import Features
+from brainkit_unibrain.train.four_flow import (
+    BATCH,
+    CONFIG,
+    MODE_CHANCES,
+    MODES,
+    Crew,
+    Lesson,
+    initialise,
+)
+from brainkit_unibrain.train.state import Training
+from brainkit_unibrain.train.text_vae import both_ids, reading_tokenizer, writing_tokenizer
+
+
+def learn(training: Training, first: int, last: int) -> None:
+    for step in range(first, last):
+        inputs = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        training.net(inputs).square().mean().backward()
+        training.elapsed = float(step)
+        training.update()
+
+
+def linear() -> nn.Linear:
+    net = nn.Linear(3, 2)
+    for parameter in net.parameters():
+        nn.init.constant_(parameter, 0.5)
+    return net
+
+
+def test_a_resumed_training_ends_like_an_unbroken_one(tmp_path: Path) -> None:
+    whole = Training(linear(), 0.1, 10.0)
+    learn(whole, 0, 8)
+    broken = Training(linear(), 0.1, 10.0)
+    learn(broken, 0, 5)
+    broken.save(tmp_path / "state.safetensors")
+    resumed = Training(linear(), 0.1, 10.0)
+    resumed.resume(tmp_path / "state.safetensors")
+    learn(resumed, 5, 8)
+    for name, tensor in whole.net.state_dict().items():
+        assert torch.equal(tensor, resumed.net.state_dict()[name])
+        assert torch.equal(whole.averaged[name], resumed.averaged[name])
+
+
+def few_features() -> Features:
+    draw = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=draw).half()
+
+    return Features(
+        image_latent=normal(9, 4, 16, 16),
+        text_latent=normal(9, 5, 64),
+        image_tokens=normal(9, 5, 64),
+        text_tokens=normal(9, 5, 3, 64),
+        no_image=normal(1, 5, 64).float(),
+        no_text=normal(1, 3, 64).float(),
+    )
+
+
+def test_a_crew_of_two_gives_the_gradient_of_both_halves() -> None:
+    torch.manual_seed(0)
+    lesson = Lesson(few_features(), torch.device("cpu"))
+    net = FourFlow(CONFIG)
+    losses = Crew(net, lesson, 2).gradients(3, 0.0)
+    shared = {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}
+    net.zero_grad()
+    chooser = torch.Generator().manual_seed(3)
+    picks = torch.multinomial(MODE_CHANCES, len(BATCH), replacement=True, generator=chooser)
+    total = torch.zeros(())
+    for worker in range(2):
+        generator = torch.Generator().manual_seed(3 * 2 + worker + 2**40)
+        for (kind, n), pick in zip(BATCH.items(), picks.tolist(), strict=True):
+            half = lesson.loss(net, kind, n // 2, MODES[pick], 0.0, generator) / 2
+            total = total + half
+    total.backward()
+    assert abs(sum(losses.values()) - total.item()) < 1e-4
+    alone = {n: p.grad for n, p in net.named_parameters() if p.grad is not None}
+    assert shared.keys() == alone.keys()
+    for name, gradient in alone.items():
+        torch.testing.assert_close(shared[name], gradient, atol=1e-5, rtol=1e-3)
+
+
+def test_an_untrained_denoiser_predicts_nothing() -> None:
+    net = FourFlow(CONFIG)
+    initialise(net)
+    context = [Context("image", torch.randn(2, 5, 64))]
+    predicted = net(torch.randn(2, 64), torch.tensor([5, 500]), "text", context)
+    assert torch.equal(predicted, torch.zeros(2, 64))
+
+
+def test_captions_survive_both_tokenizers() -> None:
+    sentences = [text for seed in range(20) for text in captions(make_scene(seed))]
+    read, written = both_ids(sentences)
+    assert (read[:, 0] == reading_tokenizer().cls_token_id).all()
+    assert (read != reading_tokenizer().unk_token_id).all()
+    assert (written != writing_tokenizer().unk_token_id).all()
+    back = writing_tokenizer().batch_decode(written, skip_special_tokens=True)
+    assert back == sentences
