@@ -74,7 +74,8 @@ class ClipText:
 
         def unit(texts: Sequence[str]) -> Tensor:
             embedded = embed(texts)
-            return embedded / embedded.norm(dim=-1, keepdim=True)
+            normed: Tensor = embedded / embedded.norm(dim=-1, keepdim=True)
+            return normed
 
         return lambda stimuli: mean_over_captions(stimuli.captions, unit)
 
