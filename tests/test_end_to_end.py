@@ -108,7 +108,6 @@ BRAIN = {
     "objects recalled (referee)": 0.40,
     "objects named": 0.70,
     "colours named": 0.55,
-    "image_latent variance explained": 0.50,
     "two-way identification, image_latent": 0.95,
     "two-way identification, clip_image": 0.97,
 }

@@ -1,6 +1,7 @@
 """`brainkit` and `python -m brainkit`."""
 
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
@@ -10,7 +11,8 @@ def main() -> None:
         from brainkit.listing import plugins
         from brainkit.plugins import Registry
 
-        print(plugins(Registry.installed(), as_json="--json" in sys.argv))
+        with suppress(BrokenPipeError):
+            print(plugins(Registry.installed(), as_json="--json" in sys.argv), flush=True)
         return
     from brainkit.cli import main as whole
 

@@ -115,7 +115,11 @@ class CheckpointStore:
                 f"checkpoint {checkpoint.name!r} has no miniature; "
                 "give --nsd and the released weights"
             )
-        return Path(str(files(package).joinpath(folder)))
+        try:
+            return Path(str(files(package).joinpath(folder)))
+        except ModuleNotFoundError:
+            # The package that would ship it is not there: neither are the weights.
+            return self.root / f"{package}:{folder}"
 
 
 def _remedy(checkpoint: Checkpoint, miniature: bool) -> str:

@@ -227,8 +227,12 @@ def _check_rows(run: Run, address: str, found: Tensor, shape: tuple[int, ...]) -
 
     if tuple(found.shape) != shape:
         raise DataError(f"{run.who(address)} gave {tuple(found.shape)}, expected {shape}")
-    if not bool(torch.isfinite(found).all()):
-        raise DataError(f"{run.who(address)} gave values that are not finite")
+    # Kept as float16, whose largest value is 65504.
+    if not bool(torch.isfinite(found.half()).all()):
+        raise DataError(
+            f"{run.who(address)} gave values that are not finite or beyond 65504 in size; "
+            "check its input and its options"
+        )
 
 
 def _count(shape: Sequence[int]) -> int:

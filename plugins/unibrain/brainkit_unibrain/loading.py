@@ -111,9 +111,7 @@ def _only_latents(
 def _kept(start: Tensor) -> Condition:
     # Levels that end at 0 and one step of a denoiser that knows the answer: the answer itself.
     levels = torch.linspace(0, 1e-3, 1000, device=start.device)
-    return Condition(
-        denoise=lambda latent, sigma: start, start=start, sigmas=levels, strength=1e-3
-    )
+    return Condition(denoise=lambda latent, sigma: start, start=start, sigmas=levels, strength=1e-3)
 
 
 def load_optimus(store: CheckpointStore) -> Optimus:
@@ -153,6 +151,8 @@ def load_writer(
         return without_repeats(words) if options.remove_repeats else words
 
     def write(latents: Tensor, seeds: Sequence[int]) -> list[str]:
+        if not len(latents):
+            return []
         choose = greedy if options.decode == "greedy" else sampled(seeds)
         ids = network.decoder.write(
             latents.float().to(store.device), choose, config, options.length

@@ -54,7 +54,7 @@ class VdClipImage:
         from brainkit_unibrain.contexts import load_image_context
 
         context = load_image_context(store)
-        return lambda stimuli: context(stimuli.images)
+        return _with_empty(lambda stimuli: context(stimuli.images), self.shape(store))
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,10 @@ class VdClipText:
         from brainkit_unibrain.contexts import load_text_context
 
         context = load_text_context(store)
-        return lambda stimuli: mean_over_captions(_taken(stimuli, self.captions), context)
+        return _with_empty(
+            lambda stimuli: mean_over_captions(_taken(stimuli, self.captions), context),
+            self.shape(store),
+        )
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,10 @@ class OptimusEncoder:
         from brainkit_unibrain.loading import load_reader
 
         read = load_reader(store)
-        return lambda stimuli: mean_over_captions(_taken(stimuli, self.captions), read)
+        return _with_empty(
+            lambda stimuli: mean_over_captions(_taken(stimuli, self.captions), read),
+            self.shape(store),
+        )
 
 
 @dataclass(frozen=True)
@@ -189,6 +195,21 @@ class FourFlow:
         from brainkit_unibrain.loading import load_flows
 
         return load_flows(store, self)
+
+
+def _with_empty(
+    encode: Callable[[Stimuli], Tensor], shape: tuple[int, ...]
+) -> Callable[[Stimuli], Tensor]:
+    """Answer an empty batch without asking networks that need at least one row."""
+
+    def encoded(stimuli: Stimuli) -> Tensor:
+        if len(stimuli.image_ids):
+            return encode(stimuli)
+        import torch
+
+        return torch.zeros(0, *shape)
+
+    return encoded
 
 
 def _taken(stimuli: Stimuli, which: str) -> Sequence[Sequence[str]]:
