@@ -126,6 +126,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, st
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, part, facts)
+    part.chmod(0o644)
     part.replace(path)
 
 
