@@ -8,7 +8,7 @@ from pathlib import Path
 
 from brainkit_unibrain.train.state import pick_device
 
-SECONDS = {"text_vae": 480.0, "four_flow": 5400.0}
+SECONDS = {"text_vae": 900.0, "four_flow": 5400.0}
 FOLDERS = {"text_vae": "optimus", "four_flow": "four_flow"}
 MINIATURE = Path(__file__).parents[1] / "miniature"
 
