@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
+
 from brainkit import metrics
 from brainkit.errors import BrainkitWarning, DataError
-from safetensors.numpy import load_file
 
 GOLDEN = Path(__file__).parent / "golden" / "metrics"
 EXPECTED = json.loads((GOLDEN / "expected_arrays.json").read_text())

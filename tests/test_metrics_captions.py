@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from brainkit import metrics
 from brainkit.errors import DataError
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from brainkit.miniature import referee as referee_module
 from brainkit.miniature.referee import (
     Referee,
@@ -18,7 +20,6 @@ from brainkit.miniature.referee import (
     object_recall,
 )
 from brainkit.miniature.scenes import captions, images, make_scene
-from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
 CHECKPOINTS = Path(referee_module.__file__).parent / "checkpoints"

@@ -5,6 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from brainkit.errors import DataError, UsageError
 from brainkit.nsd import Layout, SubjectLayout, check_data, read_layout, write_layout
 from brainkit.nsd.layout import LAYOUT_FILE

@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import scipy.io
+
 from brainkit.data import Selection
 from brainkit.nsd import Layout, SubjectLayout, load_trials, write_layout
 from brainkit.nsd.betas import Grid, read_session

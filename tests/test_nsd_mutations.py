@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import scipy.io
+
 from brainkit.data import Selection
 from brainkit.errors import BrainkitWarning, DataError
 from brainkit.nsd import load_captions, load_stimuli, load_trials

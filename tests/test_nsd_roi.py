@@ -5,10 +5,11 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
+
 from brainkit.errors import BrainkitWarning, DataError, UsageError
 from brainkit.nsd import require_same_voxels, roi_indices, voxel_fingerprint
 from brainkit.nsd.roi import label_names, load_roi_volume, roi_voxels
-from safetensors.numpy import load_file
 
 GOLDEN = Path(__file__).parent / "golden/nsd"
 ROOT = GOLDEN / "fake_nsd"

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from brainkit.errors import DataError
 from brainkit.nsd import load_boxes, load_captions, load_stimuli, require_stimuli
 from brainkit.nsd.files import CURATED

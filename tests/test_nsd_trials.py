@@ -8,10 +8,11 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
+from safetensors.numpy import load, load_file, save
+
 from brainkit.data import Selection
 from brainkit.errors import BrainkitWarning, UsageError
 from brainkit.nsd import load_design, load_trials, noise_ceiling, plan_trials
-from safetensors.numpy import load, load_file, save
 
 GOLDEN = Path(__file__).parent / "golden/nsd"
 ROOT = GOLDEN / "fake_nsd"

@@ -10,6 +10,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from brainkit.errors import DataError
 from brainkit.report import (
     MINIATURE_LINE,
@@ -22,7 +24,6 @@ from brainkit.report import (
 )
 from brainkit.report.page import meaning, picks, scale
 from brainkit.report.pictures import data_uri, size_for
-from PIL import Image
 
 VOID = {"meta", "link", "img", "option", "br", "wbr", "input"}
 

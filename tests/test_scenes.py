@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+
 from brainkit.miniature import scenes
 from brainkit.miniature.scenes import (
     BACKGROUNDS,

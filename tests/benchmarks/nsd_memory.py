@@ -135,6 +135,7 @@ def measure(root: Path, beta_format: str, sessions: int) -> None:
     import h5py  # noqa: F401  (imported now so that libraries do not count)
     import nibabel  # noqa: F401
     import scipy.io  # noqa: F401
+
     from brainkit.data import Selection
     from brainkit.nsd import load_trials
 

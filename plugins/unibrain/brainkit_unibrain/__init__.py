@@ -11,7 +11,6 @@ from brainkit.method import Method
 from brainkit.parts import Conditioner, Decoder, Encoder
 from brainkit.regressors import Ridge
 from brainkit.samplers.diffusion import DDIM
-
 from brainkit_unibrain.parts import (
     FourFlow,
     OptimusDecoder,

@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from brainkit.encoders.clip import CLIP_L14, load_network, load_tokenizer, pixel_values
 from torch import Tensor
+
+from brainkit.encoders.clip import CLIP_L14, load_network, load_tokenizer, pixel_values
 
 if TYPE_CHECKING:
     import numpy as np
-    from brainkit.checkpoints import CheckpointStore
     from numpy.typing import NDArray
     from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
+
+    from brainkit.checkpoints import CheckpointStore
 
 
 def image_tokens(network: CLIPVisionModelWithProjection, pixels: Tensor) -> Tensor:

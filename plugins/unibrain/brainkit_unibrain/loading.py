@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
 from brainkit import Condition
 from brainkit.encoders.clip import load_strictly
 from brainkit.errors import CheckpointError
 from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.guidance import guided, stacked
 from brainkit.samplers.schedule import scaled_linear_sigmas
-from tokenizers import Tokenizer
-from torch import Tensor
-
 from brainkit_unibrain.contexts import unconditional_contexts
 from brainkit_unibrain.networks import Context, FourFlowConfig
 from brainkit_unibrain.networks import FourFlow as Network

@@ -10,10 +10,11 @@ from brainkit import Checkpoint, Condition, option
 from brainkit.encoders.clip import CLIP_L14, mean_over_captions
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from brainkit.checkpoints import CheckpointStore
     from brainkit.data import Stimuli
     from brainkit.parts import Gives, Reads
-    from torch import Tensor
 
 FOUR_FLOW = Checkpoint(
     name="vd-four-flow",

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from brainkit.checkpoints import CheckpointStore
-from brainkit.testing import checks
 
 import brainkit_unibrain
+from brainkit.checkpoints import CheckpointStore
+from brainkit.testing import checks
 from brainkit_unibrain import UNIBRAIN
 
 STORE = CheckpointStore(Path("nowhere"), miniature=True)
