@@ -115,6 +115,11 @@ def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
         f"{len(sessions)} sessions, {len(run.image_ids[0])} training images, "
         f"{len(run.image_ids[1])} test images of which {len(run.chosen)} are scored."
     )
+    if run.method.selection.repeats == "single":
+        said.append(
+            "Training rows are single trials: what a regressor estimates by leaving trials out "
+            "still sees other presentations of the same image."
+        )
     for address, part in run.method.parts():
         if getattr(part, "rowwise", True) is False:
             said.append(
