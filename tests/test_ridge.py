@@ -13,7 +13,7 @@ from brainkit.errors import DataError, UsageError
 from brainkit.options import replaced
 from brainkit.parts import Regressor
 from brainkit.regressors import Ridge, Sharing
-from brainkit.regressors.ridge import penalties
+from brainkit.regressors.penalty import penalties
 
 GOLDEN = Path(__file__).parent / "golden" / "regression" / "regression.safetensors"
 
@@ -78,7 +78,7 @@ def test_ridge_matches_scikit_learn(trials, voxels, targets, exponent, intercept
 @pytest.mark.parametrize("voxels", [12, 90])
 def test_the_penalty_chosen_is_that_of_scikit_learn_s_exhaustive_search(voxels):
     betas, feature, _ = draw(trials=50, voxels=voxels, seed=voxels)
-    grid = penalties(Ridge().factorise(betas)["eigenvalues"])
+    grid = penalties(Ridge(alpha="cv").factorise(betas)["eigenvalues"])
     search = linear_model.RidgeCV(grid, scoring="neg_mean_squared_error")
     expected = search.fit(betas.numpy(), feature.numpy()).alpha_
     weights = Ridge(alpha="cv", block=3).fit(betas, feature)
@@ -92,24 +92,82 @@ def test_the_penalty_is_found_in_float32_even_where_it_is_small(voxels, noise):
     generator = torch.Generator().manual_seed(1)
     few = betas[:, :20] @ torch.randn(20, 30, generator=generator, dtype=torch.float64)
     feature = few + noise * torch.randn(200, 30, generator=generator, dtype=torch.float64) + 3
-    grid = penalties(Ridge().factorise(betas)["eigenvalues"])
+    grid = penalties(Ridge(alpha="cv").factorise(betas)["eigenvalues"])
     search = linear_model.RidgeCV(grid, scoring="neg_mean_squared_error")
     expected = search.fit(betas.numpy(), feature.numpy()).alpha_
     weights = Ridge(alpha="cv").fit(betas.float(), feature.float())
     assert float(weights["alpha"]) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize(("voxels", "intercept"), [(12, True), (90, True), (90, False)])
-def test_train_scaling_uses_predictions_of_trials_left_out_one_by_one(voxels, intercept):
+@pytest.mark.parametrize(
+    ("voxels", "intercept", "alpha"),
+    [(12, True, 20.0), (12, False, 20.0), (90, True, 20.0), (90, False, 20.0), (90, True, 1e-7)],
+)
+def test_train_scaling_uses_predictions_of_trials_left_out_one_by_one(voxels, intercept, alpha):
     betas, feature, new = draw(trials=25, voxels=voxels)
-    model = linear_model.Ridge(20.0, fit_intercept=intercept)
+    model = linear_model.Ridge(alpha, fit_intercept=intercept, solver="svd")
     left_out = cross_val_predict(model, betas.numpy(), feature.numpy(), cv=LeaveOneOut())
     raw = model.fit(betas.numpy(), feature.numpy()).predict(new.numpy())
     expected = (raw - left_out.mean(0)) / left_out.std(0)
     expected = expected * feature.numpy().std(0) + feature.numpy().mean(0)
-    ridge = Ridge(alpha=20.0, intercept=intercept)
+    ridge = Ridge(alpha=alpha, intercept=intercept)
     predicted = ridge.predict(ridge.fit(betas, feature), new, feature)
     np.testing.assert_allclose(predicted, expected, rtol=1e-8)
+
+
+def hat_matrix(betas, alpha):
+    """The fit of every training trial, from weights and an unpenalised intercept."""
+    design = np.column_stack([np.ones(len(betas)), betas])
+    penalty = alpha * np.diag([0.0, *np.ones(betas.shape[1])])
+    return design @ np.linalg.solve(design.T @ design + penalty, design.T)
+
+
+@pytest.mark.parametrize(("trials", "voxels"), [(600, 1100), (1100, 600), (1100, 1100)])
+def test_sizes_beyond_one_block_of_trials_and_voxels_give_the_same(trials, voxels):
+    betas, feature, new = draw(trials, voxels, targets=3)
+    truth = linear_model.Ridge(500.0).fit(betas.numpy(), feature.numpy()).predict(new.numpy())
+    hat = hat_matrix(betas.numpy(), 500.0)
+    missed = (feature.numpy() - hat @ feature.numpy()) / (1 - np.diag(hat))[:, None]
+    left_out = feature.numpy() - missed
+    ridge = Ridge(alpha=500.0)
+    weights = ridge.fit(betas, feature)
+    np.testing.assert_allclose(weights["predicted_mean"], left_out.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(weights["predicted_std"], left_out.std(0), rtol=1e-9)
+    plain = Ridge(alpha=500.0, scaling="none")
+    np.testing.assert_allclose(plain.predict(weights, new, feature), truth, rtol=1e-8)
+
+
+@pytest.mark.parametrize("scaling", ["none", "train"])
+@pytest.mark.parametrize("alpha", [0.3, 30.0, 3000.0])
+@pytest.mark.parametrize(("trials", "voxels"), [(300, 700), (700, 300)])
+def test_float32_betas_and_float16_features_predict_like_float64(trials, voxels, alpha, scaling):
+    betas, feature, new = draw(trials, voxels, targets=20, new=50)
+    # Correlated voxels: the spread of the directions falls from 1 to 0.01.
+    square, _, _ = draw(voxels, voxels, seed=1)
+    mixing = torch.linalg.qr(square).Q * torch.logspace(0, -2, voxels)
+    betas, new = ((each @ mixing).float() for each in (betas, new))
+    feature = (feature / feature.std()).half()
+    given = betas.double().numpy(), feature.double().numpy()
+    truth = linear_model.Ridge(alpha).fit(*given).predict(new.double().numpy())
+    if scaling == "train":
+        hat = hat_matrix(given[0], alpha)
+        left_out = given[1] - (given[1] - hat @ given[1]) / (1 - np.diag(hat))[:, None]
+        truth = (truth - left_out.mean(0)) / left_out.std(0)
+        truth = truth * given[1].std(0) + given[1].mean(0)
+    ridge = Ridge(alpha=alpha, scaling=scaling)
+    predicted = ridge.predict(ridge.fit(betas, feature), new, feature)
+    assert predicted.dtype == torch.float32
+    assert np.abs(predicted.numpy() - truth).max() < 1e-4 * truth.std()
+
+
+@pytest.mark.parametrize("voxels", [12, 90])
+def test_a_chosen_penalty_predicts_like_the_same_penalty_given(voxels):
+    betas, feature, new = draw(trials=50, voxels=voxels, dtype=torch.float32)
+    chosen = Ridge(alpha="cv")
+    weights = chosen.fit(betas, feature)
+    given = Ridge(alpha=float(weights["alpha"]))
+    predicted = given.predict(given.fit(betas, feature), new, feature)
+    assert torch.equal(chosen.predict(weights, new, feature), predicted)
 
 
 @pytest.mark.parametrize("scaling", ["none", "train", "test-batch"])
@@ -162,12 +220,23 @@ def test_only_test_batch_scaling_lets_trials_depend_on_each_other():
         assert same == ridge.rowwise == (scaling != "test-batch")
 
 
-def test_no_penalty_gives_least_squares_when_it_is_unique():
-    betas, feature, new = draw(trials=40, voxels=8)
-    truth = linear_model.LinearRegression().fit(betas.numpy(), feature.numpy())
+@pytest.mark.parametrize(("voxels", "varying"), [(8, 8), (60, 8), (39, 39)])
+def test_no_penalty_gives_least_squares_when_it_is_unique(voxels, varying):
+    betas, feature, new = draw(trials=40, voxels=voxels)
+    betas[:, varying:] = betas[:1, varying:]
+    truth = linear_model.LinearRegression().fit(betas[:, :varying].numpy(), feature.numpy())
+    expected = truth.predict(new[:, :varying].numpy())
     ridge = Ridge(alpha=0.0, scaling="none")
     predicted = ridge.predict(ridge.fit(betas, feature), new, feature)
-    np.testing.assert_allclose(predicted, truth.predict(new.numpy()), rtol=1e-8)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-7)
+
+
+def test_a_penalty_too_small_to_tell_equal_trials_apart_is_refused():
+    betas, feature, new = draw(trials=20, voxels=30)
+    betas[1] = betas[0]
+    ridge = Ridge(alpha=1e-16, scaling="none")
+    with pytest.raises(DataError, match=r"^alpha 1e-16 is below the rounding.*raise alpha$"):
+        ridge.predict(ridge.fit(betas, feature), new, feature)
 
 
 @pytest.mark.parametrize(("trials", "voxels"), [(20, 30), (40, 8)])
@@ -229,5 +298,7 @@ def test_options_take_a_number_or_cv_and_no_negative_number():
 def test_ridge_offers_the_plain_and_the_sharing_protocol():
     ridge: Regressor = Ridge()
     assert isinstance(ridge, Sharing)
-    assert Ridge(alpha=1.0).shares == Ridge(alpha="cv", block=7).shares
+    assert Ridge(alpha=1.0).shares == Ridge(alpha=2.0, block=7, scaling="none").shares
+    assert Ridge(alpha="cv").shares == Ridge(alpha="cv", block=7).shares
+    assert Ridge(alpha="cv").shares != Ridge(alpha=1.0).shares
     assert Ridge(intercept=False).shares != Ridge().shares

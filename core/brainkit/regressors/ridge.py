@@ -1,32 +1,34 @@
-"""Ridge regression in kernel form: one factorisation for every feature and every penalty."""
+"""Ridge regression in the space of trials: one Gram matrix for every feature and every penalty."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from brainkit.errors import DataError
 from brainkit.options import option
+from brainkit.regressors.gram import Gram, centred_targets, slices
+from brainkit.regressors.penalty import best_alpha, rank, spectrum
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-VOXELS_AT_A_TIME = 2048
+TRIALS_AT_A_TIME = 1024
 
 
 @dataclass(frozen=True)
 class Ridge:
-    """Linear regression with an L2 penalty and an intercept, solved in the space of trials.
+    """Linear regression with an L2 penalty and an intercept, solved without a weight matrix.
 
-    With centred betas X (trials, voxels), centred targets Y and X Xᵀ = U diag(s) Uᵀ, new betas x
-    are predicted as
+    With centred betas X (trials, voxels) and centred targets Y, new betas x are predicted as
 
-        x Xᵀ U diag(1 / (s + alpha)) Uᵀ Y + mean(Y),
+        x Xᵀ (X Xᵀ + alpha I)⁻¹ Y + mean(Y),
 
-    the same numbers as the weights (Xᵀ X + alpha I)⁻¹ Xᵀ Y give, without ever forming them. U and
-    s serve every feature and every penalty, and Y is read in blocks of columns, so a feature may
-    stay on disk. Arithmetic is float32, or float64 if the betas are; the factorisation is float64.
+    the same numbers as the weights (Xᵀ X + alpha I)⁻¹ Xᵀ Y give, without ever forming them. X Xᵀ
+    (or Xᵀ X with fewer voxels than trials) serves every feature and every penalty, a penalty costs
+    one Cholesky factorisation, and Y is read in blocks of columns, so a feature may stay on disk.
+    Factorisations are float64, products with targets float32, or float64 if the betas are.
 
     `alpha="cv"` takes the penalty with the least squared leave-one-out error over all targets of
     the feature, out of 17 half decades around the mean eigenvalue. `scaling` restores the spread
@@ -36,8 +38,9 @@ class Ridge:
     batch being predicted, as Brain-Diffuser's released code, which makes rows depend on each other.
     Leaving one trial out supposes that no two training trials show the same image.
 
-    The part offers `brainkit.regressors.Sharing`: the factor is {eigenvectors (trials, rank),
-    eigenvalues float64 (rank,), voxel_mean (voxels,), voxels_varying int64 (1,)}.
+    The part offers `brainkit.regressors.Sharing`: the factor is {gram float64, packed; voxel_mean
+    float64 (varying voxels,); voxel_varies bool (voxels,); trials int64 (1,)} and, for "cv" only,
+    {eigenvectors (trials, rank), eigenvalues float64 (rank,)}.
 
     Source: Hoerl & Kennard 1970; leave-one-out in closed form: Golub, Heath & Wahba 1979.
     """
@@ -60,7 +63,8 @@ class Ridge:
     @property
     def shares(self) -> str:
         """Text that is equal for two ridges exactly when they can use one factor."""
-        return f"{self.name}(intercept={self.intercept})"
+        holds = "gram, spectrum" if self.alpha == "cv" else "gram"
+        return f"{self.name}(intercept={self.intercept}, factor={holds!r})"
 
     def fit(self, betas: Tensor, feature: Tensor) -> dict[str, Tensor]:
         """Give the weights of one feature, with the factor and a copy of the training betas.
@@ -88,52 +92,42 @@ class Ridge:
         return self.predict_shared(weights, betas, feature, weights, weights["train_betas"])
 
     def factorise(self, betas: Tensor) -> dict[str, Tensor]:
-        """Give eigenvectors and eigenvalues of the kernel matrix of betas (trials, voxels).
+        """Give the Gram matrix of betas (trials, voxels) and, for "cv", its spectrum.
 
         Raises:
             DataError: fewer than two trials, or values that are not finite.
         """
-        import torch
-
         _check_betas(betas)
         betas = _as_real(betas)
-        mean = torch.zeros(betas.shape[1], dtype=torch.float64, device=betas.device)
-        varying = torch.zeros_like(mean)
-        for cut in _slices(betas.shape[1], VOXELS_AT_A_TIME):
-            voxels = betas[:, cut].double()
-            varying[cut] = (voxels != voxels[:1]).any(0).double()
-            if self.intercept:
-                mean[cut] = voxels.mean(0)
-        values, vectors = _spectrum(betas, mean)
-        return {
-            "eigenvectors": vectors,
-            "eigenvalues": values,
-            "voxel_mean": mean.to(betas.dtype),
-            "voxels_varying": varying.sum().long().reshape(1),
-        }
+        gram = Gram.of(betas, self.intercept)
+        return gram.tensors() | (spectrum(gram, betas) if self.alpha == "cv" else {})
 
     def fit_shared(
         self, betas: Tensor, feature: Tensor, factor: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Give {alpha (1,), target_mean, target_std and, scaled, predicted_mean, predicted_std}.
+        """Give {alpha float64 (1,), target_mean} and what `scaling` needs of the training targets.
 
-        The last four are (targets,), targets being the feature's shape laid out flat.
+        That is target_std and, for "train", predicted_mean and predicted_std; all (targets,),
+        targets being the feature's shape laid out flat.
         """
         import torch
 
         _check_trials(betas, feature)
         _check_factor(factor, betas)
-        basis = factor["eigenvectors"]
-        weights = _target_moments(feature, basis, self.block)
+        betas = _as_real(betas)
+        weights = {"target_mean": _target_means(feature, betas, self.block)}
         centre = weights["target_mean"] * self.intercept
         if self.alpha == "cv":
-            alpha = _best_alpha(factor, feature, centre, self)
+            alpha = best_alpha(factor, feature, centre, self.intercept, self.block)
         else:
             alpha = float(self.alpha)
-        _check_alpha(alpha, factor)
+        gram = Gram.opened(factor, self.intercept)
+        _check_alpha(alpha, gram)
         weights["alpha"] = torch.tensor([alpha], dtype=torch.float64)
         if self.scaling == "train":
-            weights |= _left_out_moments(factor, feature, centre, alpha, self)
+            weights |= _left_out_moments(gram, betas, feature, centre, alpha, self.block)
+        if self.scaling != "none":
+            weights["target_std"] = _target_stds(feature, weights["target_mean"], self.block)
         return weights
 
     def predict_shared(
@@ -152,13 +146,13 @@ class Ridge:
         _check_trials(train_betas, feature)
         _check_factor(factor, train_betas)
         _check_new(betas, train_betas, self.scaling)
-        operator = _operator(_as_real(betas), train_betas, factor, float(weights["alpha"]))
         mean = weights["target_mean"]
+        gram = Gram.opened(factor, self.intercept)
+        operator = gram.operator(betas.to(mean), train_betas, float(weights["alpha"]))
         centre = mean * self.intercept
         predicted = operator.new_empty(betas.shape[0], mean.shape[0])
-        for cut, targets in _targets(feature, operator, self.block):
-            raw = operator @ (targets - centre[cut]) + centre[cut]
-            predicted[:, cut] = self._scaled(raw, weights, cut)
+        for cut, targets in centred_targets(feature, centre, operator, self.block):
+            predicted[:, cut] = self._scaled(operator @ targets + centre[cut], weights, cut)
         return predicted.reshape(betas.shape[0], *feature.shape[1:])
 
     def _scaled(self, raw: Tensor, weights: Mapping[str, Tensor], cut: slice) -> Tensor:
@@ -173,149 +167,60 @@ class Ridge:
         return (raw - mean) * gain + weights["target_mean"][cut]
 
 
-def _spectrum(betas: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+def _target_means(feature: Tensor, like: Tensor, block: int) -> Tensor:
     import torch
 
-    trials, voxels = betas.shape
-    wide = trials <= voxels
-    side = min(trials, voxels)
-    gram = torch.zeros(side, side, dtype=torch.float64, device=betas.device)
-    for cut in _slices(voxels if wide else trials, VOXELS_AT_A_TIME):
-        rows = (betas[:, cut] - mean[cut]).T if wide else betas[cut] - mean
-        gram.addmm_(rows.T, rows)
-    values, axes = torch.linalg.eigh(gram)
-    del gram
-    kept = values > values[-1].clamp(min=0) * max(trials, voxels) * torch.finfo(values.dtype).eps
-    values, axes = values[kept], axes[:, kept]
-    if wide:
-        return values, axes.to(betas.dtype).contiguous()
-    vectors = betas.new_empty(trials, values.shape[0])
-    for cut in _slices(trials, VOXELS_AT_A_TIME):
-        vectors[cut] = ((betas[cut] - mean) @ axes / values.sqrt()).to(betas.dtype)
-    return values, vectors
-
-
-def _operator(
-    betas: Tensor, train_betas: Tensor, factor: Mapping[str, Tensor], alpha: float
-) -> Tensor:
-    basis, mean = factor["eigenvectors"], factor["voxel_mean"]
-    kernel = basis.new_zeros(betas.shape[0], basis.shape[0])
-    for cut in _slices(mean.shape[0], VOXELS_AT_A_TIME):
-        new, old = betas[:, cut].to(basis), train_betas[:, cut].to(basis)
-        kernel.addmm_(new - mean[cut], (old - mean[cut]).T)
-    shrunken = (kernel @ basis) / (factor["eigenvalues"] + alpha).to(basis.dtype)
-    return shrunken @ basis.T
-
-
-def _target_moments(feature: Tensor, like: Tensor, block: int) -> dict[str, Tensor]:
-    import torch
-
-    count = feature[0].numel()
-    mean, std = like.new_empty(count), like.new_empty(count)
-    for cut, targets in _targets(feature, like, block):
-        # Summed in float64, so that a constant target leaves exactly nothing when centred.
-        mean[cut] = targets.double().mean(0).to(like.dtype)
-        std[cut] = (targets - mean[cut]).square().mean(0).sqrt()
+    mean = like.new_empty(feature[0].numel())
+    flat = feature.reshape(feature.shape[0], -1)
+    # From the first trial on, so that centring a constant target leaves exactly nothing.
+    for cut, targets in centred_targets(feature, None, like, block):
+        mean[cut] = flat[0, cut].to(like) + targets.mean(0)
     if not bool(torch.isfinite(mean).all()):
         bad = int((~torch.isfinite(mean)).sum())
         raise DataError(
-            f"the feature has values that are not finite in {bad} of its {count} targets; "
+            f"the feature has values that are not finite in {bad} of its {len(mean)} targets; "
             "encode it again"
         )
-    return {"target_mean": mean, "target_std": std}
+    return mean
+
+
+def _target_stds(feature: Tensor, mean: Tensor, block: int) -> Tensor:
+    import torch
+
+    std = torch.empty_like(mean)
+    for cut, targets in centred_targets(feature, mean, mean, block):
+        std[cut] = targets.square_().mean(0).sqrt()
+    return std
 
 
 def _left_out_moments(
-    factor: Mapping[str, Tensor], feature: Tensor, centre: Tensor, alpha: float, ridge: Ridge
+    gram: Gram, betas: Tensor, feature: Tensor, centre: Tensor, alpha: float, block: int
 ) -> dict[str, Tensor]:
     """Mean and spread, per target, of each training trial's prediction by all the others.
 
-    With the hat matrix H, trial i left out has the residual (y_i - (H y)_i) / (1 - H_ii).
+    With the hat matrix H, trial i left out is missed by (y_i - (H y)_i) / (1 - H_ii), so the
+    left-out predictions are P y with a P (trials, trials) that all targets share. Their spread is
+    the length of R y, where Q R = P - mean of P's rows: half of R is zero, which halves the work.
     """
     import torch
 
-    basis, values = factor["eigenvectors"], factor["eigenvalues"]
-    left = (alpha / (values + alpha)).to(basis.dtype)
-    freedom = _freedom(basis, left, ridge.intercept)
-    if not bool((freedom > 0).all()):
+    left_out = gram.residual(betas, alpha)
+    freedom = left_out.diagonal().clone()
+    if not bool((freedom > gram.trials * torch.finfo(freedom.dtype).eps).all()):
         raise DataError(
             f"alpha {alpha:g} fits a training trial exactly, so its left-out prediction is "
             "undefined; raise alpha or set scaling=none"
         )
-    residual = (basis * left) @ basis.T
-    if not _complete(basis, ridge.intercept):
-        residual += torch.eye(len(basis)).to(basis) - basis @ basis.T
-    residual /= freedom[:, None]
-    mean, std = torch.empty_like(centre), torch.empty_like(centre)
-    for cut, targets in _targets(feature, basis, ridge.block):
-        left_out = targets - residual @ (targets - centre[cut])
-        mean[cut] = left_out.mean(0)
-        std[cut] = left_out.std(0, correction=0)
-    return {"predicted_mean": mean, "predicted_std": std}
-
-
-def _best_alpha(
-    factor: Mapping[str, Tensor], feature: Tensor, centre: Tensor, ridge: Ridge
-) -> float:
-    """The penalty with the least squared leave-one-out error, summed over trials and targets.
-
-    Residuals are split along the eigenvectors, where they shrink by alpha / (s + alpha), and the
-    rest, which no penalty changes; only the targets' own Gram matrix C = Y Yᵀ is needed.
-    """
-    import torch
-
-    basis, values = factor["eigenvectors"], factor["eigenvalues"]
-    if values.numel() == 0:
-        return 1.0
-    gram = basis.new_zeros(basis.shape[0], basis.shape[0])
-    for cut, targets in _targets(feature, basis, ridge.block):
-        centred = targets - centre[cut]
-        gram.addmm_(centred, centred.T)
-    inside = basis.T @ gram
-    within = inside @ basis
-    crossed, rest = torch.zeros_like(inside), torch.zeros_like(basis[:, 0])
-    if not _complete(basis, ridge.intercept):
-        crossed = inside - within @ basis.T
-        rest = gram.diagonal() - 2 * (basis * inside.T).sum(1) + ((basis @ within) * basis).sum(1)
-    errors = []
-    grid = penalties(values)
-    for alpha in grid:
-        left = (alpha / (values + alpha)).to(basis.dtype)
-        shrunken = basis * left
-        squared = ((shrunken @ within) * shrunken).sum(1) + 2 * (shrunken * crossed.T).sum(1)
-        freedom = _freedom(basis, left, ridge.intercept)
-        errors.append(((squared + rest) / freedom.square()).sum())
-    return grid[int(torch.stack(errors).argmin())]
-
-
-def penalties(eigenvalues: Tensor) -> list[float]:
-    """Give the penalties that `alpha="cv"` compares: mean eigenvalue times 1e-4 to 1e4."""
-    mean = float(eigenvalues.mean())
-    return [mean * 10.0 ** (step / 2) for step in range(-8, 9)]
-
-
-def _freedom(basis: Tensor, left: Tensor, intercept: bool) -> Tensor:
-    """Give 1 - H_ii per trial, from what each eigenvector leaves, without subtracting from 1."""
-    freedom = basis.square() @ left
-    if _complete(basis, intercept):
-        return freedom
-    return freedom + (1 - intercept / len(basis) - basis.square().sum(1)).clamp(min=0)
-
-
-def _complete(basis: Tensor, intercept: bool) -> bool:
-    # Nothing but rounding noise is then left of centred targets outside the eigenvectors.
-    return basis.shape[1] >= basis.shape[0] - intercept
-
-
-def _targets(feature: Tensor, like: Tensor, block: int) -> Iterator[tuple[slice, Tensor]]:
-    flat = feature.reshape(feature.shape[0], -1)
-    for cut in _slices(flat.shape[1], block):
-        yield cut, flat[:, cut].to(like)
-
-
-def _slices(count: int, size: int) -> Iterator[slice]:
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
+    left_out.div_(-freedom[:, None]).diagonal().add_(1)
+    row = left_out.mean(0)
+    root = torch.linalg.qr(left_out.sub_(row).to(betas.dtype), mode="r").R
+    del left_out
+    mean, squared = torch.empty_like(centre), torch.zeros_like(centre)
+    for cut, targets in centred_targets(feature, centre, betas, block):
+        mean[cut] = row.to(betas.dtype) @ targets + centre[cut]
+        for rows in slices(gram.trials, TRIALS_AT_A_TIME):
+            squared[cut] += (root[rows, rows.start :] @ targets[rows.start :]).square_().sum(0)
+    return {"predicted_mean": mean, "predicted_std": (squared / gram.trials).sqrt()}
 
 
 def _as_real(betas: Tensor) -> Tensor:
@@ -368,7 +273,7 @@ def _check_new(betas: Tensor, train_betas: Tensor, scaling: str) -> None:
 
 
 def _check_factor(factor: Mapping[str, Tensor], betas: Tensor) -> None:
-    made_for = (factor["eigenvectors"].shape[0], factor["voxel_mean"].shape[0])
+    made_for = (int(factor["trials"]), len(factor["voxel_varies"]))
     if made_for != tuple(betas.shape):
         raise DataError(
             f"the factor was made from betas {made_for} and is used with {tuple(betas.shape)}; "
@@ -376,10 +281,9 @@ def _check_factor(factor: Mapping[str, Tensor], betas: Tensor) -> None:
         )
 
 
-def _check_alpha(alpha: float, factor: Mapping[str, Tensor]) -> None:
-    rank, voxels = factor["eigenvalues"].shape[0], int(factor["voxels_varying"])
-    if alpha == 0 and rank < voxels:
+def _check_alpha(alpha: float, gram: Gram) -> None:
+    if alpha == 0 and (found := rank(gram)) < len(gram.mean):
         raise DataError(
-            f"alpha 0 has no unique answer: the betas vary in {rank} directions for {voxels} "
-            "voxels that vary; give alpha above 0"
+            f"alpha 0 has no unique answer: the betas vary in {found} directions for "
+            f"{len(gram.mean)} voxels that vary; give alpha above 0"
         )
