@@ -105,8 +105,6 @@ class Gram:
             betas: (trials, voxels), those the matrix was made of.
             alpha: the penalty.
         """
-        import torch
-
         new, betas, mean = self.chosen(new), self.chosen(betas), self.mean.to(new)
         root = self._root(alpha)
         made = new.new_zeros(len(new), self.trials)
@@ -114,8 +112,8 @@ class Gram:
             for cut in slices(len(mean), AT_A_TIME):
                 old = betas[:, cut].to(new) - mean[cut]
                 made.addmm_(new[:, cut] - mean[cut], old.T)
-            return torch.cholesky_solve(made.double().T, root).T.to(new)
-        solved = torch.cholesky_solve((new - mean).double().T, root).T.to(new)
+            return _solved(root, made)
+        solved = _solved(root, new - mean)
         for cut in slices(self.trials, AT_A_TIME):
             made[:, cut] = solved @ (betas[cut].to(new) - mean).T
         return made
@@ -175,12 +173,22 @@ class Gram:
         packed = self.mean.new_zeros(length)
         for cut in slices(len(self.mean) if self.of_trials else self.trials, AT_A_TIME):
             if self.of_trials:
-                block = betas[:, cut].double() - self.mean[cut]
+                block = betas[:, cut].to(packed, copy=True).sub_(self.mean[cut])
             else:
-                block = (betas[cut].double() - self.mean).T
+                block = betas[cut].to(packed, copy=True).sub_(self.mean).T
             for rows, place in _panels(self.side):
                 packed[place].view(-1, rows.stop).addmm_(block[rows], block[: rows.stop].T)
         return packed
+
+
+def _solved(root: Tensor, rows: Tensor) -> Tensor:
+    """Give rows (root rootᵀ)⁻¹ in the dtype of rows."""
+    import torch
+
+    # Two solves by hand, as cholesky_solve copies the root.
+    half = torch.linalg.solve_triangular(root, rows.double().T, upper=False)
+    solved: Tensor = torch.linalg.solve_triangular(root.T, half, upper=True)
+    return solved.T.to(rows)
 
 
 def _panels(side: int) -> Iterator[tuple[slice, slice]]:
@@ -205,8 +213,9 @@ def centred_targets(
     """
     flat = feature.reshape(feature.shape[0], -1)
     for cut in slices(flat.shape[1], block):
-        targets = flat[:, cut].to(like)
-        yield cut, targets - (targets[0] if centre is None else centre[cut])
+        targets = flat[:, cut].to(like, copy=True)
+        targets -= targets[0].clone() if centre is None else centre[cut]
+        yield cut, targets
 
 
 def slices(count: int, size: int) -> Iterator[slice]:

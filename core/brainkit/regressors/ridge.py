@@ -14,7 +14,7 @@ from brainkit.regressors.penalty import best_alpha, rank, spectrum
 if TYPE_CHECKING:
     from torch import Tensor
 
-TRIALS_AT_A_TIME = 1024
+TRIALS_AT_A_TIME = 256
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,8 @@ class Ridge:
         Raises:
             DataError: sizes differ, a value is not finite, or "test-batch" met a single trial.
         """
+        import torch
+
         _check_trials(train_betas, feature)
         _check_factor(factor, train_betas)
         _check_new(betas, train_betas, self.scaling)
@@ -152,7 +154,8 @@ class Ridge:
         centre = mean * self.intercept
         predicted = operator.new_empty(betas.shape[0], mean.shape[0])
         for cut, targets in centred_targets(feature, centre, operator, self.block):
-            predicted[:, cut] = self._scaled(operator @ targets + centre[cut], weights, cut)
+            raw = torch.addmm(centre[cut], operator, targets)
+            predicted[:, cut] = self._scaled(raw, weights, cut)
         return predicted.reshape(betas.shape[0], *feature.shape[1:])
 
     def _scaled(self, raw: Tensor, weights: Mapping[str, Tensor], cut: slice) -> Tensor:
