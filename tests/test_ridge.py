@@ -101,7 +101,10 @@ def test_the_penalty_is_found_in_float32_even_where_it_is_small(voxels, noise):
 
 @pytest.mark.parametrize(
     ("voxels", "intercept", "alpha"),
-    [(12, True, 20.0), (12, False, 20.0), (90, True, 20.0), (90, False, 20.0), (90, True, 1e-7)],
+    [
+        *((12, True, 20.0), (12, False, 20.0), (90, True, 20.0), (90, False, 20.0)),
+        *((90, True, 1e-7), (24, True, 1e-7)),
+    ],
 )
 def test_train_scaling_uses_predictions_of_trials_left_out_one_by_one(voxels, intercept, alpha):
     betas, feature, new = draw(trials=25, voxels=voxels)
@@ -286,6 +289,19 @@ def test_statistics_that_do_not_exist_are_refused():
     betas, feature, _ = draw(trials=20, voxels=19)
     with pytest.raises(DataError, match="left-out prediction is undefined"):
         Ridge(alpha=0.0).fit(betas, feature)
+    betas, feature, _ = draw(trials=40, voxels=8)
+    betas[1:, 3] = 0  # only the first trial tells this voxel's weight
+    with pytest.raises(DataError, match="left-out prediction is undefined"):
+        Ridge(alpha=0.0).fit(betas, feature)
+
+
+def test_a_voxel_that_never_varies_counts_where_there_is_no_intercept():
+    betas, feature, new = draw()
+    betas[:, 0], new[:, 0] = 2.0, 2.0
+    truth = linear_model.Ridge(5.0, fit_intercept=False).fit(betas.numpy(), feature.numpy())
+    ridge = Ridge(alpha=5.0, scaling="none", intercept=False)
+    predicted = ridge.predict(ridge.fit(betas, feature), new, feature)
+    np.testing.assert_allclose(predicted, truth.predict(new.numpy()), rtol=1e-8)
 
 
 def test_options_take_a_number_or_cv_and_no_negative_number():
