@@ -131,7 +131,7 @@ def run(
         typer.Option(help="Count of test images, or ids: 10 or 3,17,52."),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images per network call; never changes a result.")
+        int | None, typer.Option(help="Images sampled at once; never changes a result.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:n.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,

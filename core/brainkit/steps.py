@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from brainkit.data import Integers
 
+ENCODED_AT_ONCE = 8
+"""Fixed, because kernels round differently in other batches and features are kept as float16."""
+
 
 def load(run: Run) -> Artefact:
     """Read, standardise and split the betas of the chosen voxels and trials."""
@@ -81,8 +84,8 @@ def encode(run: Run, feature: str) -> Artefact:
         total = sum(each.shape[0] for each in rows)
         with bar(f"encoding {feature}", total, "images", sum(done)) as shown, torch.no_grad():
             for each, ids, start in zip(rows, run.image_ids, done, strict=True):
-                for begin in range(start, len(ids), run.config.batch_size):
-                    batch = ids[begin : begin + run.config.batch_size]
+                for begin in range(start, len(ids), ENCODED_AT_ONCE):
+                    batch = ids[begin : begin + ENCODED_AT_ONCE]
                     with run.blame(address, f"encoding {feature}"):
                         encoded = function(read(batch))
                     _check_rows(run, address, encoded, (len(batch), *shape))
