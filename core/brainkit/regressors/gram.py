@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Small blocks of float64 copies of the betas; they cost memory, larger ones gain no speed.
-AT_A_TIME = 512
+AT_A_TIME = 256
 PANEL = 256
 
 
@@ -171,11 +171,14 @@ class Gram:
     def _products(self, betas: Tensor) -> Tensor:
         length = sum(len(range(self.side)[rows]) * rows.stop for rows, _ in _panels(self.side))
         packed = self.mean.new_zeros(length)
-        for cut in slices(len(self.mean) if self.of_trials else self.trials, AT_A_TIME):
+        deep = len(self.mean) if self.of_trials else self.trials
+        held = packed.new_empty(self.side, min(deep, AT_A_TIME))
+        for cut in slices(deep, AT_A_TIME):
+            block = held[:, : cut.stop - cut.start]
             if self.of_trials:
-                block = betas[:, cut].to(packed, copy=True).sub_(self.mean[cut])
+                block.copy_(betas[:, cut]).sub_(self.mean[cut])
             else:
-                block = betas[cut].to(packed, copy=True).sub_(self.mean).T
+                block.copy_(betas[cut].T).sub_(self.mean[:, None])
             for rows, place in _panels(self.side):
                 packed[place].view(-1, rows.stop).addmm_(block[rows], block[: rows.stop].T)
         return packed
@@ -203,7 +206,7 @@ def _panels(side: int) -> Iterator[tuple[slice, slice]]:
 def centred_targets(
     feature: Tensor, centre: Tensor | None, like: Tensor, block: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Give blocks of targets, (trials, block), as new tensors in the dtype of `like`.
+    """Give blocks of targets, (trials, block), in the dtype of `like`; each replaces the last.
 
     Args:
         feature: (trials, *shape); its shape laid out flat are the targets.
@@ -212,8 +215,9 @@ def centred_targets(
         block: targets at a time.
     """
     flat = feature.reshape(feature.shape[0], -1)
+    held = like.new_empty(flat.shape[0], min(block, flat.shape[1]))
     for cut in slices(flat.shape[1], block):
-        targets = flat[:, cut].to(like, copy=True)
+        targets = held[:, : cut.stop - cut.start].copy_(flat[:, cut])
         targets -= targets[0].clone() if centre is None else centre[cut]
         yield cut, targets
 
