@@ -181,7 +181,7 @@ def _factor(run: Run, address: str, trials: Artefact) -> Artefact:
             factor = part.factorise(training_rows(trials)[0])
         write_tensors(artefact.path, factor, recipe)
 
-    return run.work.step(path, recipe, make, human_size(4 * run.plan.rows.n_train**2))
+    return run.work.step(path, recipe, make, human_size(8 * run.plan.rows.n_train**2))
 
 
 def open_tensors(path: Path) -> dict[str, Tensor]:
