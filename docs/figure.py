@@ -16,7 +16,7 @@ from brainkit.miniature import miniature
 from brainkit.nsd import load_captions, load_stimuli
 
 OUT = Path(__file__).parent / "images" / "miniature.png"
-COLUMNS, SIDE, GAP, LEFT, TEXT = 8, 128, 8, 96, 84
+COLUMNS, SIDE, GAP, LEFT, TEXT = 8, 128, 8, 96, 96
 ROWS = ("stimulus", "from true\nfeatures", "from brain")
 
 
@@ -47,7 +47,7 @@ def main(folder: Path) -> None:
             large = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.NEAREST)
             sheet.paste(large, (x, TEXT + row * (SIDE + GAP)))
         for y, text in ((GAP, captions[column][0]), (TEXT + 3 * (SIDE + GAP), said[image])):
-            draw.text((x, y), "\n".join(textwrap.wrap(text, 23)[:5]), "black", font)
+            draw.text((x, y), "\n".join(textwrap.wrap(text, 20)[:6]), "black", font)
     OUT.parent.mkdir(exist_ok=True)
     sheet.save(OUT, optimize=True)
     print("| score | from brain | ceiling | chance |\n| --- | --- | --- | --- |")
