@@ -79,12 +79,13 @@ def report_data(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         by_source = {source: scorers(run, shown, of) for source, of in made.items()}
-        by_source["brain"] += feature_scorers(run, features)
         brain = [score for scorer in by_source["brain"] for score in scorer(None)]
+        of_features = feature_scorers(run, features)
+        predicted = [score for scorer in of_features for score in scorer(None)]
         ceilings = {
             score.name: score.mean for each in by_source.get("true", ()) for score in each(None)
         }
-        chances = _chances(by_source["brain"], len(run.chosen))
+        chances = _chances([*by_source["brain"], *of_features], len(run.chosen))
     facts = _facts(trials)
     rows = tuple(_row(run, shown, made, index, brain) for index in range(len(run.chosen)))
     said = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
@@ -95,7 +96,7 @@ def report_data(
         n_train=len(run.image_ids[0]),
         n_test=len(run.chosen),
         miniature=run.miniature,
-        scores=tuple(_score_row(each, ceilings, chances) for each in brain),
+        scores=tuple(_score_row(each, ceilings, chances) for each in [*brain, *predicted]),
         rows=rows,
         n_shuffles=N_SHUFFLES if chances else 0,
         warnings=(*facts.get("warnings", ()), *dict.fromkeys(said)),
