@@ -163,7 +163,9 @@ def _denoised(condition: Condition) -> Iterator[Tensor]:
     ).to(condition.start.device)
     for sigma in (condition.sigmas[-1], condition.sigmas[0]):
         with torch.no_grad():
-            yield condition.denoise(condition.start + sigma * noise, sigma)
+            clean = condition.denoise(condition.start + sigma * noise, sigma)
+        # Not inside the block: two of these generators side by side would leave gradients off.
+        yield clean
 
 
 PROMISES = (

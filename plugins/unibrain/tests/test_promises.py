@@ -54,6 +54,7 @@ def test_decoders_keep_their_promises(output):
 )
 def test_the_conditioner_keeps_its_promises(check):
     check()
+    assert torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize("latents", [True, False])
