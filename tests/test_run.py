@@ -204,12 +204,13 @@ def test_a_failing_part_is_named_with_its_distribution_and_cause(do):
         ({"nsd": None, "subject": 2}, ("--subject is 2", "subject 1 only")),
     ],
 )
-def test_wrong_input_gets_one_sentence(do, settings, words):
+def test_wrong_input_gets_one_sentence(do, settings, words, tmp_path):
     with pytest.raises(BrainkitError) as caught:
         do(**settings)
     for word in words:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir()), "something was computed before the input was checked"
 
 
 def test_cuda_asked_for_but_absent_is_a_usage_error(do):

@@ -192,6 +192,8 @@ def prepare(config: RunConfig, registry: Registry, say: Say, *, dry: bool = Fals
     Raises:
         BrainkitError: a wrong name, option, path, device or missing weights.
     """
+    from brainkit.nsd.files import require_root
+
     config = config.check()
     method = config.applied(registry.get)
     device = quick_device(config.device)
@@ -202,6 +204,8 @@ def prepare(config: RunConfig, registry: Registry, say: Say, *, dry: bool = Fals
         dtype=resolved_dtype(config.dtype, device),
         miniature=miniature,
     )
+    if config.nsd is not None:
+        require_root(config.nsd)
     method.check_checkpoints(store)
     root = config.work / ("miniature" if miniature else "nsd") / f"subj{config.subject:02d}"
     if config.difficulty and not miniature:
@@ -209,7 +213,10 @@ def prepare(config: RunConfig, registry: Registry, say: Say, *, dry: bool = Fals
             "options miniature.* are of the simulated subject; leave out --nsd or them"
         )
     nsd = config.nsd if config.nsd is not None else made_miniature(config, say)
-    return Run(config, method, registry, Work(root, say, dry), store, nsd)
+    prepared = Run(config, method, registry, Work(root, say, dry), store, nsd)
+    # Looks at every file's header and at the ids asked for, before anything is computed.
+    _ = prepared.chosen
+    return prepared
 
 
 def made_miniature(config: RunConfig, say: Say) -> Path:
