@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from brainkit.data import Checkpoint
+from brainkit.encoders.autokl_names import from_official, is_official
 from brainkit.encoders.clip import load_strictly
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def load_autokl(store: CheckpointStore) -> Any:
     from diffusers import AutoencoderKL
 
     network = AutoencoderKL.from_config(store.config(KL_F8))
-    load_strictly(network, store.load(KL_F8), KL_F8.name)
+    weights = store.load(KL_F8)
+    weights = from_official(weights) if is_official(weights) else weights
+    load_strictly(network, weights, KL_F8.name)
     return network.to(store.device).eval().requires_grad_(False)
 
 
