@@ -87,7 +87,12 @@ def report_data(
         }
         chances = _chances([*by_source["brain"], *of_features], len(run.chosen))
     facts = _facts(trials)
-    rows = tuple(_row(run, shown, made, index, brain) for index in range(len(run.chosen)))
+    said_of = {
+        source: _sentences(run, of["caption"]) for source, of in made.items() if "caption" in of
+    }
+    rows = tuple(
+        _row(run, shown, made, index, (brain, said_of)) for index in range(len(run.chosen))
+    )
     said = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
     return ReportData(
         title=f"{run.method.name} on {'the miniature' if run.miniature else 'NSD'}",
@@ -186,7 +191,8 @@ def _caption_scorers(run: Run, shown: Shown, captions: list[str]) -> list[Scorer
 
     features: tuple[Any, list[Any]] | None = None
     if run.store.has(CLIP_L14):
-        features = _clip_texts(run, captions), [_clip_texts(run, c) for c in shown.captions]
+        embed = _clip_texts(run)
+        features = embed(captions), [embed(each) for each in shown.captions]
 
     def score(order: Order) -> tuple[Score, ...]:
         given = (_ordered(features[0], order), features[1]) if features else None
@@ -247,14 +253,19 @@ def _clip_images(run: Run, images: NDArray[np.uint8]) -> NDArray[Any]:
     return found
 
 
-def _clip_texts(run: Run, texts: Sequence[str]) -> NDArray[Any]:
+def _clip_texts(run: Run) -> Callable[[Sequence[str]], NDArray[Any]]:
     import torch
 
     from brainkit.encoders.clip import load_text_embedding
 
-    with torch.no_grad():
-        found: NDArray[Any] = load_text_embedding(run.store, CLIP_L14)(list(texts)).cpu().numpy()
-    return found
+    network = load_text_embedding(run.store, CLIP_L14)
+
+    def embed(texts: Sequence[str]) -> NDArray[Any]:
+        with torch.no_grad():
+            found: NDArray[Any] = network(list(texts)).cpu().numpy()
+        return found
+
+    return embed
 
 
 def _chances(scorers: Sequence[Scorer], n_images: int) -> dict[str, Any]:
@@ -311,16 +322,21 @@ def _sentences(run: Run, made: Sequence[Artefact]) -> list[str]:
     return [str(lines[image]["caption"]) for image in run.chosen]
 
 
-def _row(run: Run, shown: Shown, made: Made, index: int, scores: Sequence[Score]) -> ReportRow:
+def _row(
+    run: Run,
+    shown: Shown,
+    made: Made,
+    index: int,
+    found: tuple[Sequence[Score], Mapping[str, list[str]]],
+) -> ReportRow:
     image = run.chosen[index]
+    scores, sentences = found
 
     def picture(source: str) -> Path | None:
         return made[source]["image"][index].path if "image" in made.get(source, {}) else None
 
     def sentence(source: str) -> str | None:
-        if "caption" not in made.get(source, {}):
-            return None
-        return str(read_captions(made[source]["caption"][index].path)[image]["caption"])
+        return sentences[source][index] if source in sentences else None
 
     return ReportRow(
         image_id=image,
