@@ -97,7 +97,11 @@ class Condition:
         start: float32 (batch, *latent), the predicted clean latent the walk begins near.
         sigmas: float32 (steps,), ascending noise levels the network was trained on.
         strength: fraction of the schedule that is run, in (0, 1]; 1 begins from noise alone.
-        misfit: `misfit(latent)` gives a loss (batch,) that a sampler may descend, or None.
+        misfit: `misfit(latent)` gives a loss (batch,) that a sampler may descend, or None. Row i
+            depends on latent i alone.
+        context: float32 (batch, *context), what `denoise` is conditioned on, or None when a sampler
+            cannot change it.
+        denoise_with: `denoise_with(context)` gives the same denoiser under another context.
     """
 
     denoise: Callable[[Tensor, Tensor], Tensor]
@@ -105,6 +109,8 @@ class Condition:
     sigmas: Tensor
     strength: float = 1.0
     misfit: Callable[[Tensor], Tensor] | None = None
+    context: Tensor | None = None
+    denoise_with: Callable[[Tensor], Callable[[Tensor, Tensor], Tensor]] | None = None
 
 
 @dataclass(frozen=True)

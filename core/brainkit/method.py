@@ -36,6 +36,8 @@ class Method:
         decoders: output ("image", "caption") -> the decoder of its latent.
         selection: which voxels and trials are used.
         footnotes: sentences the report prints about the method's own deviations.
+        presets: name -> options by dotted address, chosen by `--preset`. One called "miniature" is
+            what the miniature runs with unless another is asked for.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Method:
     decoders: Mapping[str, Decoder]
     selection: Selection = field(default_factory=Selection)
     footnotes: tuple[str, ...] = ()
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def parts(self) -> Iterator[tuple[str, Any]]:
         """Give every (address, part), in the order of a run."""
@@ -102,6 +105,20 @@ class Method:
                 part = dict(changed.parts())[found]
                 changed = changed._placed(found, replaced(part, {name: value}, found))
         return changed
+
+    def with_preset(self, name: str) -> Method:
+        """Give a copy with a preset's options; "paper" is what the method's values say already.
+
+        Raises:
+            UsageError: the method has no such preset.
+        """
+        if name == "paper" and name not in self.presets:
+            return self
+        if name not in self.presets:
+            known = sorted({"paper", *self.presets})
+            hint = did_you_mean(name, known)
+            raise UsageError(f"{self.name} has no preset {name!r}; it has {known}.{hint}")
+        return self.with_options(self.presets[name])
 
     def check(self) -> Method:
         """Check the composition and give it back.

@@ -52,7 +52,11 @@ class Regressor(Protocol):
         ...
 
     def predict(self, weights: Mapping[str, Tensor], betas: Tensor, feature: Tensor) -> Tensor:
-        """Predict float32 (trials, *shape) for new betas; `feature` is the training feature."""
+        """Predict float32 (trials, *shape) for new betas; `feature` is the training feature.
+
+        A unit that the regressor leaves out is NaN in every row. Scores pass over such units, and
+        only conditioners with `reads_gaps = True` are given them.
+        """
         ...
 
 
@@ -71,6 +75,25 @@ class Conditioner(Protocol):
         self, store: CheckpointStore
     ) -> Callable[[Mapping[str, Tensor]], dict[str, Condition]]:
         """Give a function from features, float32 (batch, *shape), to one condition an output."""
+        ...
+
+
+class Journal(Protocol):
+    """Where a sampler of many iterations keeps how far it is, image by image.
+
+    A sampler that wants one has the class attribute `journalled = True` and takes the keyword
+    `journal: Journal | None = None`. Its states make a killed run go on where it was, in whatever
+    batches; of the last state, tensors whose names begin with `path.` stay beside the latent and
+    the report shows them: `path.losses` float32 (iterations,), `path.latents` float16
+    (frames, *latent) and `path.iterations` int64 (frames,), each frame's iteration.
+    """
+
+    def state(self, row: int) -> dict[str, Tensor]:
+        """Give what was kept last for an image of the batch; empty at first."""
+        ...
+
+    def keep(self, row: int, state: Mapping[str, Tensor]) -> None:
+        """Keep the state of an image of the batch in place of the one before."""
         ...
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from brainkit.data import Checkpoint
-from brainkit.errors import CheckpointError
+from brainkit.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,11 @@ CLIP_L14 = Checkpoint(
     name="clip-vit-l14",
     source="openai/clip-vit-large-patch14",
     miniature="brainkit.miniature.checkpoints:clip",
+)
+CLIP_B32 = Checkpoint(
+    name="clip-vit-b32",
+    source="openai/clip-vit-base-patch32",
+    miniature="brainkit.miniature.checkpoints:clip_b32",
 )
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -199,18 +204,25 @@ def load_text_embedding(
 
 
 def load_tokenizer(
-    store: CheckpointStore, checkpoint: Checkpoint
+    store: CheckpointStore, checkpoint: Checkpoint, length: int | None = None
 ) -> Callable[[Sequence[str]], Tensor]:
     """Give a function from texts to token ids int64 (batch, tokens).
 
-    Texts are truncated and padded with the end token to the text tower's full length, as the
-    released networks were trained.
+    Texts are truncated and padded with the end token, as the released networks were trained.
+
+    Args:
+        store: where the tokenizer's file is.
+        checkpoint: a folder with `tokenizer.json`.
+        length: tokens of every text, begin and end included; None for all the text tower has.
+
+    Raises:
+        UsageError: the length is beyond the text tower's, or leaves no room for a word.
     """
     import torch
     from tokenizers import Tokenizer
 
     folder = store.folder(checkpoint)
-    length = int(store.config(checkpoint)["text_config"]["max_position_embeddings"])
+    length = text_length(store, checkpoint, length)
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise CheckpointError(f"checkpoint {checkpoint.name!r} lacks {path}; copy the file there")
@@ -224,6 +236,23 @@ def load_tokenizer(
         return torch.tensor([each.ids for each in encoded], dtype=torch.int64).view(-1, length)
 
     return ids
+
+
+def text_length(store: CheckpointStore, checkpoint: Checkpoint, length: int | None) -> int:
+    """Give the tokens a text has: so many, or with None all that the text tower has places for.
+
+    Raises:
+        UsageError: the length does not fit the text tower.
+    """
+    full = int(store.config(checkpoint)["text_config"]["max_position_embeddings"])
+    if length is None:
+        return full
+    if not 3 <= length <= full:
+        raise UsageError(
+            f"texts of {length} tokens were asked for, but {checkpoint.name} reads 3 to {full}, "
+            "begin and end included; choose a length in between"
+        )
+    return length
 
 
 def _end_token(tokenizer: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from brainkit.miniature.scenes import captions, make_scene
+from brainkit.miniature.training import Crew, Training
 from brainkit_unibrain.networks import Context, FourFlow
 from brainkit_unibrain.train.features import Features
 from brainkit_unibrain.train.four_flow import (
@@ -16,8 +17,8 @@ from brainkit_unibrain.train.four_flow import (
     Crew,
     Lesson,
     initialise,
+    share,
 )
-from brainkit_unibrain.train.state import Training
 from brainkit_unibrain.train.text_vae import both_ids, reading_tokenizer, writing_tokenizer
 
 
@@ -70,7 +71,9 @@ def test_a_crew_of_two_gives_the_gradient_of_both_halves() -> None:
     torch.manual_seed(0)
     lesson = Lesson(few_features(), torch.device("cpu"))
     net = FourFlow(CONFIG)
-    losses = Crew(net, lesson, 2).gradients(3, 0.0)
+    training = Training(net, 0.1, 10.0)
+    crew = Crew([net, FourFlow(CONFIG)], share(lesson, training, 2))
+    losses = crew.gradients(3)
     shared = {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}
     net.zero_grad()
     chooser = torch.Generator().manual_seed(3)

@@ -1,7 +1,12 @@
-"""Train the small CLIP on the miniature's pictures and captions."""
+"""Train the two small CLIPs on the miniature's pictures and captions.
+
+`clip` stands for ViT-L/14, `clip_b32` for ViT-B/32: fewer and coarser tokens, and at least six
+blocks, because methods read single ones of them.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import torch
@@ -10,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, PreTrainedTokenizerFast
 
+from brainkit.encoders.clip import pixel_values
 from brainkit.miniature.scenes import (
     HELD_OUT_SEEDS,
     SIDE,
@@ -28,33 +34,48 @@ from brainkit.miniature.train.loop import (
     write,
 )
 
-PLAN: Final = Plan("clip", steps=1100, rate=1.2e-3, batch=128, decay=0.05)
+
+@dataclass(frozen=True)
+class Shape:
+    """How one of the two networks differs from the other."""
+
+    width: int
+    vision_layers: int
+    text_layers: int
+    side: int
+    steps: int
+
+
+SHAPES: Final = {
+    "clip": Shape(width=128, vision_layers=4, text_layers=3, side=SIDE, steps=1100),
+    "clip_b32": Shape(width=80, vision_layers=8, text_layers=3, side=56, steps=1600),
+}
+"""With patches of 8 pixels a side of 56 gives 50 tokens, as ViT-B/32 has at 224."""
 MAX_TOKENS: Final = 32
 START: Final = "<|startoftext|>"
 END: Final = "<|endoftext|>"
-MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
-STD: Final = (0.26862954, 0.26130258, 0.27577711)
-"""Mean and deviation of pixels in [0, 1], as in the released CLIP."""
 
 
-def train(options: Options) -> None:
-    """Train, and write the checkpoint when the plan is finished."""
+def train(options: Options, name: str = "clip") -> None:
+    """Train one of the two, and write the checkpoint when the plan is finished."""
     torch.manual_seed(0)
+    shape = SHAPES[name]
     tokenizer = make_tokenizer()
-    network = CLIPModel(make_config(tokenizer))
-    training = Training(PLAN, network, options, own_rate={"logit_scale": 1e-2})
+    network = CLIPModel(make_config(tokenizer, shape))
+    plan = Plan(name, steps=shape.steps, rate=1.2e-3, batch=128, decay=0.05)
+    training = Training(plan, network, options, own_rate={"logit_scale": 1e-2})
     pictures, tokens = training_pictures(), training_tokens(tokenizer)
 
     def loss(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         template = torch.randint(5, (len(rows),), generator=generator)
         return _loss(
             network,
-            as_pixels(pictures[rows]).to(options.device),
+            as_pixels(pictures[rows], shape.side).to(options.device),
             tokens[rows, template].to(options.device),
         )
 
     if training.run(loss):
-        export(cast(CLIPModel, training.averaged()), tokenizer)
+        export(cast(CLIPModel, training.averaged()), tokenizer, name)
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -76,24 +97,24 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def make_config(tokenizer: PreTrainedTokenizerFast) -> CLIPConfig:
-    """Give the shape of the network: four and three layers of width 128, embeddings of 64."""
+def make_config(tokenizer: PreTrainedTokenizerFast, shape: Shape) -> CLIPConfig:
+    """Describe a network of some shape, with embeddings of 64."""
     both = {
-        "hidden_size": 128,
+        "hidden_size": shape.width,
         "num_attention_heads": 4,
-        "intermediate_size": 512,
+        "intermediate_size": 4 * shape.width,
         "hidden_act": "quick_gelu",
         "projection_dim": 64,
     }
     text = {
-        "num_hidden_layers": 3,
+        "num_hidden_layers": shape.text_layers,
         "vocab_size": len(tokenizer),
         "max_position_embeddings": MAX_TOKENS,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    vision = {"num_hidden_layers": 4, "image_size": SIDE, "patch_size": 8}
+    vision = {"num_hidden_layers": shape.vision_layers, "image_size": shape.side, "patch_size": 8}
     return CLIPConfig(
         text_config={**both, **text}, vision_config={**both, **vision}, projection_dim=64
     )
@@ -113,10 +134,9 @@ def training_tokens(tokenizer: PreTrainedTokenizerFast) -> Tensor:
     return tokenize(tokenizer, texts).view(len(TRAIN_SEEDS), 5, MAX_TOKENS)
 
 
-def as_pixels(pictures: Tensor) -> Tensor:
+def as_pixels(pictures: Tensor, side: int) -> Tensor:
     """Turn uint8 (batch, height, width, channels) into CLIP's input, float32 channels first."""
-    scaled = (pictures.float() / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
-    return scaled.permute(0, 3, 1, 2).contiguous()
+    return pixel_values(pictures.numpy(), side)
 
 
 def _loss(network: CLIPModel, pixels: Tensor, tokens: Tensor) -> dict[str, Tensor]:
@@ -130,16 +150,17 @@ def _loss(network: CLIPModel, pixels: Tensor, tokens: Tensor) -> dict[str, Tenso
     return {"loss": loss, "top1": hits, "scale": network.logit_scale.exp()}
 
 
-def export(network: CLIPModel, tokenizer: PreTrainedTokenizerFast) -> None:
+def export(network: CLIPModel, tokenizer: PreTrainedTokenizerFast, name: str) -> None:
     """Round to float16, measure, and write network, tokenizer and image processor."""
     network.load_state_dict({k: _rounded(v) for k, v in network.state_dict().items()})
-    folder = CHECKPOINTS / "clip"
+    folder = CHECKPOINTS / name
     config = network.config.to_dict()
     weights = {k: v for k, v in network.state_dict().items() if not k.endswith("position_ids")}
     write(folder, weights, config=config, metrics=measure(network, tokenizer))
     tokenizer.save_pretrained(folder)
+    side = network.config.vision_config.image_size
     CLIPImageProcessor(
-        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
+        size={"shortest_edge": side}, crop_size={"height": side, "width": side}
     ).save_pretrained(folder)
 
 
@@ -158,7 +179,7 @@ def measure(network: CLIPModel, tokenizer: PreTrainedTokenizerFast) -> dict[str,
     network.eval()
     seeds = HELD_OUT_SEEDS[:900]
     texts = [captions(make_scene(seed)) for seed in seeds]
-    pixels = as_pixels(torch.from_numpy(images(seeds)))
+    pixels = pixel_values(images(seeds), network.config.vision_config.image_size)
     scores: dict[str, Any] = {"two_way": [], "top1": [], "top5": []}
     for template in range(5):
         tokens = tokenize(tokenizer, [text[template] for text in texts])

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
@@ -16,6 +14,7 @@ from brainkit.data import Checkpoint, Stimuli
 from brainkit.encoders.autokl import KL_F8, AutoKL
 from brainkit.encoders.clip import CLIP_L14
 from brainkit.miniature.scenes import captions, images, make_scene
+from brainkit.miniature.training import Encode, encoded_once, small_store
 from brainkit_unibrain.contexts import (
     load_image_context,
     load_text_context,
@@ -23,13 +22,8 @@ from brainkit_unibrain.contexts import (
 )
 from brainkit_unibrain.loading import load_reader
 from brainkit_unibrain.parts import OPTIMUS
-from brainkit_unibrain.train.state import write_tensors
 
 N_CAPTIONS = 5
-BATCH = 250
-
-Encode = Callable[[Sequence[int]], Tensor]
-"""Gives one feature of the scenes of some seeds, (scenes, *shape)."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +45,6 @@ class Features:
     text_tokens: Tensor
     no_image: Tensor
     no_text: Tensor
-
-
-def small_store(device: str = "cpu") -> CheckpointStore:
-    """Give the store of the miniature's weights."""
-    return CheckpointStore(root=Path(), device=device, miniature=True)
 
 
 def encoders(store: CheckpointStore) -> dict[str, tuple[Checkpoint, Callable[[], Encode]]]:
@@ -85,47 +74,18 @@ def _of_captions(encode: Callable[[Sequence[str]], Tensor]) -> Encode:
     return encoded
 
 
-@torch.no_grad()
-def encoded(encode: Encode, seeds: Sequence[int]) -> Tensor:
-    """Run an encoder over scenes in batches, float16 on the CPU."""
-    parts = [seeds[first : first + BATCH] for first in range(0, len(seeds), BATCH)]
-    return torch.cat([encode(part).half().cpu() for part in parts])
-
-
 def features_of(
     seeds: Sequence[int], store: CheckpointStore, cache: Path | None = None
 ) -> Features:
     """Compute the features of scenes, or load those that the same weights wrote into `cache`."""
     columns = {
-        name: _cached(name, checkpoint, load, seeds, store, cache)
+        name: encoded_once(name, checkpoint, load, seeds, cache, store)
         for name, (checkpoint, load) in encoders(store).items()
     }
     with torch.no_grad():
         nothing = unconditional_contexts(store, "grey")
     neutral = {"no_image": nothing["image"].cpu(), "no_text": nothing["text"].cpu()}
     return Features(**columns, **neutral)
-
-
-def _cached(
-    name: str,
-    checkpoint: Checkpoint,
-    load: Callable[[], Encode],
-    seeds: Sequence[int],
-    store: CheckpointStore,
-    cache: Path | None,
-) -> Tensor:
-    if cache is None:
-        return encoded(load(), seeds)
-    path = cache / f"{name}.safetensors"
-    stamp = f"{store.fingerprint(checkpoint)} {seeds[0]} {len(seeds)}"
-    if path.exists():
-        with safe_open(path, framework="pt") as file:
-            if file.metadata().get("stamp") == stamp:
-                return load_file(path)[name]
-    made = encoded(load(), seeds)
-    write_tensors(path, {name: made}, {"stamp": stamp})
-    print(f"wrote {path}", flush=True)
-    return made
 
 
 def main() -> None:
@@ -137,7 +97,7 @@ def main() -> None:
     store, cache = small_store(), Path(sys.argv[1])
     for name in sys.argv[2:]:
         checkpoint, load = encoders(store)[name]
-        _cached(name, checkpoint, load, TRAIN_SEEDS, store, cache)
+        encoded_once(name, checkpoint, load, TRAIN_SEEDS, cache, store)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from torch import Generator, Tensor
 from transformers import PreTrainedTokenizerFast
 
 from brainkit.miniature.scenes import HELD_OUT_SEEDS, TRAIN_SEEDS, captions, make_scene, vocabulary
+from brainkit.miniature.training import SAVE_EVERY, Training, every, export, write_json
 from brainkit_unibrain.optimus import Optimus, OptimusConfig, greedy
-from brainkit_unibrain.train.state import SAVE_EVERY, Training, every, export, write_json
 
 LATENT = 64
 WIDTH = 128

@@ -1,11 +1,16 @@
-"""What both trainings share: a schedule by elapsed time, averaged weights, saving, resuming."""
+"""What the trainings of plugins' small networks share.
+
+A schedule by elapsed time, averaged weights, saving and resuming, threads that share each step,
+and features of scenes that are computed once.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +19,20 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from brainkit.checkpoints import CheckpointStore
+from brainkit.data import Checkpoint
+
 WARM_UP = 100
 DECAY = 0.01
 CLIP_NORM = 1.0
 SAVE_EVERY = 300.0
+ENCODED_AT_ONCE = 250
+
+Encode = Callable[[Sequence[int]], Tensor]
+"""Gives one feature of the scenes of some seeds, (scenes, *shape)."""
+
+Share = Callable[[nn.Module, int, int], dict[str, Tensor]]
+"""`share(net, step, worker)` gives the losses of one worker's part of a step, scalars by name."""
 
 
 class Training:
@@ -100,6 +115,73 @@ class Training:
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         self.step, self.elapsed = int(facts["step"]), float(facts["elapsed"])
+
+
+class Crew:
+    """Shares each step among threads, every one with a network of its own over the same weights.
+
+    On a CPU this is nearly twice as fast as letting two threads share every small operation.
+    """
+
+    def __init__(self, nets: Sequence[nn.Module], share: Share) -> None:
+        """Begin with one network a worker; the first one's weights become those of all."""
+        self.nets = nets
+        self.share = share
+        self.pool = ThreadPoolExecutor(len(nets))
+        for other in nets[1:]:
+            for mine, theirs in zip(nets[0].parameters(), other.parameters(), strict=True):
+                theirs.data = mine.data
+
+    def gradients(self, step: int) -> dict[str, float]:
+        """Leave the gradients of one step in the first network; give the summed losses."""
+        losses = list(self.pool.map(lambda worker: self._work(step, worker), range(len(self.nets))))
+        for other in self.nets[1:]:
+            for mine, theirs in zip(self.nets[0].parameters(), other.parameters(), strict=True):
+                if theirs.grad is not None:
+                    mine.grad = theirs.grad if mine.grad is None else mine.grad.add_(theirs.grad)
+                    theirs.grad = None
+        return {name: sum(loss[name] for loss in losses) for name in losses[0]}
+
+    def _work(self, step: int, worker: int) -> dict[str, float]:
+        losses = self.share(self.nets[worker], step, worker)
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
+        return {name: loss.item() for name, loss in losses.items()}
+
+
+def small_store(device: str = "cpu") -> CheckpointStore:
+    """Give the store of the miniature's weights."""
+    return CheckpointStore(root=Path(), device=device, miniature=True)
+
+
+@torch.no_grad()
+def encoded(encode: Encode, seeds: Sequence[int]) -> Tensor:
+    """Run an encoder over scenes in batches, float16 on the CPU."""
+    parts = [seeds[i : i + ENCODED_AT_ONCE] for i in range(0, len(seeds), ENCODED_AT_ONCE)]
+    return torch.cat([encode(part).half().cpu() for part in parts])
+
+
+def encoded_once(
+    name: str,
+    checkpoint: Checkpoint,
+    load: Callable[[], Encode],
+    seeds: Sequence[int],
+    cache: Path | None,
+    store: CheckpointStore,
+) -> Tensor:
+    """Compute one feature of scenes, or load what the same weights wrote into `cache`."""
+    if cache is None:
+        return encoded(load(), seeds)
+    path = cache / f"{name}.safetensors"
+    stamp = f"{store.fingerprint(checkpoint)} {seeds[0]} {len(seeds)}"
+    if path.exists():
+        with safe_open(path, framework="pt") as file:
+            if file.metadata().get("stamp") == stamp:
+                found: Tensor = file.get_tensor(name)
+                return found
+    made = encoded(load(), seeds)
+    write_tensors(path, {name: made}, {"stamp": stamp})
+    print(f"wrote {path}", flush=True)
+    return made
 
 
 def _groups(net: nn.Module, faster: Callable[[str], float]) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""MindDiffuser and the Takagi & Nishimoto baseline, through Stable Diffusion."""

@@ -1,0 +1,1 @@
+"""Train the miniature's Stable Diffusion denoiser."""

@@ -1,0 +1,220 @@
+"""Train the miniature's Stable Diffusion denoiser on latents and texts of procedural scenes.
+
+Contexts are what the methods give it: the text tower's last hidden states of one caption or the
+mean over all five, cut to 15 tokens or not; a tenth are replaced by those of the empty text. In the
+second half contexts are noised a little, because those predicted from brain activity are.
+
+Source: noise schedule and prediction of Stable Diffusion (arXiv 2112.10752); loss weights of Hang
+et al. 2023, arXiv 2303.09556 (min-SNR, gamma = 5).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from brainkit.checkpoints import CheckpointStore
+from brainkit.data import Stimuli
+from brainkit.encoders.autokl import KL_F8, AutoKL
+from brainkit.encoders.clip import CLIP_L14, load_network, load_tokenizer
+from brainkit.miniature.scenes import TRAIN_SEEDS, captions, images, make_scene
+from brainkit.miniature.training import (
+    SAVE_EVERY,
+    Crew,
+    Encode,
+    Training,
+    encoded_once,
+    every,
+    export,
+    small_store,
+    write_json,
+)
+from brainkit.samplers.schedule import alpha_bar, scaled_linear_sigmas
+from brainkit_minddiffuser.train.evaluate import HeldOut, held_out, scores
+
+CONFIG: dict[str, Any] = {
+    "sample_size": 16,
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": (48, 96, 128),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "layers_per_block": 1,
+    "cross_attention_dim": 128,
+    "attention_head_dim": 4,
+    "norm_num_groups": 16,
+}
+N_CAPTIONS = 5
+SHORT = 15
+RATE = 1.2e-3
+BATCH = 48
+EMPTY = 0.1
+NOISY_FROM, NOISE = 0.5, 0.5
+GAMMA = 5.0
+EXPORT_EVERY = 600.0
+KINDS = torch.tensor([0.15, 0.6, 0.25])
+"""Chances of one caption of 15 tokens, the mean of five of 15 tokens, and of five of all tokens."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What scenes look and sound like to the denoiser, float16.
+
+    Attributes:
+        latent: (scenes, channels, height, width)
+        short: (scenes, captions, 15, dim)
+        long: (scenes, tokens, dim), the mean over all captions.
+        empty: float32 (1, tokens, dim), of the empty text; its first 15 tokens serve short ones.
+    """
+
+    latent: Tensor
+    short: Tensor
+    long: Tensor
+    empty: Tensor
+
+
+def read_texts(store: CheckpointStore, length: int) -> Callable[[Sequence[str]], Tensor]:
+    """Give a function from texts to last hidden states, float32 (batch, length, dim)."""
+    network = load_network(store, CLIP_L14, "text")
+    tokens = load_tokenizer(store, CLIP_L14, length)
+
+    def read(texts: Sequence[str]) -> Tensor:
+        states: Tensor = network.text_model(input_ids=tokens(texts).to(store.device))[0]
+        return states.float()
+
+    return read
+
+
+def features_of(seeds: Sequence[int], store: CheckpointStore, cache: Path | None) -> Features:
+    """Compute the features of scenes, or load those that the same weights wrote into `cache`."""
+    latents = encoded_once("image_latent", KL_F8, lambda: _latents(store), seeds, cache, store)
+    full = int(store.config(CLIP_L14)["text_config"]["max_position_embeddings"])
+    short = encoded_once("text_15", CLIP_L14, lambda: _short(store), seeds, cache, store)
+    long = encoded_once("text_mean", CLIP_L14, lambda: _long(store, full), seeds, cache, store)
+    with torch.no_grad():
+        empty = read_texts(store, full)([""]).cpu()
+    return Features(latents, short, long, empty)
+
+
+def _latents(store: CheckpointStore) -> Encode:
+    encode = AutoKL().load(store)
+    return lambda seeds: encode(Stimuli(images(seeds), (), torch.tensor(seeds).numpy()))
+
+
+def _short(store: CheckpointStore) -> Encode:
+    read = read_texts(store, SHORT)
+    return lambda seeds: read(_texts(seeds)).unflatten(0, (len(seeds), N_CAPTIONS))
+
+
+def _long(store: CheckpointStore, length: int) -> Encode:
+    read = read_texts(store, length)
+    return lambda seeds: read(_texts(seeds)).unflatten(0, (len(seeds), N_CAPTIONS)).mean(dim=1)
+
+
+def _texts(seeds: Sequence[int]) -> list[str]:
+    return [text for seed in seeds for text in captions(make_scene(seed))]
+
+
+def initialise(net: nn.Module) -> None:
+    """Begin with blocks that add nothing."""
+    last = ("conv2.", "proj_out.", "conv_out.")
+    for name, parameter in net.named_parameters():
+        if any(part in name for part in last):
+            nn.init.zeros_(parameter)
+
+
+class Lesson:
+    """Draws batches: noised latents with contexts."""
+
+    def __init__(self, features: Features, device: torch.device) -> None:
+        self.features = features
+        self.device = device
+        self.signal = alpha_bar(scaled_linear_sigmas()).to(device)
+        self.spread = features.long[:2000].float().std(dim=0).to(device)
+
+    def loss(self, net: nn.Module, n: int, progress: float, generator: torch.Generator) -> Tensor:
+        """Give the weighted squared error of the predicted noise for a fresh batch of n."""
+        rows = torch.randint(len(self.features.latent), (n,), generator=generator)
+        latent = self.features.latent[rows].float().to(self.device)
+        even = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) / n
+        timesteps = (even * len(self.signal)).long().to(self.device)
+        noise = torch.randn(latent.shape, generator=generator).to(self.device)
+        signal = self.signal[timesteps].view(-1, 1, 1, 1)
+        noised = signal.sqrt() * latent + (1 - signal).sqrt() * noise
+        context = self._context(rows, progress, generator)
+        error = (net(noised, timesteps, context).sample - noise).square().flatten(1).mean(dim=1)
+        ratio = self.signal[timesteps] / (1 - self.signal[timesteps])
+        return (error * ratio.clamp(max=GAMMA) / ratio).mean()
+
+    def _context(self, rows: Tensor, progress: float, generator: torch.Generator) -> Tensor:
+        kind = int(torch.multinomial(KINDS, 1, generator=generator))
+        if kind == 2:
+            context = self.features.long[rows].float()
+        else:
+            each = self.features.short[rows].float()
+            which = torch.randint(N_CAPTIONS, (len(rows),), generator=generator)
+            context = each[torch.arange(len(rows)), which] if kind == 0 else each.mean(dim=1)
+        length = context.shape[1]
+        context = context.to(self.device)
+        if progress > NOISY_FROM:
+            level = NOISE * torch.rand(len(rows), 1, 1, generator=generator) ** 2
+            noise = level * torch.randn(context.shape, generator=generator)
+            context = context + noise.to(self.device) * self.spread[:length]
+        dropped = torch.rand(len(rows), 1, 1, generator=generator) < EMPTY
+        empty = self.features.empty[:, :length].to(self.device)
+        return torch.where(dropped.to(self.device), empty, context)
+
+
+def train(seconds: float, work: Path, device: torch.device, folder: Path, workers: int) -> None:
+    """Train for so many seconds in all, resuming from `work`; export to `folder` now and then."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    store = small_store(str(device))
+    lesson = Lesson(features_of(TRAIN_SEEDS, store, work / "features"), device)
+    nets = [UNet2DConditionModel(**CONFIG).to(device) for _ in range(workers)]
+    initialise(nets[0])
+    training = Training(nets[0], RATE, seconds, decay=0.9995)
+    saved = work / "unet.safetensors"
+    if saved.exists():
+        training.resume(saved)
+
+    def share(net: nn.Module, step: int, worker: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(step * workers + worker + 2**40)
+        loss = lesson.loss(net, BATCH // workers, training.progress, generator)
+        return {"loss": loss / workers}
+
+    crew = Crew(nets, share)
+    judged = held_out(store)
+    save_due, export_due, say_due = every(SAVE_EVERY), every(EXPORT_EVERY), every(30)
+    for step in training.steps():
+        losses = crew.gradients(step)
+        training.update()
+        if say_due():
+            told = f"loss {losses['loss']:.4f}"
+            print(f"step {step} progress {training.progress:.3f} {told}", flush=True)
+        if save_due():
+            training.save(saved)
+        if export_due():
+            publish(training, judged, work, folder)
+    training.save(saved)
+    publish(training, judged, work, folder)
+
+
+def publish(training: Training, judged: HeldOut, work: Path, folder: Path) -> None:
+    """Write the averaged weights and their held-out scores, and add a line to the curve."""
+    averaged = UNet2DConditionModel(**CONFIG)
+    averaged.load_state_dict(training.averaged)
+    export(folder, averaged.state_dict(), CONFIG)
+    line: dict[str, Any] = {"step": training.step, "seconds": round(training.elapsed)}
+    line |= scores(averaged.eval(), judged)
+    write_json(folder / "metrics.json", line)
+    with (work / "unet_curve.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    print(line, flush=True)
