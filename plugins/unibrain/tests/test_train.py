@@ -14,7 +14,6 @@ from brainkit_unibrain.train.four_flow import (
     CONFIG,
     MODE_CHANCES,
     MODES,
-    Crew,
     Lesson,
     initialise,
     share,
