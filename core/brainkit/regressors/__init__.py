@@ -2,6 +2,7 @@
 
 A regressor has `fit` and `predict` (`brainkit.parts.Regressor`). One whose costly work depends on
 the betas alone may offer `Sharing` besides: the runner then does that work once for all features.
+One that can tell which voxels it reads a feature from may offer `Mappable`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from brainkit.regressors.ridge import Ridge
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Ridge", "Sharing"]
+__all__ = ["Mappable", "Ridge", "Sharing"]
 
 
 @runtime_checkable
@@ -50,4 +51,35 @@ class Sharing(Protocol):
         train_betas: Tensor,
     ) -> Tensor:
         """Predict like `predict`, given the factor and the betas it was made from."""
+        ...
+
+
+@runtime_checkable
+class Mappable(Protocol):
+    """A regressor that can tell how much each voxel bears on its predictions; optional.
+
+    `isinstance(part, Mappable)` tells `brainkit map` that it may ask.
+    """
+
+    def importance(
+        self,
+        weights: Mapping[str, Tensor],
+        betas: Tensor,
+        feature: Tensor,
+        factor: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Give each voxel's importance for a feature.
+
+        Args:
+            weights: what `fit` gave, or `fit_shared` of a regressor that offers `Sharing`.
+            betas: the training betas, float32 (trials, voxels).
+            feature: the training feature, (trials, *shape); may be mapped from disk.
+            factor: what `factorise` gave for these betas, with the weights of `fit_shared`.
+
+        Returns:
+            "weight" float32 (voxels,), the mean over units of |weight| where betas and units are
+            z-scored over the training trials; and, of regressors that select voxels, "selected"
+            float32 (voxels,), the share of units in [0, 1] that use the voxel. Units without
+            prediction do not count; a voxel that no unit uses is 0.
+        """
         ...
