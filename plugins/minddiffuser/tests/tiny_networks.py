@@ -1,0 +1,65 @@
+"""Build the tiny networks the golden files were computed with, in double precision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from brainkit_minddiffuser.clip_names import from_published
+
+FOLDER = Path(__file__).parent / "golden"
+
+
+def golden(name: str) -> dict[str, Tensor]:
+    return load_file(FOLDER / f"{name}.safetensors")
+
+
+def golden_config() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def weights_of(prefix: str) -> dict[str, Tensor]:
+    loaded = golden("weights")
+    return {n.removeprefix(prefix): t for n, t in loaded.items() if n.startswith(prefix)}
+
+
+def frozen(network: Any, weights: dict[str, Tensor]) -> Any:
+    network.load_state_dict(weights, strict=True)
+    return network.to(torch.float64).eval().requires_grad_(False)
+
+
+def tiny_unet() -> Any:
+    return frozen(UNet2DConditionModel(**golden_config()["unet"]), weights_of("unet."))
+
+
+def tiny_autoencoder() -> Any:
+    return frozen(AutoencoderKL(**golden_config()["vae"]), weights_of("vae."))
+
+
+def tiny_decode() -> Callable[[Tensor], Tensor]:
+    network, scale = tiny_autoencoder(), golden_config()["vae"]["scaling_factor"]
+    return lambda latent: ((network.decode(latent / scale).sample + 1) / 2).clamp(0, 1)
+
+
+def tiny_clip() -> Any:
+    sizes = golden_config()["clip_visual"]
+    config = CLIPVisionConfig(
+        hidden_size=sizes["width"],
+        intermediate_size=int(sizes["width"] * sizes["mlp_ratio"]),
+        projection_dim=sizes["output_dim"],
+        num_hidden_layers=sizes["layers"],
+        num_attention_heads=sizes["heads"],
+        image_size=sizes["image_size"],
+        patch_size=sizes["patch_size"],
+        hidden_act="quick_gelu",
+    )
+    return frozen(CLIPVisionModelWithProjection(config), from_published(weights_of("clip_visual.")))
