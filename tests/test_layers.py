@@ -17,7 +17,7 @@ ROWS = [
     ["data"],
     ["artefacts", "checkpoints", "parts", "devices"],
     ["method", "metrics", "nsd", "samplers", "encoders", "regressors", "work"],
-    ["decoders", "miniature", "hookspecs", "config", "report"],
+    ["decoders", "miniature", "hookspecs", "config", "report", "journal"],
     ["builtin", "brainkit"],
     ["plugins"],
     ["(run steps generate publish)"],

@@ -99,14 +99,19 @@ def list_plugins(
 @app.command()
 def show(
     method: Method,
+    preset: Annotated[
+        str, typer.Option(help="The method's own set of options that is shown.")
+    ] = "paper",
     use: Use = None,
     option: Options = None,
 ) -> None:
-    """Show every part of a method with its options, defaults, limits and help."""
+    """Show every part of a method with its options, limits and help, and its presets."""
     from brainkit import listing
     from brainkit.config import RunConfig
 
-    config = RunConfig(method=method, use=_pairs(use, "--use"), options=_values(option))
+    config = RunConfig(
+        method=method, preset=preset, use=_pairs(use, "--use"), options=_values(option)
+    )
     print(listing.method(config.applied(_registry().get)))
 
 
@@ -140,6 +145,9 @@ def run(
         bool | None,
         typer.Option("--ceiling/--no-ceiling", help="Also run from the true features, or not."),
     ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="The method's own set of options, see show.")
+    ] = None,
     use: Use = None,
     option: Options = None,
     dry_run: Annotated[
@@ -154,7 +162,7 @@ def run(
     given = {
         "subject": subject, "nsd": nsd, "work": work, "checkpoints": checkpoints,
         "images": _images(images), "batch_size": batch_size, "device": device, "dtype": dtype,
-        "seed": seed, "ceiling": ceiling,
+        "seed": seed, "ceiling": ceiling, "preset": preset,
     }  # fmt: skip
     settings = _configured(method, config, given, use, option)
     from brainkit import run as running

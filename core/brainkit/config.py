@@ -33,6 +33,8 @@ class RunConfig:
         dtype: "auto" (bfloat16 on CUDA, float32 on CPU) or a torch dtype's name.
         seed: of all noise.
         ceiling: whether the same pipeline also runs from the true features.
+        preset: name of a set of options the method comes with; None means "miniature" on the
+            miniature where the method has one, otherwise "paper".
         use: address -> name of another part there.
         options: dotted address -> value.
     """
@@ -48,6 +50,7 @@ class RunConfig:
     dtype: str = "auto"
     seed: int = 0
     ceiling: bool = True
+    preset: str | None = None
     use: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -75,12 +78,19 @@ class RunConfig:
         return {address.removeprefix(MINIATURE): value for address, value in mine}
 
     def applied(self, lookup: Lookup) -> Method:
-        """Give the method with its parts replaced and options set, checked."""
+        """Give the method with its preset, its parts replaced and options set, checked."""
         method: Method = lookup("method", self.method)
+        method = method.with_preset(self.preset_of(method))
         for address, name in self.use.items():
             method = method.with_part(address, name, lookup)
         others = {a: v for a, v in self.options.items() if not a.startswith(MINIATURE)}
         return method.with_options(others).check()
+
+    def preset_of(self, method: Method) -> str:
+        """Give the name of the preset that a run of the method begins with."""
+        if self.preset is not None:
+            return self.preset
+        return "miniature" if self.nsd is None and "miniature" in method.presets else "paper"
 
     def resolved(self, method: Method) -> RunConfig:
         """Give a copy in which every option of every part is written out."""
@@ -90,7 +100,7 @@ class RunConfig:
             for option in options(part)
         }
         hard = {f"{MINIATURE}{name}": value for name, value in self.difficulty.items()}
-        return replace(self, options=values | hard)
+        return replace(self, options=values | hard, preset=self.preset_of(method))
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -8,11 +8,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from brainkit.artefacts import is_current, write_png, write_tensors, write_text
+from brainkit.artefacts import is_current, write_png, write_text
+from brainkit.errors import UsageError
+from brainkit.journal import PATH, FileJournal
 from brainkit.progress import bar
 from brainkit.run import Run
 from brainkit.steps import open_tensors
 from brainkit.work import Artefact
+
+STRIP_FRAMES, STRIP_SIDE = 8, 128
+"""The most frames a picture of a sampler's way shows, and the width of each in pixels."""
 
 
 def image_seed(seed: int, image_id: int, output: str) -> int:
@@ -73,6 +78,7 @@ def _walk(
     key = "decoded" if source == "brain" else "test"
     needs = run.method.conditioner.needs
     tensors = {name: open_tensors(features[name].path)[key] for name in needs}
+    _check_gaps(run, tensors)
     rows = {int(each): row for row, each in enumerate(run.image_ids[1])}
     outputs = list(run.method.decoders)
     with run.blame("conditioner", "loading"):
@@ -91,12 +97,27 @@ def _walk(
                     continue
                 seeds = [image_seed(run.config.seed, each, output) for each in ids]
                 progress = shown.within(len(ids) / len(outputs))
+                journal = FileJournal([made[output][row] for row in batch])
+                sampler = run.method.sampler
+                more = {"journal": journal} if getattr(sampler, "journalled", False) else {}
                 with run.blame("sampler", f"sampling {output}"):
-                    latents = run.method.sampler.sample(conditions[output], seeds, progress)
-                for row, latent in zip(batch, latents, strict=True):
-                    artefact = made[output][row]
-                    found = {"latent": latent.float().cpu()}
-                    write_tensors(artefact.path, found, artefact.recipe)
+                    latents = sampler.sample(conditions[output], seeds, progress, **more)
+                for position, latent in enumerate(latents):
+                    journal.finish(position, latent.float().cpu())
+
+
+def _check_gaps(run: Run, tensors: Mapping[str, Any]) -> None:
+    """Keep features of which only some units were predicted from conditioners that need all."""
+    if getattr(run.method.conditioner, "reads_gaps", False):
+        return
+    for name, tensor in tensors.items():
+        left_out = int(tensor[:1].isnan().sum())
+        if left_out:
+            raise UsageError(
+                f"regressor.{name} leaves out {left_out} of {tensor[:1].numel()} units, but "
+                f"{run.who('conditioner')} needs all of them; set its option that chooses units "
+                "to keep them all"
+            )
 
 
 def decode(
@@ -117,6 +138,56 @@ def _decode_images(run: Run, source: str, latents: Sequence[Artefact]) -> list[A
             for row, image in zip(rows, images.numpy(), strict=True):
                 write_png(made[row].path, image, made[row].recipe)
     return made
+
+
+def strips(run: Run, latents: Sequence[Artefact]) -> None:
+    """Decode the frames that samplers with a journal kept, side by side, to `paths/nsd*.png`."""
+    made = [
+        Artefact(
+            run.folder / "paths" / latent.path.with_suffix(".png").name,
+            run.recipe("paths", "decoder.image", inputs={"latent": latent.recipe.stamp}),
+        )
+        for latent in latents
+    ]
+    waiting = [
+        row
+        for row, each in enumerate(made)
+        if not _done(each)
+        and _done(latents[row])
+        and f"{PATH}latents" in open_tensors(latents[row].path)
+    ]
+    if not waiting or run.work.dry:
+        return
+    with run.blame("decoder.image", "loading"):
+        function = run.method.decoders["image"].load(run.store)
+    with bar("decoding the way there", len(waiting), "images") as shown:
+        for row in waiting:
+            write_png(made[row].path, _strip(run, function, latents[row]), made[row].recipe)
+            shown.add(1)
+
+
+def _strip(run: Run, function: Any, latent: Artefact) -> Any:
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    kept = open_tensors(latent.path)[f"{PATH}latents"]
+    frames = kept[strip_frames(len(kept))].float().to(run.store.device)
+    with run.blame("decoder.image", "decoding frames"), torch.no_grad():
+        pictures = function(frames, [0] * len(frames)).numpy()
+    side = min(STRIP_SIDE, pictures.shape[1])
+    small = [np.asarray(Image.fromarray(each).resize((side, side))) for each in pictures]
+    return np.concatenate(small, axis=1)
+
+
+def strip_frames(n_frames: int) -> list[int]:
+    """Choose evenly which of the kept frames are shown, the first and the last among them.
+
+    >>> strip_frames(3), strip_frames(31)
+    ([0, 1, 2], [0, 4, 9, 13, 17, 21, 26, 30])
+    """
+    shown = min(n_frames, STRIP_FRAMES)
+    return [round(place * (n_frames - 1) / max(1, shown - 1)) for place in range(shown)]
 
 
 def _decode_captions(run: Run, source: str, latents: Sequence[Artefact]) -> list[Artefact]:

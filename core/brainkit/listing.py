@@ -64,6 +64,9 @@ def method(shown: Method) -> str:
         lines += [f"    {left:<{width}}  {right}".rstrip() for left, right in rows]
         for checkpoint in getattr(part, "checkpoints", ()):
             lines.append(f"    needs the weights {checkpoint.name}")
+    for name, values in shown.presets.items():
+        lines += ["", f"--preset {name}:"]
+        lines += [f"    {address} = {value}" for address, value in values.items()]
     lines += ["", *(f"note: {note}" for note in shown.footnotes)] if shown.footnotes else []
     return "\n".join(lines)
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from brainkit.artefacts import write_text
 from brainkit.encoders.clip import CLIP_L14
 from brainkit.errors import BrainkitError, UsageError
-from brainkit.generate import read_captions
-from brainkit.report import ReportData, ReportRow, ScoreRow, metrics_json, write_report
+from brainkit.generate import read_captions, strip_frames
+from brainkit.journal import PATH
+from brainkit.report import ReportData, ReportRow, ScoreRow, Way, metrics_json, write_report
 from brainkit.run import Run, log_versions, reproduce_command, run_file
 from brainkit.work import Artefact
 
@@ -347,7 +348,23 @@ def _row(
         ceiling_caption=sentence("true"),
         brain_caption=sentence("brain"),
         scores={each.name: float(each.per_item[index]) for each in scores if len(each.per_item)},
+        way=_way(run, image),
     )
+
+
+def _way(run: Run, image: int) -> Way | None:
+    """Give how a sampler with a journal came to one image, if one did."""
+    from brainkit.steps import open_tensors
+
+    name = f"nsd{image:05d}"
+    latent = run.folder / "latents" / "image" / f"{name}.safetensors"
+    strip = run.folder / "paths" / f"{name}.png"
+    tensors = open_tensors(latent) if latent.is_file() and strip.is_file() else {}
+    if f"{PATH}iterations" not in tensors:
+        return None
+    iterations = tensors[f"{PATH}iterations"].tolist()
+    shown = tuple(iterations[frame] for frame in strip_frames(len(iterations)))
+    return Way(strip=strip, iterations=shown, losses=tuple(tensors[f"{PATH}losses"].tolist()))
 
 
 def _facts(trials: Artefact) -> dict[str, Any]:

@@ -261,6 +261,8 @@ def run(run: Run) -> Path:
             read = predicted if source == "brain" else features
             latents = generate.sample(run, source, read)
             made[source] = generate.decode(run, source, latents)
+            if source == "brain" and "image" in latents:
+                generate.strips(run, latents["image"])
         if not work.dry:
             write_text(run.folder / "run.toml", run_file(run))
         path = publish(run, trials, features, made)

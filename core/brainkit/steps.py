@@ -156,7 +156,7 @@ def predict(run: Run, feature: str, trials: Artefact, features: Artefact) -> Art
                 found = regressor.predict_shared(learned, new, feature_rows, shared, betas)
             else:
                 found = regressor.predict(learned, new, feature_rows)
-        _check_rows(run, address, found, (len(new), *feature_rows.shape[1:]))
+        _check_rows(run, address, _without_gaps(found), (len(new), *feature_rows.shape[1:]))
         write_tensors(artefact.path, {"decoded": found.half().cpu()}, decoded)
 
     path = run.folder / "decoded" / f"{feature}.safetensors"
@@ -223,6 +223,13 @@ def _taken(feature: Tensor, rows: Tensor) -> Tensor:
 
     same = len(rows) == len(feature) and bool((rows == torch.arange(len(rows))).all())
     return feature if same else feature[rows]
+
+
+def _without_gaps(found: Tensor) -> Tensor:
+    """Fill the units that are NaN in every row: a regressor may leave units out."""
+    import torch
+
+    return found.where(~torch.isnan(found).all(dim=0), torch.zeros((), device=found.device))
 
 
 def _check_rows(run: Run, address: str, found: Tensor, shape: tuple[int, ...]) -> None:

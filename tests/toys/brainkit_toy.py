@@ -121,6 +121,57 @@ class Counted:
 
 
 @dataclass(frozen=True)
+class Wanderer:
+    """Comes nearer to the start in many iterations and keeps a journal of them."""
+
+    name = "toy-wanderer"
+    journalled = True
+    iterations: int = option(6, "how many", ge=1)
+
+    def sample(self, condition, seeds, progress=None, journal=None):
+        import torch
+
+        rows = [self.walk(condition.start[i], seeds[i], journal, i) for i in range(len(seeds))]
+        return torch.stack(rows)
+
+    def walk(self, start, seed, journal, row):
+        import torch
+
+        state = journal.state(row) if journal else {}
+        latent = state.get("latent", torch.zeros_like(start))
+        losses = state.get("path.losses", torch.zeros(0))
+        frames = state.get("path.latents", latent[None].half())
+        for iteration in range(len(losses), self.iterations):
+            if iteration == int(os.environ.get("TOY_STOP_AT", "-1")) and row == 1:
+                raise KeyboardInterrupt
+            losses = torch.cat([losses, (start - latent).square().mean()[None]])
+            draw = torch.Generator().manual_seed(seed % 2**32 + iteration)
+            noise = 0.01 * torch.randn(start.shape, generator=draw)
+            latent = latent + 0.5 * (start - latent) + noise
+            frames = torch.cat([frames, latent[None].half()])
+            if journal:
+                path = {"path.losses": losses, "path.latents": frames}
+                places = {"path.iterations": torch.arange(len(frames))}
+                journal.keep(row, {"latent": latent, **path, **places})
+        return latent
+
+
+@dataclass(frozen=True)
+class Halving:
+    """Predicts every second unit by its mean and leaves out the others."""
+
+    name = "toy-halving"
+
+    def fit(self, betas, feature):
+        mean = feature.float().mean(dim=0)
+        mean.flatten()[1::2] = float("nan")
+        return {"mean": mean}
+
+    def predict(self, weights, betas, feature):
+        return weights["mean"].expand(len(betas), *weights["mean"].shape).clone()
+
+
+@dataclass(frozen=True)
 class Failing:
     """A regressor that fails."""
 
@@ -147,6 +198,7 @@ TOY = Method(
     sampler=DDIM(steps=6),
     decoders={"image": Enlarged(), "caption": Counted()},
     selection=Selection(),
+    presets={"quick": {"sampler.steps": 3}},
 )
 
 
@@ -158,3 +210,9 @@ def register_methods(register):
 @hookimpl
 def register_regressors(register):
     register(Failing())
+    register(Halving())
+
+
+@hookimpl
+def register_samplers(register):
+    register(Wanderer())

@@ -7,6 +7,7 @@ from brainkit.report.data import (
     ReportData,
     ReportRow,
     ScoreRow,
+    Way,
     metrics_json,
 )
 from brainkit.report.page import write_report
@@ -18,6 +19,7 @@ __all__ = [
     "ReportData",
     "ReportRow",
     "ScoreRow",
+    "Way",
     "metrics_json",
     "write_report",
 ]

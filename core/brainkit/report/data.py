@@ -53,6 +53,21 @@ class ScoreRow:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Way:
+    """How a sampler of many iterations came to its picture.
+
+    Attributes:
+        strip: the frames it kept, side by side from the first to the last.
+        iterations: each frame's iteration.
+        losses: the loss before every iteration.
+    """
+
+    strip: Picture
+    iterations: tuple[int, ...]
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ReportRow:
     """One test image.
 
@@ -68,6 +83,7 @@ class ReportRow:
         ceiling_caption: decoded from the true features.
         brain_caption: decoded from the brain.
         scores: value per metric of the reconstruction and caption from the brain; NaN if undefined.
+        way: how the reconstruction from the brain was refined, if it was.
     """
 
     image_id: int
@@ -78,6 +94,7 @@ class ReportRow:
     ceiling_caption: str | None = None
     brain_caption: str | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    way: Way | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainkit.report.data import MINIATURE_LINE, ReportData, ReportRow, ScoreRow, finite
+from brainkit.report.data import MINIATURE_LINE, ReportData, ReportRow, ScoreRow, Way, finite
 from brainkit.report.pictures import Size, data_uri, size_for
 
 PICTURES = {"stimulus": "Stimulus", "ceiling": "From true features", "brain": "From brain"}
 """What a row can show, in order, and how it is labelled."""
 MARGIN = 8.0
 """Percent of a score's scale that lie below chance and above the ceiling."""
+WAY_BYTES = 30_000
+"""What the frames of one refinement may take as JPEG."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,15 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class DrawnWay:
+    """The frames of a refinement as one picture, and its loss as points of a line."""
+
+    uri: str
+    text: str
+    points: str
+
+
+@dataclass(frozen=True)
 class Card:
     """One image as the page shows it."""
 
@@ -40,6 +51,7 @@ class Card:
     captions: tuple[str, ...]
     decoded: tuple[tuple[str, str], ...]
     scores: Mapping[str, float | None]
+    way: DrawnWay | None = None
 
 
 def write_report(data: ReportData, path: Path) -> Path:
@@ -199,4 +211,21 @@ def _card(row: ReportRow, index: int, shown: list[str], names: list[str], size: 
         captions=row.captions,
         decoded=tuple((label, text) for label, text in decoded if text is not None),
         scores={name: finite(row.scores.get(name)) for name in names},
+        way=None if row.way is None else _way(row.way),
+    )
+
+
+def _way(way: Way) -> DrawnWay:
+    """Draw a loss as points of a line in a box 100 wide and 20 high, the largest at the top."""
+    low, high = min(way.losses), max(way.losses)
+    scale = 18 / (high - low) if high > low else 0.0
+    across = 100 / max(1, len(way.losses) - 1)
+    points = (f"{i * across:.1f},{19 - scale * (x - low):.1f}" for i, x in enumerate(way.losses))
+    return DrawnWay(
+        uri=data_uri(way.strip, Size(96 * len(way.iterations), WAY_BYTES)),
+        text=(
+            f"Iterations {', '.join(map(str, way.iterations))}; "
+            f"loss {way.losses[0]:.4g} to {way.losses[-1]:.4g}"
+        ),
+        points=" ".join(points),
     )
