@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from brainkit.encoders.autokl import KL_F8, load_autokl
+from brainkit.encoders.autokl import KL_F8, decoded, load_autokl
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AutoKLDecoder:
-    """The image autoencoder's decoder, always in float32.
+    """The image autoencoder's decoder, never in half precision.
 
     Latent: float32 (batch, channels, height, width), in the scale the encoder gives.
 
@@ -31,13 +31,7 @@ class AutoKLDecoder:
     def load(self, store: CheckpointStore) -> Callable[[Tensor, Sequence[int]], Tensor]:
         """Give a function from latents to uint8 images (batch, height, width, 3) on the CPU."""
         network = load_autokl(store)
-        scale = float(network.config.scaling_factor)
-
-        def decode(latents: Tensor, seeds: Sequence[int]) -> Tensor:
-            decoded: Tensor = network.decode(latents.float().to(store.device) / scale).sample
-            return to_uint8(decoded)
-
-        return decode
+        return lambda latents, seeds: to_uint8(decoded(network, latents))
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 from brainkit.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
 def scaled_linear_sigmas(
-    n_steps: int = 1000, first: float = 0.00085, last: float = 0.012
+    n_steps: int = 1000,
+    first: float = 0.00085,
+    last: float = 0.012,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Give the training noise levels of Stable and Versatile Diffusion.
 
@@ -25,14 +29,14 @@ def scaled_linear_sigmas(
     alpha_bar_t = product over i <= t of (1 - beta_i), in double precision.
 
     Returns:
-        float32 (n_steps,), ascending; the index is the timestep.
+        float32 (n_steps,), or of the dtype asked for, ascending; the index is the timestep.
 
     Source: Rombach et al. 2022, arXiv 2112.10752, appendix D.4.
     """
     import torch
 
     betas = torch.linspace(first**0.5, last**0.5, n_steps, dtype=torch.float64) ** 2
-    return sigma(torch.cumprod(1 - betas, dim=0)).float()
+    return sigma(torch.cumprod(1 - betas, dim=0)).to(dtype or torch.float32)
 
 
 def sigma(alpha_bar: Tensor) -> Tensor:
