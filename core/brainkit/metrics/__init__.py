@@ -7,13 +7,16 @@ from brainkit.metrics.distribution import frechet_distance
 from brainkit.metrics.features import (
     clip_s,
     correlation_distance,
+    feature_correlation,
     feature_cosine,
     text_cosine,
     variance_explained,
+    without_gaps,
 )
 from brainkit.metrics.identification import (
     brain_from_image,
     drawn_subsets,
+    identification_by_target,
     image_from_brain,
     n_way_top_k,
     two_way_identification,
@@ -25,18 +28,23 @@ from brainkit.metrics.images import (
     squared_error,
     ssim,
     ssim_columns_legacy,
+    ssim_one_window,
+    ssim_uniform,
 )
-from brainkit.metrics.score import Score, scored
+from brainkit.metrics.score import Score, over_samples, scored
 from brainkit.metrics.sets import (
+    EXTRA_SCORES,
     Chance,
     caption_scores,
     chance_levels,
     derangements,
+    extra_scores,
     image_scores,
 )
 from brainkit.metrics.voxels import brain_correlation, noise_ceiling, voxel_correlation
 
 __all__ = [
+    "EXTRA_SCORES",
     "Chance",
     "Score",
     "bleu",
@@ -50,13 +58,17 @@ __all__ = [
     "correlation_matrix",
     "derangements",
     "drawn_subsets",
+    "extra_scores",
+    "feature_correlation",
     "feature_cosine",
     "frechet_distance",
+    "identification_by_target",
     "image_from_brain",
     "image_scores",
     "meteor",
     "n_way_top_k",
     "noise_ceiling",
+    "over_samples",
     "paired_correlation",
     "pixel_correlation",
     "psnr",
@@ -67,9 +79,12 @@ __all__ = [
     "squared_error",
     "ssim",
     "ssim_columns_legacy",
+    "ssim_one_window",
+    "ssim_uniform",
     "text_cosine",
     "tokens",
     "two_way_identification",
     "variance_explained",
     "voxel_correlation",
+    "without_gaps",
 ]

@@ -23,6 +23,34 @@ def feature_cosine(targets: Any, recons: Any, *, network: str) -> Score:
     return scored(f"{network} cosine", paired_correlation(targets, recons, centred=False))
 
 
+def feature_correlation(targets: Any, recons: Any, *, network: str) -> Score:
+    """Give the Pearson correlation of each pair of features over their elements.
+
+    As `feature_cosine` of features from which each item's own mean is taken.
+    """
+    check_paired(targets, recons, ("targets", "reconstructions"))
+    return scored(f"{network} correlation", paired_correlation(targets, recons))
+
+
+def without_gaps(targets: Any, predicted: Any) -> tuple[Any, Any, tuple[str, ...]]:
+    """Take out the units that a regressor left out, which are NaN in every row.
+
+    Args:
+        targets: (items, dim), true features.
+        predicted: (items, dim).
+
+    Returns:
+        both with the predicted units only, and a note on how many count; empty when all do.
+    """
+    found = np.asarray(predicted)
+    left_out = np.isnan(found).all(axis=0) if len(found) else np.zeros(found.shape[1], bool)
+    if not left_out.any():
+        return targets, predicted, ()
+    kept = ~left_out
+    note = f"{int(kept.sum())} of {len(kept)} units are predicted and count"
+    return np.asarray(targets)[:, kept], found[:, kept], (note,)
+
+
 def variance_explained(targets: Any, predicted: Any, *, feature: str) -> Score:
     """Give the share of a feature's variance over items that its prediction explains.
 
@@ -32,7 +60,7 @@ def variance_explained(targets: Any, predicted: Any, *, feature: str) -> Score:
 
     Args:
         targets: (items, dim), true features.
-        predicted: (items, dim).
+        predicted: (items, dim); see `without_gaps` where units are left out.
         feature: becomes part of the name.
     """
     check_paired(targets, predicted, ("targets", "predictions"), at_least=2)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from brainkit.errors import BrainkitWarning, DataError
 from brainkit.metrics.correlation import correlation_matrix
-from brainkit.metrics.score import Score, check_paired, scored
+from brainkit.metrics.score import Score, Values, check_paired, scored
 
 TIE = 1e-9
 """Similarities closer than this are equal, so that equal features do not win by rounding."""
@@ -34,19 +34,49 @@ def two_way_identification(
         direction: "recon" holds a reconstruction against all stimuli (Brain-Diffuser, MindEye 2);
             "target" a stimulus against all reconstructions (Takagi).
     """
-    n = check_paired(targets, recons, ("targets", "reconstructions"), at_least=2)
-    r = correlation_matrix(targets, recons)
     if direction == "target":
-        r = r.T
+        return identification_by_target(targets, [recons], network=network)
+    check_paired(targets, recons, ("targets", "reconstructions"), at_least=2)
+    r = correlation_matrix(targets, recons)
+    return _won(r.T, f"two-way identification, {network}", ())
+
+
+def identification_by_target(
+    targets: Any, samples: Sequence[Any] | NDArray[Any], *, network: str
+) -> Score:
+    """Count how often a stimulus correlates more with its own reconstructions than with another's.
+
+    r(i, j) is the correlation of stimulus i with reconstruction j, averaged over the samples of j
+    before anything is compared. An item's value is the share of all others j with
+    r(i, i) > r(i, j); ties and undefined correlations lose. The other direction than
+    `two_way_identification`, where a reconstruction is held against all stimuli.
+
+    Args:
+        targets: (items, *shape), features of the stimuli.
+        samples: for each sample (items, *shape), features of that reconstruction of every item.
+        network: becomes part of the name.
+
+    Source: the evaluation of Takagi and Nishimoto 2023, CVPR, section 4.
+    """
+    for recons in samples:
+        check_paired(targets, recons, ("targets", "reconstructions"), at_least=2)
+    r = np.mean([correlation_matrix(targets, recons) for recons in samples], axis=0)
+    note = "each stimulus is held against all reconstructions"
+    if len(samples) > 1:
+        note += f", by the mean of their {len(samples)} samples' correlations"
+    return _won(r, f"two-way identification, {network}, by target", (note,))
+
+
+def _won(r: Values, name: str, notes: tuple[str, ...]) -> Score:
+    """Score each row of similarities by the share of others that its own entry exceeds."""
     own = np.diagonal(r)
     undefined = int(np.isnan(own).sum())
-    name = f"two-way identification, {network}" + (", by target" * (direction == "target"))
-    notes: tuple[str, ...] = ()
     if undefined:
-        notes = (f"{undefined} of {n} pairs have constant features and lose every comparison",)
-        warnings.warn(f"{name}: {notes[0]}", BrainkitWarning, stacklevel=2)
-    wins = (r < own[None, :] - TIE).sum(axis=0)
-    return scored(name, wins / (n - 1), chance=0.5, notes=notes)
+        said = f"{undefined} of {len(r)} pairs have constant features and lose every comparison"
+        notes = (*notes, said)
+        warnings.warn(f"{name}: {said}", BrainkitWarning, stacklevel=3)
+    wins = (r < own[:, None] - TIE).sum(axis=1)
+    return scored(name, wins / (len(r) - 1), chance=0.5, notes=notes)
 
 
 def n_way_top_k(

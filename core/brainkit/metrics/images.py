@@ -24,6 +24,10 @@ GREY = np.array([0.2125, 0.7154, 0.0721])
 SIGMA = 1.5
 RADIUS = 5
 """Standard deviation and half width in pixels of the SSIM window: int(3.5 sigma + 0.5)."""
+UNIFORM = 7
+"""Width in pixels of scikit-image's default SSIM window."""
+C1, C2 = 0.01**2, 0.03**2
+"""SSIM's constants for images in [0, 1]."""
 
 
 def pixel_correlation(targets: Images, recons: Images) -> Score:
@@ -57,6 +61,28 @@ def ssim_columns_legacy(targets: Images, recons: Images) -> Score:
     return scored("SSIM of columns (legacy)", values, notes=(note,))
 
 
+def ssim_one_window(targets: Images, recons: Images) -> Score:
+    """Give SSIM of the grey images with one window, the whole image; population covariance.
+
+    Wang et al.'s formula taken once for the image: it compares brightness and contrast as a whole
+    and knows little of where things are, so it is larger than windowed SSIM.
+    """
+    note = "the formula taken once over the whole grey image; not comparable with SSIM"
+    values = _each(targets, recons, _ssim_one_window)
+    return scored("SSIM (one window, grey)", values, notes=(note,))
+
+
+def ssim_uniform(targets: Images, recons: Images) -> Score:
+    """Give SSIM of each colour channel under a uniform window of 7 x 7 px, averaged.
+
+    What scikit-image's `structural_similarity(channel_axis=-1)` does by default: sample covariance,
+    border of 3 px left out.
+    """
+    note = "scikit-image's defaults on the three channels; not comparable with SSIM"
+    values = _each(targets, recons, _ssim_uniform)
+    return scored("SSIM (uniform 7, RGB)", values, notes=(note,))
+
+
 def squared_error(targets: Images, recons: Images) -> Score:
     """Give the mean squared difference of the pixels, images in [0, 1]."""
     return scored("squared error", _each(targets, recons, _squared_error), higher_is_better=False)
@@ -84,7 +110,8 @@ def resized(images: Images, side: int, *, antialias: bool) -> list[NDArray[np.fl
     Returns:
         float32 (side, side, 3) each, in [0, 1].
     """
-    return [_resized(_unit(image), (side, side), antialias) for image in images]
+    whole = (_resized(_unit(image), (side, side), antialias) for image in images)
+    return [image.astype(np.float32) for image in whole]
 
 
 def _each(
@@ -100,30 +127,28 @@ def _each(
     return np.array(values)
 
 
-def _unit(image: NDArray[Any]) -> NDArray[np.float32]:
+def _unit(image: NDArray[Any]) -> NDArray[Any]:
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3:
         raise DataError(f"an image has shape {array.shape}; expected (height, width, 3)")
     if array.dtype == np.uint8:
-        return array.astype(np.float32) / np.float32(255)
+        return array / 255
     if array.min() < -1e-3 or array.max() > 1 + 1e-3:
         raise DataError(
             f"an image of floats spans [{array.min():.3g}, {array.max():.3g}]; "
             "expected [0, 1], or uint8"
         )
-    return array.astype(np.float32)
+    return array if array.dtype == np.float64 else array.astype(np.float32)
 
 
-def _resized(
-    image: NDArray[np.float32], size: tuple[int, ...], antialias: bool
-) -> NDArray[np.float32]:
+def _resized(image: NDArray[Any], size: tuple[int, ...], antialias: bool) -> NDArray[Any]:
     import torch
 
     batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
     made = torch.nn.functional.interpolate(
         batch, size=size, mode="bilinear", align_corners=False, antialias=antialias
     )
-    resized: NDArray[np.float32] = made[0].permute(1, 2, 0).numpy()
+    resized: NDArray[Any] = made[0].permute(1, 2, 0).numpy()
     return resized
 
 
@@ -136,20 +161,47 @@ def _squared_error(target: NDArray[Any], recon: NDArray[Any]) -> float:
 
 
 def _ssim(target: NDArray[Any], recon: NDArray[Any], columns_only: bool) -> float:
-    if min(target.shape[:2]) <= 2 * RADIUS:
-        raise DataError(
-            f"SSIM's window of {2 * RADIUS + 1} px does not fit an image of "
-            f"{target.shape[0]} x {target.shape[1]} px; use larger images"
-        )
+    _check_window(target, 2 * RADIUS + 1)
     x, y = (image.astype(np.float64) @ GREY for image in (target, recon))
-    mean_x, mean_y, mean_xx, mean_yy, mean_xy = (
-        _smoothed(values, columns_only) for values in (x, y, x * x, y * y, x * y)
-    )
-    c1, c2 = 0.01**2, 0.03**2
-    covariance = mean_xy - mean_x * mean_y
-    variances = mean_xx - mean_x**2 + mean_yy - mean_y**2
-    above = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    below = (mean_x**2 + mean_y**2 + c1) * (variances + c2)
+    return _similarity(x, y, lambda values: _smoothed(values, columns_only))
+
+
+def _ssim_one_window(target: NDArray[Any], recon: NDArray[Any]) -> float:
+    x, y = (image.astype(np.float64) @ GREY for image in (target, recon))
+    return _similarity(x, y, lambda values: values.mean(keepdims=True))
+
+
+def _ssim_uniform(target: NDArray[Any], recon: NDArray[Any]) -> float:
+    from scipy.ndimage import uniform_filter
+
+    _check_window(target, UNIFORM)
+    inner = slice(UNIFORM // 2, -(UNIFORM // 2))
+
+    def averaged(values: Values) -> Values:
+        smooth: Values = uniform_filter(values, (UNIFORM, UNIFORM, 1))
+        return smooth[inner, inner]
+
+    x, y = (image.astype(np.float64) for image in (target, recon))
+    return _similarity(x, y, averaged, sample=UNIFORM**2 / (UNIFORM**2 - 1))
+
+
+def _check_window(image: NDArray[Any], width: int) -> None:
+    if min(image.shape[:2]) < width:
+        raise DataError(
+            f"SSIM's window of {width} px does not fit an image of "
+            f"{image.shape[0]} x {image.shape[1]} px; use larger images"
+        )
+
+
+def _similarity(
+    x: Values, y: Values, averaged: Callable[[Values], Values], sample: float = 1.0
+) -> float:
+    """Average SSIM's formula over windows; `sample` turns population into sample covariance."""
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy = map(averaged, (x, y, x * x, y * y, x * y))
+    covariance = sample * (mean_xy - mean_x * mean_y)
+    variances = sample * (mean_xx - mean_x**2 + mean_yy - mean_y**2)
+    above = (2 * mean_x * mean_y + C1) * (2 * covariance + C2)
+    below = (mean_x**2 + mean_y**2 + C1) * (variances + C2)
     return float(np.mean(above / below))
 
 

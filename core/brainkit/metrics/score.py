@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,13 +67,47 @@ def scored(
     return Score(
         name=name,
         mean=float(defined.mean()) if len(defined) else math.nan,
-        sem=float(defined.std(ddof=1) / math.sqrt(len(defined))) if len(defined) > 1 else math.nan,
+        sem=_sem(defined),
         per_item=values,
         n_defined=len(defined),
         higher_is_better=higher_is_better,
         chance=chance,
         notes=notes,
     )
+
+
+def over_samples(scores: Sequence[Score]) -> Score:
+    """Average one metric over several reconstructions of the same items.
+
+    An item's value is the mean over its defined samples. A metric that only the whole set has
+    (BLEU) is averaged over the samples' sets.
+
+    Args:
+        scores: of the first, second, ... sample of every item, in the same order.
+    """
+    first = scores[0]
+    if len(scores) == 1:
+        return first
+    note = f"mean over {len(scores)} samples of each image"
+    said = tuple(dict.fromkeys(note for each in scores for note in each.notes))
+    rows = np.stack([each.per_item for each in scores])
+    counts = (~np.isnan(rows)).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        values = np.where(counts > 0, np.nansum(rows, axis=0) / counts, np.nan)
+    defined = values[~np.isnan(values)]
+    of_sets = not len(defined) or all(math.isnan(each.sem) for each in scores)
+    return replace(
+        first,
+        mean=float(np.mean([each.mean for each in scores]) if of_sets else defined.mean()),
+        sem=math.nan if of_sets else _sem(defined),
+        per_item=values,
+        n_defined=len(defined) if len(values) else first.n_defined,
+        notes=(*said, note),
+    )
+
+
+def _sem(defined: Values) -> float:
+    return float(defined.std(ddof=1) / math.sqrt(len(defined))) if len(defined) > 1 else math.nan
 
 
 def check_paired(first: Any, second: Any, words: tuple[str, str], at_least: int = 1) -> int:

@@ -13,12 +13,16 @@ from numpy.typing import NDArray
 from brainkit.errors import BrainkitWarning, DataError
 from brainkit.metrics.captions import References, meteor, rouge
 from brainkit.metrics.coco import bleu, cider
-from brainkit.metrics.features import feature_cosine, text_cosine
-from brainkit.metrics.identification import two_way_identification
-from brainkit.metrics.images import Images, pixel_correlation, ssim
-from brainkit.metrics.score import Score
+from brainkit.metrics.features import feature_correlation, feature_cosine, text_cosine
+from brainkit.metrics.identification import identification_by_target, two_way_identification
+from brainkit.metrics.images import Images, pixel_correlation, ssim, ssim_one_window, ssim_uniform
+from brainkit.metrics.score import Score, over_samples
 
 Integers = NDArray[np.intp]
+Features = tuple[Any, Sequence[Any]]
+
+EXTRA_SCORES = ("ssim_variants", "clip_similarity", "target_identification")
+"""Groups of scores that some papers report beside the standard ones, see `extra_scores`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,41 @@ def image_scores(
         two_way_identification(*features, network=network),
         feature_cosine(*features, network=network),
     )
+
+
+def extra_scores(
+    group: str,
+    targets: Images,
+    samples: Sequence[Images],
+    *,
+    features: Features | None = None,
+    network: str = "",
+) -> tuple[Score, ...]:
+    """Score reconstructions, one or several of each stimulus, as some papers do.
+
+    Args:
+        group: "ssim_variants" (one window; uniform 7 px, RGB), "clip_similarity" (correlation of
+            the embeddings; their cosine is among the standard scores) or "target_identification".
+        targets: stimuli.
+        samples: first, second, ... reconstruction of all stimuli.
+        features: (items, dim) of the stimuli and, for each sample, of the reconstructions; without
+            them the groups that need them are empty.
+        network: names what the features come from.
+    """
+    if group == "ssim_variants":
+        return tuple(
+            over_samples([metric(targets, recons) for recons in samples])
+            for metric in (ssim_one_window, ssim_uniform)
+        )
+    if features is None:
+        return ()
+    shown, decoded = features
+    if group == "clip_similarity":
+        found = [feature_correlation(shown, each, network=network) for each in decoded]
+        return (over_samples(found),)
+    if len(shown) < 2:
+        return ()
+    return (identification_by_target(shown, decoded, network=network),)
 
 
 def caption_scores(
