@@ -187,6 +187,26 @@ def report(
         print(path)
 
 
+@app.command("map")
+def map_(
+    work: Annotated[Path, typer.Argument(help="Folder of results, or anything below it.")],
+    feature: Annotated[
+        list[str] | None,
+        typer.Option("--feature", "-f", help="Which to map. Repeatable.  [default: all]"),
+    ] = None,
+) -> None:
+    """Map which voxels a finished run reads each feature from.
+
+    Prints the mean importance of every named region, and the paths of NIfTI volumes and pictures;
+    the report of the run shows them too.
+    """
+    from brainkit.importance.maps import map_runs
+    from brainkit.progress import to_stderr
+
+    for text in map_runs(work, _registry(), asked=feature or (), say=to_stderr):
+        print(text)
+
+
 @app.command("check-data")
 def check_data(
     path: Annotated[Path, typer.Argument(help="Folder of an NSD download.")],

@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brainkit import importance
 from brainkit.artefacts import write_text
 from brainkit.encoders.clip import CLIP_L14
 from brainkit.errors import BrainkitError, UsageError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from brainkit.config import RunConfig
     from brainkit.metrics import Score
     from brainkit.plugins import Registry
 
@@ -65,7 +67,8 @@ def publish(run: Run, trials: Artefact, features: Mapping[str, Artefact], made: 
     def write_page(artefact: Artefact) -> None:
         write_report(data(), artefact.path)
 
-    scores, page = (run.recipe(name, inputs=inputs) for name in ("metrics", "report"))
+    scores = run.recipe("metrics", inputs=inputs)
+    page = run.recipe("report", inputs=inputs | importance.stamps(run))
     run.work.step(run.folder / "metrics.json", scores, write_metrics)
     path = run.folder / "report.html"
     run.work.step(path, page, write_page)
@@ -111,6 +114,7 @@ def report_data(
         versions=log_versions(),
         command=reproduce_command(run),
         run_toml=run_file(run),
+        maps=importance.shown(run),
     )
 
 
@@ -393,6 +397,26 @@ def rewritten(work: Path, registry: Registry) -> list[Path]:
 
     Raises:
         UsageError: there is no finished run.
+        BrainkitError: a run is not finished.
+    """
+    from brainkit.run import prepare, run
+
+    paths = []
+    quiet: list[str] = []
+    for config in finished(work, registry):
+        prepared = prepare(config, registry, quiet.append)
+        for name in ("metrics.json", "report.html"):
+            (prepared.folder / name).unlink(missing_ok=True)
+        paths.append(run(prepared))
+    return paths
+
+
+def finished(work: Path, registry: Registry) -> list[RunConfig]:
+    """Give the settings of the runs below a folder, each checked to be whole and current.
+
+    Raises:
+        UsageError: there is no finished run.
+        BrainkitError: a run is not finished.
     """
     from brainkit.config import RunConfig, read_config
     from brainkit.run import prepare, run
@@ -400,10 +424,11 @@ def rewritten(work: Path, registry: Registry) -> list[Path]:
     files = sorted(work.rglob("run.toml")) if work.is_dir() else []
     if not files:
         raise UsageError(f"{work} holds no finished run (no run.toml in it or below)")
-    paths = []
+    found = []
     for file in files:
-        root = file.parent.parent.parent.parent
-        config = RunConfig(**{**read_config(file), "work": root})
+        # Four levels up: the method's folder, the subject's, that of the data, the work folder.
+        above = file.parents if len(file.parents) > 3 else file.resolve().parents
+        config = RunConfig(**{**read_config(file), "work": above[3]})
         quiet: list[str] = []
         prepared = prepare(config, registry, quiet.append, dry=True)
         run(prepared)
@@ -413,7 +438,5 @@ def rewritten(work: Path, registry: Registry) -> list[Path]:
                 f"{file.parent} is not finished ({', '.join(waiting)} are missing or out of date); "
                 f"run `{reproduce_command(prepared)}` first"
             )
-        for name in ("metrics.json", "report.html"):
-            (file.parent / name).unlink(missing_ok=True)
-        paths.append(run(prepare(config, registry, quiet.append)))
-    return paths
+        found.append(config)
+    return found

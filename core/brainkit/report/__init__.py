@@ -2,6 +2,7 @@
 
 from brainkit.report.data import (
     MINIATURE_LINE,
+    BrainMap,
     Figure,
     Picture,
     ReportData,
@@ -14,6 +15,7 @@ from brainkit.report.page import write_report
 
 __all__ = [
     "MINIATURE_LINE",
+    "BrainMap",
     "Figure",
     "Picture",
     "ReportData",

@@ -107,6 +107,25 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class BrainMap:
+    """Where in the brain a feature is read.
+
+    Attributes:
+        feature: its name.
+        picture: slices through the map.
+        text: what the numbers are, their mean and maximum.
+        regions: names and means of the regions that carry most, 1 being the average voxel.
+        flatmap: the map on the flattened cortex, where there is one.
+    """
+
+    feature: str
+    picture: Picture
+    text: str
+    regions: tuple[tuple[str, float], ...] = ()
+    flatmap: Picture | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ReportData:
     """Everything a report shows; the runner fills it.
 
@@ -128,6 +147,7 @@ class ReportData:
         run_toml: the run file.
         timings: step -> seconds.
         figures: shown after the images.
+        maps: where in the brain features are read, where `brainkit map` drew them.
     """
 
     title: str
@@ -147,6 +167,7 @@ class ReportData:
     run_toml: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
+    maps: tuple[BrainMap, ...] = ()
 
 
 def metrics_json(data: ReportData) -> dict[str, Any]:

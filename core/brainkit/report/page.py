@@ -9,11 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainkit.report.data import MINIATURE_LINE, ReportData, ReportRow, ScoreRow, Way, finite
+from brainkit.report.data import (
+    MINIATURE_LINE,
+    BrainMap,
+    ReportData,
+    ReportRow,
+    ScoreRow,
+    Way,
+    finite,
+)
 from brainkit.report.pictures import Size, data_uri, size_for
 
 PICTURES = {"stimulus": "Stimulus", "ceiling": "From true features", "brain": "From brain"}
 """What a row can show, in order, and how it is labelled."""
+MAP_SIDE, MAP_BYTES = 1200, 500_000
 MARGIN = 8.0
 """Percent of a score's scale that lie below chance and above the ceiling."""
 WAY_BYTES = 30_000
@@ -39,6 +48,17 @@ class DrawnWay:
     uri: str
     text: str
     points: str
+
+
+@dataclass(frozen=True)
+class DrawnMap:
+    """A map as the page shows it; each region with its mean and the width of its bar in percent."""
+
+    feature: str
+    uri: str
+    text: str
+    regions: tuple[tuple[str, float, float], ...]
+    flatmap: str | None
 
 
 @dataclass(frozen=True)
@@ -93,6 +113,7 @@ def rendered(data: ReportData) -> str:
         meanings={row.name: meaning(row) for row in data.scores},
         kinds=[label for name, label in PICTURES.items() if _any(data.rows, name)],
         figures=[(f, data_uri(f.picture, Size(1200, 2_000_000))) for f in data.figures],
+        maps=[_map(each) for each in data.maps],
         table={
             "names": names,
             "better": [better.get(name, True) for name in names],
@@ -228,4 +249,16 @@ def _way(way: Way) -> DrawnWay:
             f"loss {way.losses[0]:.4g} to {way.losses[-1]:.4g}"
         ),
         points=" ".join(points),
+    )
+
+
+def _map(each: BrainMap) -> DrawnMap:
+    widest = max((mean for _, mean in each.regions), default=0) or 1.0
+    size = Size(MAP_SIDE, MAP_BYTES)
+    return DrawnMap(
+        feature=each.feature,
+        uri=data_uri(each.picture, size),
+        text=each.text,
+        regions=tuple((name, mean, 100 * mean / widest) for name, mean in each.regions),
+        flatmap=None if each.flatmap is None else data_uri(each.flatmap, size),
     )
