@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 KINDS = ("encoder", "regressor", "conditioner", "sampler", "decoder")
 KEYED = {"encoder": "encoders", "regressor": "regressors", "decoder": "decoders"}
+EXTRA_SCORES = ("ssim_variants", "clip_similarity", "target_identification")
+"""Groups that `brainkit.metrics.extra_scores` knows."""
 Lookup = Callable[[str, str], Any]
 
 
@@ -38,6 +40,8 @@ class Method:
         footnotes: sentences the report prints about the method's own deviations.
         presets: name -> options by dotted address, chosen by `--preset`. One called "miniature" is
             what the miniature runs with unless another is asked for.
+        scores: groups of scores the paper reports beside the standard ones, see `EXTRA_SCORES`.
+        samples: reconstructions made of each image; all of them are scored.
     """
 
     name: str
@@ -51,6 +55,8 @@ class Method:
     selection: Selection = field(default_factory=Selection)
     footnotes: tuple[str, ...] = ()
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    scores: tuple[str, ...] = ()
+    samples: int = 1
 
     def parts(self) -> Iterator[tuple[str, Any]]:
         """Give every (address, part), in the order of a run."""
@@ -139,6 +145,7 @@ class Method:
                 f"{self.name}: conditioner {self.conditioner.name!r} needs {missing}, "
                 f"but the encoders make {sorted(self.encoders)}"
             )
+        self._check_scores()
         for key, decoder in self.decoders.items():
             if key not in self.conditioner.gives or decoder.gives != key:
                 raise UsageError(
@@ -168,6 +175,16 @@ class Method:
             for option in options(part):
                 value = getattr(part, option.name)
                 validated(part, option.name, value, f"{address}.{option.name}")
+
+    def _check_scores(self) -> None:
+        for name in self.scores:
+            if name not in EXTRA_SCORES:
+                raise UsageError(
+                    f"{self.name}: scores has {name!r}, expected some of {list(EXTRA_SCORES)}."
+                    f"{did_you_mean(name, EXTRA_SCORES)}"
+                )
+        if self.samples < 1:
+            raise UsageError(f"{self.name}: samples is {self.samples}, expected 1 or more")
 
     def _matching(self, address: str) -> list[str]:
         known = [found for found, _ in self.parts()]
