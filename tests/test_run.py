@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from brainkit.config import RunConfig
 from brainkit.errors import BrainkitError, PartError, UsageError
@@ -230,3 +232,34 @@ def test_a_run_file_gives_the_same_results(do, tmp_path):
     assert values["options"]["sampler.steps"] == 5
     _, second = do(**{**values, "work": tmp_path / "b"})
     assert tree(first / "images") == tree(second / "images")
+
+
+def test_a_feature_may_have_voxels_of_its_own(do):
+    both = {"selection.roi": "streams:early,streams:ventral"}
+    own = {"selection.by_feature": ["picture=streams:early", "length=streams:ventral"]}
+    _, folder = do(options=both | own, images=2)
+    _, early = do(
+        options={"selection.roi": "streams:early"}, work=folder.parents[2] / "early", images=2
+    )
+    _, ventral = do(
+        options={"selection.roi": "streams:ventral"}, work=folder.parents[2] / "v", images=2
+    )
+    for feature, alone in (("picture", early), ("length", ventral)):
+        mixed = load_file(folder / "decoded" / f"{feature}.safetensors")["decoded"]
+        only = load_file(alone / "decoded" / f"{feature}.safetensors")["decoded"]
+        torch.testing.assert_close(mixed, only, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("picture", "expected FEATURE=ROI"),
+        ("pictures=streams:early", "a feature among .'length', 'picture'."),
+        ("picture=streams:parietal", "none of them is in selection.roi"),
+        ("picture=streams:nowhere", "nowhere"),
+    ],
+)
+def test_wrong_voxels_of_a_feature_are_told_in_a_sentence(do, entry, said):
+    options = {"selection.roi": "streams:early", "selection.by_feature": [entry]}
+    with pytest.raises(UsageError, match=said):
+        do(options=options)

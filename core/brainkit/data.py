@@ -70,6 +70,14 @@ class Selection:
         "session", "statistics: each session's training trials, averaged training rows, or none"
     )
     repeats: Literal["average", "single"] = option("average", "what a row of betas is")
+    by_feature: tuple[str, ...] = option(
+        (), "features predicted from fewer voxels, each FEATURE=ROI with the ROI within roi"
+    )
+
+    def roi_of(self, feature: str) -> str:
+        """Give the ROI that a feature has for itself, or an empty text."""
+        pairs = (each.partition("=") for each in self.by_feature)
+        return next((roi for name, _, roi in pairs if name == feature), "")
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,13 @@ class Method:
                 f"{self.name}: conditioner {self.conditioner.name!r} needs {missing}, "
                 f"but the encoders make {sorted(self.encoders)}"
             )
+        for entry in self.selection.by_feature:
+            name, _, roi = entry.partition("=")
+            if name not in self.encoders or not roi:
+                raise UsageError(
+                    f"selection.by_feature has {entry!r}, expected FEATURE=ROI with a feature "
+                    f"among {sorted(self.encoders)}, e.g. {next(iter(self.encoders))}=streams:early"
+                )
         self._check_scores()
         for key, decoder in self.decoders.items():
             if key not in self.conditioner.gives or decoder.gives != key:

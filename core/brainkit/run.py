@@ -25,6 +25,9 @@ from brainkit.progress import Say
 from brainkit.work import Artefact, Work
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from brainkit.data import Integers
     from brainkit.nsd import Plan
 
@@ -72,6 +75,35 @@ class Run:
         rows = self.plan.rows
         ids = rows.image_ids[: rows.n_train], rows.image_ids[rows.n_train :]
         return np.unique(ids[0]), np.unique(ids[1])
+
+    def columns(self, feature: str, voxel_xyz: Integers) -> NDArray[np.int64] | None:
+        """Give which of the loaded voxels a feature is predicted from; None means all.
+
+        Args:
+            feature: its name.
+            voxel_xyz: int32 (voxels, 3), the loaded voxels.
+
+        Raises:
+            UsageError: none of them is in the feature's own ROI.
+        """
+        import numpy as np
+
+        from brainkit.nsd.roi import roi_voxels
+
+        selection = self.method.selection
+        roi = selection.roi_of(feature)
+        if not roi:
+            return None
+        wanted = {
+            tuple(each) for each in roi_voxels(self.nsd, self.config.subject, roi).xyz.tolist()
+        }
+        inside = [tuple(each) in wanted for each in np.asarray(voxel_xyz).tolist()]
+        if not any(inside):
+            raise UsageError(
+                f"selection.by_feature gives {feature} the voxels of {roi}, but none of them is in "
+                f"selection.roi, {selection.roi}; choose a roi that holds both"
+            )
+        return np.flatnonzero(inside)
 
     @cached_property
     def chosen(self) -> tuple[int, ...]:

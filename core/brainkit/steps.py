@@ -124,11 +124,11 @@ def predict(run: Run, feature: str, trials: Artefact, features: Artefact) -> Art
     address = f"regressor.{feature}"
     regressor = run.part(address)
     inputs = {"trials": trials.recipe.stamp, f"features/{feature}": features.recipe.stamp}
-    factor = _factor(run, address, trials) if isinstance(regressor, Sharing) else None
-    recipe = run.recipe(f"weights/{feature}", address, inputs=inputs)
+    factor = shared_factor(run, feature, trials) if isinstance(regressor, Sharing) else None
+    recipe = run.recipe(f"weights/{feature}", address, inputs=inputs, extra=_voxels(run, feature))
 
     def fit(artefact: Artefact) -> None:
-        betas, rows = training_rows(trials)
+        betas, rows = training_rows(run, feature, trials)
         feature_rows = _taken(open_tensors(features.path)["train"], rows)
         with run.blame(address, f"fitting {feature}"):
             if factor:
@@ -146,9 +146,9 @@ def predict(run: Run, feature: str, trials: Artefact, features: Artefact) -> Art
     def apply(artefact: Artefact) -> None:
         import torch
 
-        betas, rows = training_rows(trials)
+        betas, rows = training_rows(run, feature, trials)
         feature_rows = _taken(open_tensors(features.path)["train"], rows)
-        new = averaged_test(trials)
+        new = averaged_test(run, feature, trials)
         learned = open_tensors(weights.path)
         with run.blame(address, f"predicting {feature}"), torch.no_grad():
             if factor:
@@ -164,11 +164,19 @@ def predict(run: Run, feature: str, trials: Artefact, features: Artefact) -> Art
     return run.work.step(path, decoded, apply, human_size(size))
 
 
-def _factor(run: Run, address: str, trials: Artefact) -> Artefact:
+def _voxels(run: Run, feature: str) -> str:
+    """Describe for recipes which voxels a feature is predicted from, if not from all."""
+    roi = run.method.selection.roi_of(feature)
+    return f"voxels={roi}" if roi else ""
+
+
+def shared_factor(run: Run, feature: str, trials: Artefact) -> Artefact:
+    """Do the work on the betas that all features of equal voxels share, unless it is done."""
+    address = f"regressor.{feature}"
     part = run.part(address)
     recipe = Recipe(
         "factor",
-        (part.shares,),
+        tuple(filter(None, (part.shares, _voxels(run, feature)))),
         (run.version(address, part),),
         inputs={"trials": trials.recipe.stamp},
     )
@@ -178,7 +186,7 @@ def _factor(run: Run, address: str, trials: Artefact) -> Artefact:
 
     def make(artefact: Artefact) -> None:
         with run.blame(address, "factorising the betas"):
-            factor = part.factorise(training_rows(trials)[0])
+            factor = part.factorise(training_rows(run, feature, trials)[0])
         write_tensors(artefact.path, factor, recipe)
 
     return run.work.step(path, recipe, make, human_size(8 * run.plan.rows.n_train**2))
@@ -192,17 +200,29 @@ def open_tensors(path: Path) -> dict[str, Tensor]:
         return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
 
 
-def training_rows(trials: Artefact) -> tuple[Tensor, Tensor]:
-    """Give the training betas, float32 (trials, voxels), and each one's row in the features."""
+def feature_columns(run: Run, feature: str, trials: Artefact) -> Tensor | None:
+    """Give which columns of the betas a feature is predicted from, int64; None means all."""
+    import torch
+
+    if not run.method.selection.roi_of(feature):
+        return None
+    columns = run.columns(feature, open_tensors(trials.path)["voxel_xyz"].numpy())
+    return None if columns is None else torch.from_numpy(columns)
+
+
+def training_rows(run: Run, feature: str, trials: Artefact) -> tuple[Tensor, Tensor]:
+    """Give a feature's training betas, float32 (trials, voxels), and each one's feature row."""
     import torch
 
     tensors = open_tensors(trials.path)
-    ids = tensors["train_image_ids"]
-    return tensors["train_betas"], torch.searchsorted(torch.unique(ids), ids)
+    ids, betas = tensors["train_image_ids"], tensors["train_betas"]
+    columns = feature_columns(run, feature, trials)
+    kept = betas if columns is None else betas[:, columns]
+    return kept, torch.searchsorted(torch.unique(ids), ids)
 
 
-def averaged_test(trials: Artefact) -> Tensor:
-    """Give one row of test betas an image, float32 (images, voxels), ids ascending.
+def averaged_test(run: Run, feature: str, trials: Artefact) -> Tensor:
+    """Give one row of a feature's test betas an image, float32 (images, voxels), ids ascending.
 
     Single trials are averaged, since one image gets one reconstruction.
     """
@@ -210,6 +230,8 @@ def averaged_test(trials: Artefact) -> Tensor:
 
     tensors = open_tensors(trials.path)
     betas, ids = tensors["test_betas"], tensors["test_image_ids"]
+    columns = feature_columns(run, feature, trials)
+    betas = betas if columns is None else betas[:, columns]
     unique, rows, counts = torch.unique(ids, return_inverse=True, return_counts=True)
     if len(unique) == len(ids):
         return betas
