@@ -16,7 +16,7 @@ from brainkit import Condition
 from brainkit.encoders.autokl import decoded, encoded, load_autokl, signed_pixels
 from brainkit.encoders.clip import CLIP_L14, load_network, load_strictly, load_tokenizer
 from brainkit.errors import DataError
-from brainkit.samplers.denoisers import Denoise, from_noise
+from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.guidance import guided, stacked
 from brainkit.samplers.schedule import scaled_linear_sigmas
 from brainkit_minddiffuser.parts import SD_UNET, StableDiffusion
@@ -24,6 +24,7 @@ from brainkit_minddiffuser.takagi import LowResolution
 
 if TYPE_CHECKING:
     from brainkit.checkpoints import CheckpointStore
+    from brainkit.samplers.denoisers import Denoise
 
 Features = Mapping[str, Tensor]
 UNTOUCHED = (1e-7, 1e-6)
@@ -34,7 +35,8 @@ def load_unet(store: CheckpointStore) -> Any:
     """Build diffusers' UNet2DConditionModel with the store's weights, frozen, in its dtype."""
     network = UNet2DConditionModel.from_config(store.config(SD_UNET))
     load_strictly(network, store.load(SD_UNET), SD_UNET.name)
-    placed = network.to(device=store.device, dtype=store.torch_dtype())
+    # diffusers' own `to` warns of parts to be kept in float32, of which there are none.
+    placed = torch.nn.Module.to(network, store.device, store.torch_dtype())
     return placed.eval().requires_grad_(False)
 
 
