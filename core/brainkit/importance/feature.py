@@ -45,7 +45,9 @@ class FeatureMaps:
     @cached_property
     def voxels(self) -> NDArray[np.int32]:
         """Grid positions of the voxels that the regressor was given, int32 (voxels, 3)."""
-        found: NDArray[np.int32] = steps.open_tensors(self.trials.path)["voxel_xyz"].numpy()
+        xyz = steps.open_tensors(self.trials.path)["voxel_xyz"]
+        columns = steps.feature_columns(self.run, self.feature, self.trials)
+        found: NDArray[np.int32] = (xyz if columns is None else xyz[columns]).numpy()
         return found
 
     @cached_property
@@ -58,12 +60,12 @@ class FeatureMaps:
         """
         run, address = self.run, f"regressor.{self.feature}"
         regressor = run.part(address)
-        betas, rows = steps.training_rows(self.trials)
+        betas, rows = steps.training_rows(run, self.feature, self.trials)
         encoded = steps.open_tensors(self._features())["train"]
         weights = steps.open_tensors(run.folder / "weights" / f"{self.feature}.safetensors")
         factor = None
         if isinstance(regressor, Sharing):
-            factor = steps.open_tensors(steps._factor(run, address, self.trials).path)
+            factor = steps.open_tensors(steps.shared_factor(run, self.feature, self.trials).path)
         with run.blame(address, f"mapping {self.feature}"):
             found = regressor.importance(weights, betas, steps._taken(encoded, rows), factor)
         return _checked(found, len(self.voxels), run.who(address))

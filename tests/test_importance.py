@@ -1,0 +1,393 @@
+"""Maps of importance: files, pictures, tables and report, against volumes read by nibabel."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from brainkit import hookimpl, option
+from brainkit.config import RunConfig
+from brainkit.errors import BrainkitError, DataError, PartError, UsageError
+from brainkit.importance.facts import Facts, read, table
+from brainkit.importance.maps import map_runs
+from brainkit.importance.regions import RegionMean
+from brainkit.plugins import Registry, Source
+from brainkit.run import prepare, run
+
+VOXELS = 120
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Per unit, the sum of the voxels that correlate most with it; selects voxels."""
+
+    name = "chosen"
+    count: int = option(5, "voxels a unit uses", ge=1)
+
+    def fit(self, betas, feature):
+        import torch
+
+        x, y = betas - betas.mean(0), feature.flatten(1).float()
+        slopes = x.T @ (y - y.mean(0)) / (x.square().sum(0)[:, None] + 1)
+        kept = slopes.abs().topk(self.count, dim=0).indices
+        return {"map": torch.zeros_like(slopes).scatter(0, kept, slopes.gather(0, kept))}
+
+    def predict(self, weights, betas, feature):
+        return (betas @ weights["map"]).reshape(len(betas), *feature.shape[1:])
+
+    def importance(self, weights, betas, feature, factor=None):
+        used = weights["map"] != 0
+        return {"weight": weights["map"].abs().mean(1), "selected": used.float().mean(1)}
+
+
+@dataclass(frozen=True)
+class Odd(Chosen):
+    """Gives maps that are wrong in one of several ways."""
+
+    name = "odd"
+    way: str = option("short", "what is wrong")
+
+    def importance(self, weights, betas, feature, factor=None):
+        import torch
+
+        if self.way == "fails":
+            raise ValueError("no idea")
+        ones = torch.ones(betas.shape[1])
+        return {
+            "short": {"weight": ones[1:]},
+            "unnamed": {"heaviness": ones},
+            "negative": {"weight": -ones},
+            "gap": {"weight": ones * torch.nan},
+        }[self.way]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A number per image id, read from a file; 0 where there is none."""
+
+    name = "planted"
+    reads = "image"
+    checkpoints = ()
+    file: str = option("", "JSON: image id to number")
+
+    def shape(self, store):
+        return (1,)
+
+    def load(self, store):
+        import torch
+
+        values = json.loads(Path(self.file).read_text())
+        return lambda stimuli: torch.tensor(
+            [[values.get(str(each), 0.0)] for each in stimuli.image_ids.tolist()]
+        )
+
+
+@dataclass(frozen=True)
+class Mute:
+    """A regressor that offers no map."""
+
+    name = "mute"
+
+    def fit(self, betas, feature):
+        return {"mean": feature.flatten(1).float().mean(0)}
+
+    def predict(self, weights, betas, feature):
+        return weights["mean"].expand(len(betas), -1).reshape(len(betas), *feature.shape[1:])
+
+
+def registered(toy) -> Registry:
+    made = ModuleType("made")
+
+    @hookimpl
+    def register_regressors(register):
+        for part in (Chosen(), Odd(), Mute()):
+            register(part)
+
+    @hookimpl
+    def register_encoders(register):
+        register(Planted())
+
+    made.register_regressors = register_regressors
+    made.register_encoders = register_encoders
+    sources = [("toy", "brainkit-toy 1.0", toy), ("made", "brainkit-made 1.0", made)]
+    return Registry([Source(name, owner, lambda m=m: m) for name, owner, m in sources])
+
+
+@pytest.fixture(scope="session")
+def download(tmp_path_factory) -> Path:
+    """A download of 120 voxels, 60 training and 6 test images; read only."""
+    from brainkit.miniature import miniature
+    from brainkit.miniature.brain import Difficulty
+
+    small = Difficulty(voxels=VOXELS, train_images=60, test_images=6)
+    return miniature(tmp_path_factory.mktemp("maps"), difficulty=small).nsd
+
+
+@pytest.fixture
+def everything(toy) -> Registry:
+    return registered(toy)
+
+
+def finish(download, work, registry, **settings):
+    settings = {"use": {"regressor": "chosen"}, "images": 3, "ceiling": False, **settings}
+    said: list[str] = []
+    config = RunConfig(method="toy", nsd=download, work=work, **settings)
+    return run(prepare(config, registry, said.append)).parent
+
+
+@pytest.fixture(scope="session")
+def mapped(download, toy, tmp_path_factory):
+    """(folder of a run whose features are mapped, what was printed); read only."""
+    work = tmp_path_factory.mktemp("mapped")
+    folder = finish(download, work, registered(toy))
+    said: list[str] = []
+    return folder, map_runs(work, registered(toy), asked=(), say=said.append)[0]
+
+
+def voxels(folder: Path) -> np.ndarray:
+    return load_file(next(folder.parent.glob("trials-*.safetensors")))["voxel_xyz"]
+
+
+def regions_of(download: Path, name: str):
+    found = next(download.rglob(f"roi/{name}.nii.gz"))
+    return nibabel.load(found)
+
+
+@pytest.mark.parametrize("kind", ["weight", "selected"])
+@pytest.mark.parametrize("feature", ["picture", "length"])
+def test_a_volume_lies_where_the_rois_lie_and_holds_the_values(download, mapped, feature, kind):
+    folder, _ = mapped
+    volume = nibabel.load(folder / "maps" / f"{feature}-{kind}.nii.gz")
+    roi = regions_of(download, "nsdgeneral")
+    assert volume.shape == roi.shape
+    assert volume.get_data_dtype() == np.float32
+    np.testing.assert_array_equal(volume.affine, roi.affine)
+    assert volume.header.get_xyzt_units()[0] == "mm"
+    weights = load_file(folder / "weights" / f"{feature}.safetensors")["map"]
+    expected = {"weight": np.abs(weights).mean(1), "selected": (weights != 0).mean(1)}[kind]
+    xyz, found = voxels(folder), volume.get_fdata()
+    # One rounding of a float32 mean.
+    np.testing.assert_allclose(found[tuple(xyz.T)], expected, rtol=1e-5)
+    found[tuple(xyz.T)] = 0
+    assert not found.any()
+    assert len(np.unique(expected)) > 1
+
+
+def test_the_voxels_of_the_map_are_those_of_the_selected_region(download, mapped):
+    folder, _ = mapped
+    inside = np.asarray(regions_of(download, "nsdgeneral").dataobj) > 0
+    np.testing.assert_array_equal(np.argwhere(inside), voxels(folder))
+
+
+def test_the_picture_is_drawn_and_differs_between_features(mapped):
+    folder, _ = mapped
+    pictures = [np.asarray(Image.open(folder / f"maps/{n}.png")) for n in ("picture", "length")]
+    for each in pictures:
+        assert each.shape[2] == 3
+        assert 600 <= each.shape[1] <= 1600
+        # Colour, not only grey: the map itself is drawn over the cortex.
+        assert (np.ptp(each.astype(int), axis=2) > 60).mean() > 0.005
+    assert not np.array_equal(*pictures)
+
+
+def test_the_table_gives_the_mean_over_each_region_of_the_download(download, mapped):
+    folder, printed = mapped
+    volume = nibabel.load(folder / "maps/picture-weight.nii.gz").get_fdata()
+    share = nibabel.load(folder / "maps/picture-selected.nii.gz").get_fdata()
+    brain = np.asarray(regions_of(download, "nsdgeneral").dataobj) > 0
+    weight_table, selected_table = printed.split("Share of")
+    for atlas, label, name in (("streams", 1, "early"), ("floc-places", 2, "PPA")):
+        inside = brain & (np.asarray(regions_of(download, atlas).dataobj) == label)
+        relative = volume[inside].mean() / volume[brain].mean()
+        row = next(line for line in weight_table.splitlines() if f"{atlas} {name} " in line)
+        # Printed with two decimals.
+        assert row.split()[2:4] == [str(inside.sum()), f"{relative:.2f}"]
+        row = next(line for line in selected_table.splitlines() if f"{atlas} {name} " in line)
+        assert row.split()[3:5] == [f"{100 * share[inside].mean():.2f}", "%"]
+    assert "length" in printed
+    assert str(folder / "maps" / "picture.png") in printed
+    assert str(folder / "report.html") in printed
+
+
+def test_columns_of_the_table_line_up_and_a_missing_region_is_a_dash():
+    both = (RegionMean("streams", "early", 10, 2.0), RegionMean("streams", "ventral", 5, 0.5))
+    rows = table(
+        [Facts("a", "weight", 15, 3.0, 1.0, both), Facts("bb", "weight", 10, 3.0, 2.0, both[:1])],
+        "weight",
+    ).splitlines()
+    assert len({len(row) for row in rows}) == 1
+    assert [row.split()[1:] for row in rows[1:3]] == [
+        ["early", "10", "2.00", "1.00"],
+        ["ventral", "5", "0.50", "-"],
+    ]
+
+
+def test_the_report_shows_each_map_once_the_features_are_mapped(mapped):
+    folder, _ = mapped
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert 'id="maps"' in page
+    assert page.count('<figure class="map">') == 2
+    picture = read(folder / "maps/picture.json")[0]
+    assert f"the largest is {picture.largest:.3g}" in page
+    best = max(picture.regions, key=lambda each: each.mean)
+    assert f"<dt>{best.name}</dt>" in page
+    assert 'src="http' not in page
+
+
+@pytest.fixture
+def work(download, everything, tmp_path):
+    """A work folder with a finished run, mapped; free to change."""
+    finish(download, tmp_path, everything)
+    map_runs(tmp_path, everything, asked=(), say=lambda said: None)
+    return tmp_path
+
+
+def mapping(work, registry, *asked):
+    said: list[str] = []
+    map_runs(work, registry, asked=asked, say=said.append)
+    return [line.partition(":")[0] for line in said if ": computing" in line]
+
+
+def test_mapping_again_computes_nothing_and_a_lost_file_alone_is_made_again(work, everything):
+    folder = work / "nsd/subj01/toy"
+    assert mapping(work, everything) == []
+    volume = folder / "maps/length-weight.nii.gz"
+    before = volume.read_bytes()
+    volume.unlink()
+    assert mapping(work, everything) == ["maps/length-weight"]
+    assert volume.read_bytes() == before
+    assert not list(work.rglob("*.part"))
+
+
+def test_a_feature_with_its_own_region_is_mapped_on_that_region_alone(
+    download, everything, tmp_path
+):
+    options = {"selection.by_feature": ["picture=streams:early"]}
+    folder = finish(download, tmp_path, everything, options=options)
+    (printed,) = map_runs(tmp_path, everything, asked=["picture"], say=lambda said: None)
+    weights = load_file(folder / "weights/picture.safetensors")["map"]
+    found = nibabel.load(folder / "maps/picture-weight.nii.gz").get_fdata()
+    early = np.asarray(regions_of(download, "streams").dataobj) == 1
+    np.testing.assert_allclose(found[early], np.abs(weights).mean(1), rtol=1e-5)
+    assert not found[~early].any()
+    assert "streams early" in printed
+    assert "floc" not in printed
+
+
+def test_one_feature_can_be_asked_for_from_within_the_folder_of_the_method(
+    download, everything, tmp_path, monkeypatch
+):
+    folder = finish(download, tmp_path, everything)
+    monkeypatch.chdir(folder)
+    map_runs(Path("."), everything, asked=["length"], say=lambda said: None)
+    assert (folder / "maps/length.png").exists()
+    assert not (folder / "maps/picture.png").exists()
+    assert (folder / "report.html").read_text(encoding="utf-8").count('<figure class="map">') == 1
+
+
+def test_a_map_of_older_weights_leaves_the_report_until_it_is_made_again(
+    download, everything, work
+):
+    more = {"regressor.picture.count": 7}
+    folder = finish(download, work, everything, options=more)
+    assert (folder / "report.html").read_text(encoding="utf-8").count('<figure class="map">') == 1
+    assert "maps/picture-weight" in mapping(work, everything)
+    share = nibabel.load(folder / "maps/picture-selected.nii.gz").get_fdata()
+    assert share.sum() == pytest.approx(7, rel=1e-5)  # each unit uses exactly seven voxels
+    assert (folder / "report.html").read_text(encoding="utf-8").count('<figure class="map">') == 2
+
+
+def test_a_regressor_that_selects_no_voxels_leaves_no_map_of_selection(download, everything, work):
+    folder = finish(download, work, everything, use={"regressor": "ridge"})
+    mapping(work, everything)
+    assert (folder / "maps/picture-weight.nii.gz").exists()
+    assert not (folder / "maps/picture-selected.nii.gz").exists()
+
+
+@pytest.mark.parametrize("regressor", ["chosen", "ridge"])
+def test_the_voxels_that_a_feature_is_made_of_stand_out_where_they_lie(
+    download, everything, tmp_path, regressor
+):
+    folder = finish(download, tmp_path, everything)
+    trials = load_file(next(folder.parent.glob("trials-*.safetensors")))
+    planted = [17, 80]
+    values = trials["train_betas"][:, planted] @ np.array([1.0, -1.0], np.float32)
+    pairs = zip(trials["train_image_ids"].tolist(), values.tolist(), strict=True)
+    (tmp_path / "values.json").write_text(json.dumps(dict(pairs)))
+    use = {"encoder.length": "planted", "regressor.length": regressor}
+    options = {"encoder.length.file": str(tmp_path / "values.json")}
+    if regressor == "chosen":
+        options["regressor.length.count"] = 2
+    finish(download, tmp_path, everything, use=use, options=options)
+    map_runs(tmp_path, everything, asked=["length"], say=lambda said: None)
+    found = nibabel.load(folder / "maps/length-weight.nii.gz").get_fdata()
+    largest = np.argsort(found.ravel())[-2:]
+    highest = np.stack(np.unravel_index(np.sort(largest), found.shape), axis=1)
+    np.testing.assert_array_equal(highest, trials["voxel_xyz"][planted])
+
+
+@pytest.mark.parametrize(
+    ("way", "error", "words"),
+    [
+        ("short", DataError, ("'weight'", "(119,)", "(120,)")),
+        ("unnamed", DataError, ("['heaviness']", "'weight'")),
+        ("negative", DataError, ("below 0",)),
+        ("gap", DataError, ("not finite",)),
+        ("fails", PartError, ("failed mapping length", "no idea")),
+    ],
+)
+def test_a_regressor_that_gives_no_proper_map_is_named(
+    download, everything, tmp_path, way, error, words
+):
+    options = {"regressor.length.way": way}
+    finish(download, tmp_path, everything, use={"regressor.length": "odd"}, options=options)
+    with pytest.raises(error) as caught:
+        map_runs(tmp_path, everything, asked=["length"], say=lambda said: None)
+    for word in ("'odd' (brainkit-made 1.0)", *words):
+        assert word in str(caught.value)
+    assert not list(tmp_path.rglob("maps/length*"))
+
+
+def test_wrong_input_gets_one_sentence(download, everything, tmp_path):
+    def failing(work, *asked):
+        with pytest.raises(BrainkitError) as caught:
+            map_runs(work, everything, asked=asked, say=lambda said: None)
+        assert "\n" not in str(caught.value)
+        return caught.value
+
+    assert "holds no finished run" in str(failing(tmp_path))
+    folder = finish(download, tmp_path, everything, use={"regressor.length": "mute"})
+    unknown = failing(tmp_path, "pictrue")
+    assert isinstance(unknown, UsageError)
+    assert "toy has no feature 'pictrue' (it has: picture, length). Did you mean" in str(unknown)
+    silent = failing(tmp_path, "length")
+    assert "'mute' (brainkit-made 1.0) of toy offers no map of length" in str(silent)
+    (folder / "weights/picture.safetensors").unlink()
+    unfinished = failing(tmp_path, "picture")
+    assert "is not finished (weights/picture" in str(unfinished)
+
+
+def test_features_without_a_map_are_left_out_with_a_line_unless_asked_for(
+    download, everything, tmp_path
+):
+    use = {"regressor.length": "mute", "regressor.picture": "chosen"}
+    folder = finish(download, tmp_path, everything, use=use)
+    said: list[str] = []
+    map_runs(tmp_path, everything, asked=(), say=said.append)
+    assert [line for line in said if line.startswith("maps/length: left out")]
+    assert (folder / "maps/picture.png").exists()
+    assert not (folder / "maps/length.png").exists()
+
+
+def test_a_run_of_which_nothing_can_be_mapped_says_so(download, everything, tmp_path):
+    finish(download, tmp_path, everything, use={"regressor": "mute"})
+    with pytest.raises(UsageError, match="no regressor of toy offers a map"):
+        map_runs(tmp_path, everything, asked=(), say=lambda said: None)
