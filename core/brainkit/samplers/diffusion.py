@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import floor
 from typing import TYPE_CHECKING
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from brainkit.data import Condition
     from brainkit.parts import Progress
+
+    Step = Callable[[Condition, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,21 +44,39 @@ class DDIM:
         drawn = noise(condition.start.shape[1:], seeds).to(condition.start.device)
         return self.walk(condition, drawn, progress)
 
-    def walk(self, condition: Condition, drawn: Tensor, progress: Progress | None = None) -> Tensor:
+    def walk(
+        self,
+        condition: Condition,
+        drawn: Tensor,
+        progress: Progress | None = None,
+        step: Step | None = None,
+    ) -> Tensor:
         """Give finished latents of a start and noise, both float32 (batch, *latent).
 
         Differentiable with respect to `condition.start`.
+
+        Args:
+            condition: what is walked.
+            drawn: standard normal noise, float32 (batch, *latent).
+            progress: called after every step.
+            step: what goes from one level to the next, like `ddim_step`, which is the default; a
+                caller may save memory there.
         """
-        grid = condition.sigmas[spaced_timesteps(len(condition.sigmas), self.steps)]
+        step = step or ddim_step
+        grid = self.levels(condition.sigmas)
         n_run = max(1, min(self.steps, floor(condition.strength * self.steps + 1e-9)))
         latent = self._begin(condition, drawn, grid, n_run)
         for done in range(n_run):
             here = n_run - 1 - done
             below = grid[here - 1] if here > 0 else condition.sigmas[0]
-            latent = ddim_step(condition, latent, grid[here], below)
+            latent = step(condition, latent, grid[here], below)
             if progress is not None:
                 progress(done + 1, n_run)
         return preserved(latent, condition.sigmas[0])
+
+    def levels(self, sigmas: Tensor) -> Tensor:
+        """Give the noise levels float32 (steps,), ascending, that strength 1 is denoised at."""
+        return sigmas[spaced_timesteps(len(sigmas), self.steps)]
 
     def _begin(self, condition: Condition, drawn: Tensor, grid: Tensor, n_run: int) -> Tensor:
         first = grid[n_run - 1]
