@@ -13,6 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from brainkit import Condition
+from brainkit.samplers.denoisers import from_noise
+from brainkit.samplers.guidance import guided, stacked
 from brainkit_minddiffuser.clip_names import from_published
 
 FOLDER = Path(__file__).parent / "golden"
@@ -63,3 +66,34 @@ def tiny_clip() -> Any:
         hidden_act="quick_gelu",
     )
     return frozen(CLIPVisionModelWithProjection(config), from_published(weights_of("clip_visual.")))
+
+
+def tiny_sigmas() -> Tensor:
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    return (1 / torch.cumprod(1 - betas, dim=0) - 1).sqrt()
+
+
+def tiny_condition(
+    start: Tensor, context: Tensor, empty: Tensor, misfit: Callable[[Tensor], Tensor] | None
+) -> Condition:
+    """Prepare the golden stage 2: guidance 5, four of five steps."""
+    network, sigmas = tiny_unet(), tiny_sigmas()
+
+    def denoise_with(context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        both = stacked(empty, context)
+
+        def predict(latent: Tensor, timesteps: Tensor) -> Tensor:
+            noise: Tensor = network(latent, timesteps, both).sample
+            return noise
+
+        return from_noise(guided(predict, 5.0), sigmas)
+
+    return Condition(
+        denoise=denoise_with(context),
+        start=start,
+        sigmas=sigmas,
+        strength=0.8,
+        misfit=misfit,
+        context=context,
+        denoise_with=denoise_with,
+    )
