@@ -90,9 +90,10 @@ def test_folding_moves_latents_and_leaves_pictures() -> None:
 
 
 @torch.no_grad()
-def test_clip_finds_the_picture_of_a_caption(pictures: Any) -> None:
+@pytest.mark.parametrize("name", ["clip", "clip_b32"])
+def test_clip_finds_the_picture_of_a_caption(pictures: Any, name: str) -> None:
     transformers = pytest.importorskip("transformers")
-    folder = CHECKPOINTS / "clip"
+    folder = CHECKPOINTS / name
     config = transformers.CLIPConfig(**json.loads((folder / "config.json").read_text()))
     network = transformers.CLIPModel(config).eval()
     missing, unexpected = network.load_state_dict(
@@ -103,7 +104,13 @@ def test_clip_finds_the_picture_of_a_caption(pictures: Any) -> None:
     tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
     mean = torch.tensor((0.48145466, 0.4578275, 0.40821073))
     std = torch.tensor((0.26862954, 0.26130258, 0.27577711))
-    pixels = ((torch.from_numpy(pictures).float() / 255 - mean) / std).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    side = config.vision_config.image_size
+    if side != pixels.shape[-1]:
+        pixels = torch.nn.functional.interpolate(
+            pixels.float(), side, mode="bicubic", antialias=True
+        ).clamp(0, 255)
+    pixels = (pixels.float() / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
     texts = [captions(scene)[0] for scene in SCENES]
     tokens = tokenizer(texts, padding="max_length", max_length=32, return_tensors="pt").input_ids
     joint = network(input_ids=tokens, pixel_values=pixels)

@@ -175,5 +175,6 @@ def write(folder: Path, weights: Mapping[str, Tensor], **tables: Mapping[str, An
         k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in weights.items()
     }
     save_file(halved, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
     for name, table in tables.items():
         (folder / f"{name}.json").write_text(json.dumps(table, indent=2, sort_keys=True) + "\n")
