@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -17,10 +20,12 @@ from brainkit import hookimpl, option
 from brainkit.config import RunConfig
 from brainkit.errors import BrainkitError, DataError, PartError, UsageError
 from brainkit.importance.facts import Facts, read, table
+from brainkit.importance.feature import FeatureMaps
 from brainkit.importance.maps import map_runs
 from brainkit.importance.regions import RegionMean
 from brainkit.plugins import Registry, Source
-from brainkit.run import prepare, run
+from brainkit.regressors import Ridge
+from brainkit.run import Run, prepare, run
 
 VOXELS = 120
 
@@ -391,3 +396,129 @@ def test_a_run_of_which_nothing_can_be_mapped_says_so(download, everything, tmp_
     finish(download, tmp_path, everything, use={"regressor": "mute"})
     with pytest.raises(UsageError, match="no regressor of toy offers a map"):
         map_runs(tmp_path, everything, asked=(), say=lambda said: None)
+
+
+class Cortex(ModuleType):
+    """Stands for pycortex: keeps what it was given and draws a small picture."""
+
+    def __init__(self, transforms):
+        super().__init__("cortex")
+        self.given = None
+        self.db = SimpleNamespace(get_paths=lambda subject: {"xfms": transforms})
+        self.quickflat = SimpleNamespace(make_figure=self.draw)
+
+    def Volume(self, data, subject, transform, **how):  # noqa: N802
+        self.given = (data, subject, transform, how)
+        return self
+
+    def draw(self, volume, **how):
+        from matplotlib import pyplot
+
+        return pyplot.figure(figsize=(2, 1))
+
+
+def with_pycortex(monkeypatch, module):
+    module.__spec__ = ModuleSpec("cortex", None)
+    monkeypatch.setitem(sys.modules, "cortex", module)
+
+
+def test_a_flatmap_is_drawn_of_the_volume_with_its_axes_turned_where_pycortex_is(
+    download, everything, tmp_path, monkeypatch
+):
+    folder = finish(download, tmp_path, everything)
+    pycortex = Cortex(["anat", "func1pt8_to_anat", "func1pt8mm"])
+    with_pycortex(monkeypatch, pycortex)
+    map_runs(tmp_path, everything, asked=["picture"], say=lambda said: None)
+    data, subject, transform, how = pycortex.given
+    volume = nibabel.load(folder / "maps/picture-weight.nii.gz").get_fdata()
+    np.testing.assert_array_equal(data, volume.transpose(2, 1, 0))
+    assert (subject, transform) == ("subj01", "func1pt8mm")
+    assert how["vmax"] == volume.max()
+    assert Image.open(folder / "maps/picture-flatmap.png").size[0] > 0
+    assert "on the flattened cortex" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_where_pycortex_cannot_draw_a_line_says_so_and_the_rest_is_written(
+    download, everything, tmp_path, monkeypatch
+):
+    folder = finish(download, tmp_path, everything)
+    with_pycortex(monkeypatch, Cortex([]))
+    said: list[str] = []
+    map_runs(tmp_path, everything, asked=["picture"], say=said.append)
+    (line,) = [each for each in said if "not drawn" in each]
+    assert "pycortex" in line
+    assert "no transform for subj01" in line
+    assert (folder / "maps/picture.png").exists()
+    assert not list(folder.glob("maps/*flatmap*"))
+
+
+def test_the_command_prints_the_table_and_refuses_an_unknown_feature(
+    download, toy_environment, tmp_path
+):
+    def brainkit(*words):
+        command = [sys.executable, "-m", "brainkit", *map(str, words)]
+        return subprocess.run(
+            command, capture_output=True, text=True, env=toy_environment, cwd=tmp_path, check=False
+        )
+
+    done = brainkit("run", "toy", "--nsd", download, "--images", "3", "--work", "w")
+    assert done.returncode == 0, done.stderr
+    done = brainkit("map", "w", "--feature", "picture")
+    assert done.returncode == 0, done.stderr
+    assert "streams early" in done.stdout
+    assert "picture-weight.nii.gz" in done.stdout
+    assert "maps/picture-weight: computing" in done.stderr
+    failed = brainkit("map", "w", "--feature", "pictures")
+    assert failed.returncode == 2
+    assert failed.stderr.strip().splitlines() == [
+        "Error: toy has no feature 'pictures' (it has: picture, length). Did you mean 'picture'?"
+    ]
+
+
+READ = {"image_latent": "early", "clip_text": "ventral"}
+
+
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory) -> Run:
+    """The image latent and the caption embedding of the miniature, predicted by ridge."""
+    from brainkit import steps
+    from brainkit.checkpoints import CheckpointStore
+    from brainkit.data import Selection
+    from brainkit.encoders.autokl import AutoKL
+    from brainkit.encoders.clip import ClipText
+    from brainkit.miniature import miniature
+    from brainkit.miniature.brain import Difficulty
+    from brainkit.testing.toys import TOYS
+    from brainkit.work import Work
+
+    folder = tmp_path_factory.mktemp("tuned")
+    subject = Difficulty(voxels=600, train_images=300, test_images=10)
+    method = replace(
+        TOYS,
+        encoders={"image_latent": AutoKL(), "clip_text": ClipText()},
+        regressors={name: Ridge(alpha=1000.0) for name in READ},
+        selection=Selection(),
+    )
+    made = Run(
+        config=RunConfig(method="toys"),
+        method=method,
+        registry=Registry([]),
+        work=Work(folder / "work", lambda said: None),
+        store=CheckpointStore(folder, miniature=True),
+        nsd=miniature(folder, difficulty=subject).nsd,
+    )
+    trials = steps.load(made)
+    for name in READ:
+        steps.predict(made, name, trials, steps.encode(made, name))
+        FeatureMaps(made, name, trials).write()
+    return made
+
+
+@pytest.mark.parametrize(("feature", "region"), READ.items())
+def test_on_the_miniature_a_feature_is_read_from_the_region_tuned_to_it(tuned, feature, region):
+    (found,) = read(tuned.folder / "maps" / f"{feature}.json")
+    streams = {each.name: each.mean for each in found.regions if each.volume == "streams"}
+    other = "ventral" if region == "early" else "early"
+    # By how the voxels are made, one region knows of the feature and the other hardly does.
+    assert streams[region] > 1.3 * streams[other]
+    assert streams[region] > found.mean

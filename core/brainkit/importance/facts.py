@@ -166,13 +166,17 @@ def _shown(run: Run, feature: str) -> BrainMap:
 def _sentence(facts: Facts) -> str:
     if facts.kind == "selected":
         return (
-            f"A voxel serves {100 * facts.mean:.2g} % of the feature's units on average and "
-            f"{100 * facts.largest:.2g} % at most."
+            f"A voxel is used by {_percent(facts.mean)} of the feature's units on average and by "
+            f"{_percent(facts.largest)} at most."
         )
     return (
         f"Mean |weight| of {facts.voxels:,} voxels over the feature's units; the largest is "
         f"{facts.largest:.3g}, the mean {facts.mean:.3g}."
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
 
 
 def _flatmap(run: Run, feature: str) -> Path | None:

@@ -39,7 +39,7 @@ def slices(
             _panel(figure, row, len(maps), grid=_cropped(grid, xyz), values=values, xyz=xyz)
             title = TITLES.get(kind, kind + " of {feature}").format(feature=feature)
             top = 1 - row / len(maps)
-            figure.text(0.02, top - 0.02 / len(maps), title, va="top", fontsize=11)
+            figure.text(0.02, top - 0.02 / len(maps), title, va="top", fontsize=13)
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png", facecolor="white")
     finally:
@@ -75,10 +75,10 @@ def _panel(
             colorbar=False, resampling_interpolation="nearest",
         )  # fmt: skip
         display.add_overlay(image, cmap=COLOURS, vmin=0, vmax=highest, threshold=1e-9 * highest)
-        display.annotate(size=8, left_right=axis == "z")
+        display.annotate(size=10, left_right=axis == "z", decimals=1)
     bar = figure.add_axes((0.9, 1 - (row + 0.85) / rows, 0.012, 0.65 / rows))
     figure.colorbar(ScalarMappable(Normalize(0, highest), COLOURS), cax=bar)
-    bar.tick_params(labelsize=8)
+    bar.tick_params(labelsize=10)
 
 
 def _cropped(grid: Grid, xyz: NDArray[np.int32]) -> tuple[Grid, NDArray[np.int32]]:
