@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from brainkit.errors import DataError
 from brainkit.options import option
+from brainkit.regressors.checks import check_betas, check_means, check_new, check_trials
 from brainkit.regressors.gram import Gram, centred_targets, slices
 from brainkit.regressors.penalty import best_alpha, rank, spectrum
 
@@ -76,7 +77,7 @@ class Ridge:
         Raises:
             DataError: sizes differ, a value is not finite, or `alpha` 0 has no unique answer.
         """
-        _check_trials(betas, feature)
+        check_trials(betas, feature)
         factor = self.factorise(betas)
         weights = self.fit_shared(betas, feature, factor)
         return {**weights, **factor, "train_betas": _as_real(betas).clone().contiguous()}
@@ -97,7 +98,7 @@ class Ridge:
         Raises:
             DataError: fewer than two trials, or values that are not finite.
         """
-        _check_betas(betas)
+        check_betas(betas)
         betas = _as_real(betas)
         gram = Gram.of(betas, self.intercept)
         return gram.tensors() | (spectrum(gram, betas) if self.alpha == "cv" else {})
@@ -112,7 +113,7 @@ class Ridge:
         """
         import torch
 
-        _check_trials(betas, feature)
+        check_trials(betas, feature)
         _check_factor(factor, betas)
         betas = _as_real(betas)
         weights = {"target_mean": _target_means(feature, betas, self.block)}
@@ -145,9 +146,10 @@ class Ridge:
         """
         import torch
 
-        _check_trials(train_betas, feature)
+        check_trials(train_betas, feature)
         _check_factor(factor, train_betas)
-        _check_new(betas, train_betas, self.scaling)
+        together = "scaling=test-batch; scaling=train" if self.scaling == "test-batch" else None
+        check_new(betas, tuple(train_betas.shape), together)
         mean = weights["target_mean"]
         gram = Gram.opened(factor, self.intercept)
         operator = gram.operator(betas.to(mean), train_betas, float(weights["alpha"]))
@@ -171,19 +173,12 @@ class Ridge:
 
 
 def _target_means(feature: Tensor, like: Tensor, block: int) -> Tensor:
-    import torch
-
     mean = like.new_empty(feature[0].numel())
     flat = feature.reshape(feature.shape[0], -1)
     # From the first trial on, so that centring a constant target leaves exactly nothing.
     for cut, targets in centred_targets(feature, None, like, block):
         mean[cut] = flat[0, cut].to(like) + targets.mean(0)
-    if not bool(torch.isfinite(mean).all()):
-        bad = int((~torch.isfinite(mean)).sum())
-        raise DataError(
-            f"the feature has values that are not finite in {bad} of its {len(mean)} targets; "
-            "encode it again"
-        )
+    check_means(mean)
     return mean
 
 
@@ -230,49 +225,6 @@ def _as_real(betas: Tensor) -> Tensor:
     import torch
 
     return betas if betas.dtype == torch.float64 else betas.to(torch.float32)
-
-
-def _check_betas(betas: Tensor) -> None:
-    if betas.ndim != 2 or betas.shape[0] < 2 or betas.shape[1] < 1:
-        raise DataError(
-            f"the training betas have shape {tuple(betas.shape)}; "
-            "ridge needs (trials, voxels) with at least 2 trials and 1 voxel"
-        )
-    _check_finite(betas)
-
-
-def _check_finite(betas: Tensor) -> None:
-    import torch
-
-    # The sum of finite values may overflow, so it only decides whether to look closer.
-    if not bool(torch.isfinite(betas.sum())) and not bool(torch.isfinite(betas).all()):
-        bad = int((~torch.isfinite(betas)).any(0).sum())
-        raise DataError(
-            f"the betas have values that are not finite in {bad} of {betas.shape[1]} voxels; "
-            "leave those voxels out"
-        )
-
-
-def _check_trials(betas: Tensor, feature: Tensor) -> None:
-    if betas.shape[0] != feature.shape[0]:
-        raise DataError(
-            f"the betas {tuple(betas.shape)} have {betas.shape[0]} trials and the feature "
-            f"{tuple(feature.shape)} has {feature.shape[0]}; give both for the same trials"
-        )
-
-
-def _check_new(betas: Tensor, train_betas: Tensor, scaling: str) -> None:
-    if betas.ndim != 2 or betas.shape[1] != train_betas.shape[1]:
-        raise DataError(
-            f"the new betas have shape {tuple(betas.shape)} and the training betas "
-            f"{tuple(train_betas.shape)}; give both with the same voxels"
-        )
-    _check_finite(betas)
-    if scaling == "test-batch" and betas.shape[0] == 1:
-        raise DataError(
-            "scaling=test-batch standardises over the predicted trials and got only 1; "
-            "predict them together or set scaling=train"
-        )
 
 
 def _check_factor(factor: Mapping[str, Tensor], betas: Tensor) -> None:
