@@ -20,7 +20,7 @@ ROWS = [
     ["decoders", "miniature", "hookspecs", "config", "report", "journal"],
     ["builtin", "brainkit"],
     ["plugins"],
-    ["(run steps generate publish importance)"],
+    ["(run steps generate scoring publish importance)"],
     ["listing", "testing"],
     ["cli"],
     ["__main__"],

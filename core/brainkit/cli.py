@@ -145,6 +145,10 @@ def run(
         bool | None,
         typer.Option("--ceiling/--no-ceiling", help="Also run from the true features, or not."),
     ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Reconstructions of each image, all scored.  [default: the method's]"),
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="The method's own set of options, see show.")
     ] = None,
@@ -162,7 +166,7 @@ def run(
     given = {
         "subject": subject, "nsd": nsd, "work": work, "checkpoints": checkpoints,
         "images": _images(images), "batch_size": batch_size, "device": device, "dtype": dtype,
-        "seed": seed, "ceiling": ceiling, "preset": preset,
+        "seed": seed, "ceiling": ceiling, "samples": samples, "preset": preset,
     }  # fmt: skip
     settings = _configured(method, config, given, use, option)
     from brainkit import run as running

@@ -33,6 +33,7 @@ class RunConfig:
         dtype: "auto" (bfloat16 on CUDA, float32 on CPU) or a torch dtype's name.
         seed: of all noise.
         ceiling: whether the same pipeline also runs from the true features.
+        samples: reconstructions made of each image; None means as many as the method's paper.
         preset: name of a set of options the method comes with; None means "miniature" on the
             miniature where the method has one, otherwise "paper".
         use: address -> name of another part there.
@@ -50,6 +51,7 @@ class RunConfig:
     dtype: str = "auto"
     seed: int = 0
     ceiling: bool = True
+    samples: int | None = None
     preset: str | None = None
     use: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -62,6 +64,8 @@ class RunConfig:
             raise UsageError(f"--batch-size is {self.batch_size}, expected 1 or more")
         if isinstance(self.images, int) and self.images < 1:
             raise UsageError(f"--images is {self.images}, expected 1 or more, or image ids")
+        if self.samples is not None and (type(self.samples) is not int or self.samples < 1):
+            raise UsageError(f"--samples is {self.samples}, expected 1 or more for each image")
         if self.dtype != "auto" and self.dtype not in DTYPES:
             hint = did_you_mean(self.dtype, DTYPES)
             raise UsageError(
@@ -84,7 +88,8 @@ class RunConfig:
         for address, name in self.use.items():
             method = method.with_part(address, name, lookup)
         others = {a: v for a, v in self.options.items() if not a.startswith(MINIATURE)}
-        return method.with_options(others).check()
+        samples = method.samples if self.samples is None else self.samples
+        return replace(method.with_options(others), samples=samples).check()
 
     def preset_of(self, method: Method) -> str:
         """Give the name of the preset that a run of the method begins with."""
@@ -100,7 +105,9 @@ class RunConfig:
             for option in options(part)
         }
         hard = {f"{MINIATURE}{name}": value for name, value in self.difficulty.items()}
-        return replace(self, options=values | hard, preset=self.preset_of(method))
+        samples = self.samples or (method.samples if method.samples > 1 else None)
+        preset = self.preset_of(method)
+        return replace(self, options=values | hard, preset=preset, samples=samples)
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from brainkit.artefacts import is_current, write_png, write_text
 from brainkit.errors import UsageError
@@ -20,23 +20,46 @@ STRIP_FRAMES, STRIP_SIDE = 8, 128
 """The most frames a picture of a sampler's way shows, and the width of each in pixels."""
 
 
-def image_seed(seed: int, image_id: int, output: str) -> int:
-    """Derive the noise seed of one image and output, in [0, 2**63)."""
-    digest = sha256(f"{seed}/{image_id}/{output}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
+class Draw(NamedTuple):
+    """One reconstruction to make: which image's, and which of its samples, counted from 1."""
+
+    image: int
+    sample: int
+
+    @property
+    def name(self) -> str:
+        """What its files are called: nsd00012, nsd00012-2, nsd00012-3."""
+        return f"nsd{self.image:05d}" + (f"-{self.sample}" if self.sample > 1 else "")
+
+
+def draws(run: Run) -> list[Draw]:
+    """Give all samples of the first chosen image, then of the second, and so on."""
+    samples = range(1, run.method.samples + 1)
+    return [Draw(image, sample) for image in run.chosen for sample in samples]
+
+
+def image_seed(seed: int, image_id: int, output: str, sample: int = 1) -> int:
+    """Derive the noise seed of one image, output and sample, in [0, 2**63)."""
+    which = f"{seed}/{image_id}/{output}" + (f"/{sample}" if sample > 1 else "")
+    return int.from_bytes(sha256(which.encode()).digest()[:8], "little") >> 1
+
+
+def _seeds(run: Run, wanted: Sequence[Draw], output: str) -> list[int]:
+    return [image_seed(run.config.seed, each.image, output, each.sample) for each in wanted]
 
 
 def sample(run: Run, source: str, features: Mapping[str, Artefact]) -> dict[str, list[Artefact]]:
-    """Walk from the features of each chosen image to its latents, a file each.
+    """Walk from the features of each chosen image to its latents, a file each sample.
 
     Args:
         source: "brain" for predicted features, "true" for those of the stimuli themselves.
         features: feature -> artefact with a tensor "decoded" or "test".
 
     Returns:
-        for each output one artefact a chosen image.
+        for each output one artefact a draw, in the order of `draws`.
     """
     needs = run.method.conditioner.needs
+    wanted = draws(run)
     inputs = {name: features[name].recipe.stamp for name in needs}
     made: dict[str, list[Artefact]] = {}
     for output in run.method.decoders:
@@ -47,17 +70,17 @@ def sample(run: Run, source: str, features: Mapping[str, Artefact]) -> dict[str,
                 "sampler",
                 inputs=inputs,
                 output=output,
-                extra=f"image={image} seed={image_seed(run.config.seed, image, output)}",
+                extra=f"image={each.image} seed={seed}",
             )
-            for image in run.chosen
+            for each, seed in zip(wanted, _seeds(run, wanted, output), strict=True)
         )
         folder = place(run, source) / "latents" / output
         made[output] = [
-            Artefact(folder / f"nsd{image:05d}.safetensors", recipe)
-            for image, recipe in zip(run.chosen, recipes, strict=True)
+            Artefact(folder / f"{each.name}.safetensors", recipe)
+            for each, recipe in zip(wanted, recipes, strict=True)
         ]
     waiting = [
-        row for row in range(len(run.chosen)) if not all(_done(each[row]) for each in made.values())
+        row for row in range(len(wanted)) if not all(_done(each[row]) for each in made.values())
     ]
     if _announce(
         run, f"latents/{source}", [each for row in made.values() for each in row], waiting
@@ -80,23 +103,23 @@ def _walk(
     tensors = {name: open_tensors(features[name].path)[key] for name in needs}
     _check_gaps(run, tensors)
     rows = {int(each): row for row, each in enumerate(run.image_ids[1])}
-    outputs = list(run.method.decoders)
+    outputs, wanted = list(run.method.decoders), draws(run)
     with run.blame("conditioner", "loading"):
         condition = run.method.conditioner.load(run.store)
     title = f"sampling {' and '.join(outputs)} from {source} features"
     with bar(title, len(waiting), "images") as shown, torch.no_grad():
         for batch in _batches(waiting, run.config.batch_size):
-            ids = [run.chosen[row] for row in batch]
-            picked = torch.tensor([rows[each] for each in ids])
+            these = [wanted[row] for row in batch]
+            picked = torch.tensor([rows[each.image] for each in these])
             given = {n: t[picked].float().to(run.store.device) for n, t in tensors.items()}
             with run.blame("conditioner", f"preparing {source} features"):
                 conditions = condition(given)
             for output in outputs:
                 if all(_done(made[output][row]) for row in batch):
-                    shown.add(len(ids) / len(outputs))
+                    shown.add(len(batch) / len(outputs))
                     continue
-                seeds = [image_seed(run.config.seed, each, output) for each in ids]
-                progress = shown.within(len(ids) / len(outputs))
+                seeds = _seeds(run, these, output)
+                progress = shown.within(len(batch) / len(outputs))
                 journal = FileJournal([made[output][row] for row in batch])
                 sampler = run.method.sampler
                 more = {"journal": journal} if getattr(sampler, "journalled", False) else {}
@@ -141,7 +164,11 @@ def _decode_images(run: Run, source: str, latents: Sequence[Artefact]) -> list[A
 
 
 def strips(run: Run, latents: Sequence[Artefact]) -> None:
-    """Decode the frames that samplers with a journal kept, side by side, to `paths/nsd*.png`."""
+    """Decode the frames that samplers with a journal kept, side by side, to `paths/nsd*.png`.
+
+    Only of each image's first sample, which is the one the report shows large.
+    """
+    latents = latents[:: run.method.samples]
     made = [
         Artefact(
             run.folder / "paths" / latent.path.with_suffix(".png").name,
@@ -195,11 +222,9 @@ def _decode_captions(run: Run, source: str, latents: Sequence[Artefact]) -> list
     path = place(run, source) / "captions.jsonl"
     growing = path.with_name(path.name + ".part")
     lines = {**read_captions(path), **read_captions(growing)}
-    stamps = [each.recipe.stamp for each in made]
+    stamps, wanted = [each.recipe.stamp for each in made], draws(run)
     waiting = [
-        row
-        for row, image in enumerate(run.chosen)
-        if lines.get(image, {}).get("stamp") != stamps[row]
+        row for row, each in enumerate(wanted) if lines.get(each, {}).get("stamp") != stamps[row]
     ]
     why = "its latent or the decoder changed" if waiting and lines else ""
     if _announce(run, f"captions/{source}", made, waiting, why):
@@ -207,9 +232,8 @@ def _decode_captions(run: Run, source: str, latents: Sequence[Artefact]) -> list
         with open(growing, "a", encoding="utf-8") as file:
             for rows, captions in _decoded(run, "caption", latents, waiting):
                 for row, caption in zip(rows, captions, strict=True):
-                    image = run.chosen[row]
-                    lines[image] = {"image_id": image, "caption": caption, "stamp": stamps[row]}
-                    file.write(json.dumps(lines[image], ensure_ascii=False) + "\n")
+                    lines[wanted[row]] = _line(wanted[row], caption, stamps[row])
+                    file.write(json.dumps(lines[wanted[row]], ensure_ascii=False) + "\n")
                 file.flush()
     if not run.work.dry and (waiting or growing.exists()):
         kept = (json.dumps(lines[each], ensure_ascii=False) for each in sorted(lines))
@@ -218,15 +242,20 @@ def _decode_captions(run: Run, source: str, latents: Sequence[Artefact]) -> list
     return [Artefact(path, each.recipe) for each in made]
 
 
-def read_captions(path: Path) -> dict[int, dict[str, Any]]:
-    """Read `captions.jsonl` as image id -> line; a line cut off by a kill is left out."""
-    found: dict[int, dict[str, Any]] = {}
+def _line(draw: Draw, caption: str, stamp: str) -> dict[str, Any]:
+    which = {"sample": draw.sample} if draw.sample > 1 else {}
+    return {"image_id": draw.image, **which, "caption": caption, "stamp": stamp}
+
+
+def read_captions(path: Path) -> dict[Draw, dict[str, Any]]:
+    """Read `captions.jsonl` as draw -> line; a line cut off by a kill is left out."""
+    found: dict[Draw, dict[str, Any]] = {}
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 entry = json.loads(line)
-                found[int(entry["image_id"])] = entry
-            except (ValueError, KeyError, TypeError):
+                found[Draw(int(entry["image_id"]), int(entry.get("sample", 1)))] = entry
+            except (ValueError, KeyError, TypeError, AttributeError):
                 continue
     return found
 
@@ -239,10 +268,11 @@ def _decoded_artefacts(
     folder: str,
     suffix: str,
 ) -> list[Artefact]:
-    extra = [image_seed(run.config.seed, image, f"decode/{output}") for image in run.chosen]
+    wanted = draws(run)
+    extra = _seeds(run, wanted, f"decode/{output}")
     return [
         Artefact(
-            place(run, source) / folder / f"nsd{image:05d}{suffix}",
+            place(run, source) / folder / f"{each.name}{suffix}",
             run.recipe(
                 f"{folder}/{source}",
                 f"decoder.{output}",
@@ -250,7 +280,7 @@ def _decoded_artefacts(
                 extra=f"seed={seed}",
             ),
         )
-        for image, latent, seed in zip(run.chosen, latents, extra, strict=True)
+        for each, latent, seed in zip(wanted, latents, extra, strict=True)
     ]
 
 
@@ -259,14 +289,13 @@ def _decoded(
 ) -> Iterator[tuple[Sequence[int], Any]]:
     import torch
 
-    address = f"decoder.{output}"
+    address, wanted = f"decoder.{output}", draws(run)
     with run.blame(address, "loading"):
         function = run.method.decoders[output].load(run.store)
     with bar(f"decoding {output}s", len(waiting), "images") as shown, torch.no_grad():
         for rows in _batches(waiting, run.config.batch_size):
             batch = torch.stack([open_tensors(latents[row].path)["latent"] for row in rows])
-            ids = [run.chosen[row] for row in rows]
-            seeds = [image_seed(run.config.seed, each, f"decode/{output}") for each in ids]
+            seeds = _seeds(run, [wanted[row] for row in rows], f"decode/{output}")
             with run.blame(address, f"decoding {output}s"):
                 decoded = function(batch.to(run.store.device), seeds)
             yield rows, decoded
@@ -282,17 +311,17 @@ def _announce(
     run: Run, step: str, made: Sequence[Artefact], waiting: Sequence[int], why: str = ""
 ) -> bool:
     """Say what a step per image does; give whether it has to be done now."""
-    images = len(run.chosen)
+    images, word = len(draws(run)), "images" if run.method.samples == 1 else "samples of images"
     if not waiting:
         run.work.kept.append(step)
-        run.work.say(f"{step}: kept ({images} images)")
+        run.work.say(f"{step}: kept ({images} {word})")
         return False
     run.work.computed.append(step)
     first = next((each for each in made if not _done(each)), made[0])
     why = why or run.work.why(first.path, first.recipe)
     kept = f", {images - len(waiting)} kept" if len(waiting) < images else ""
     verb = "would be computed for" if run.work.dry else "computing"
-    run.work.say(f"{step}: {verb} {len(waiting)} of {images} images ({why}{kept})")
+    run.work.say(f"{step}: {verb} {len(waiting)} of {images} {word} ({why}{kept})")
     return not run.work.dry
 
 

@@ -4,48 +4,35 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainkit import importance
 from brainkit.artefacts import write_text
-from brainkit.encoders.clip import CLIP_L14
 from brainkit.errors import BrainkitError, UsageError
-from brainkit.generate import read_captions, strip_frames
+from brainkit.generate import strip_frames
 from brainkit.journal import PATH
 from brainkit.report import ReportData, ReportRow, ScoreRow, Way, metrics_json, write_report
 from brainkit.run import Run, log_versions, reproduce_command, run_file
+from brainkit.scoring import Order, Scorer, Shown, feature_scorers, scorers, sentences
 from brainkit.work import Artefact
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from brainkit.config import RunConfig
     from brainkit.metrics import Score
     from brainkit.plugins import Registry
 
 N_SHUFFLES = 5
-Order = Any
-Scorer = Callable[[Order], "tuple[Score, ...]"]
 Made = Mapping[str, Mapping[str, Sequence[Artefact]]]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What the chosen images really are."""
-
-    images: NDArray[np.uint8]
-    captions: tuple[tuple[str, ...], ...]
 
 
 def publish(run: Run, trials: Artefact, features: Mapping[str, Artefact], made: Made) -> Path:
     """Score and report unless both files are current; give the path of the report."""
     stamps = [each.recipe.stamp for by in made.values() for row in by.values() for each in row]
-    facts = json.dumps([run_file(run), log_versions(), list(run.chosen)], sort_keys=True)
+    settings = [run_file(run), log_versions(), list(run.chosen), *run.method.scores]
+    facts = json.dumps(settings, sort_keys=True)
     inputs = {
         "reconstructions": sha256("".join(stamps).encode()).hexdigest()[:16],
         "trials": trials.recipe.stamp,
@@ -92,7 +79,7 @@ def report_data(
         chances = _chances([*by_source["brain"], *of_features], len(run.chosen))
     facts = _facts(trials)
     said_of = {
-        source: _sentences(run, of["caption"]) for source, of in made.items() if "caption" in of
+        source: sentences(run, of["caption"]) for source, of in made.items() if "caption" in of
     }
     rows = tuple(
         _row(run, shown, made, index, (brain, said_of)) for index in range(len(run.chosen))
@@ -137,140 +124,17 @@ def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
                 f"{address} ({part.name}) uses statistics of the test images' own predictions, so "
                 "one image's result depends on the others."
             )
+    if run.method.samples > 1:
+        said.append(
+            f"{run.method.samples} samples of each image are drawn and all are scored: an image's "
+            "value is their mean, identification by target averages their correlations before it "
+            "compares. Pictures and captions shown large are the first sample's."
+        )
     said.append(
         f"Chance: each image is scored against another image's reconstruction, which is the run on "
         f"test betas shuffled across images; {N_SHUFFLES} shuffles."
     )
     return tuple(said)
-
-
-def scorers(run: Run, shown: Shown, made: Mapping[str, Sequence[Artefact]]) -> list[Scorer]:
-    """Give functions that score one source's results, the items reordered by an index or as is."""
-    found: list[Scorer] = []
-    if "image" in made:
-        found += _image_scorers(run, shown, _pictures(made["image"]))
-    if "caption" in made:
-        found += _caption_scorers(run, shown, _sentences(run, made["caption"]))
-    return found
-
-
-def _image_scorers(run: Run, shown: Shown, images: NDArray[np.uint8]) -> list[Scorer]:
-    from brainkit import metrics
-
-    found: list[Scorer] = []
-    if len(images) > 1 and run.store.has(CLIP_L14):
-        targets, recons = _clip_images(run, shown.images), _clip_images(run, images)
-        found.append(
-            lambda order: metrics.image_scores(
-                shown.images,
-                _ordered(images, order),
-                features=(targets, _ordered(recons, order)),
-                network=clip_name(run),
-            )
-        )
-    else:
-        found.append(
-            lambda order: (
-                metrics.pixel_correlation(shown.images, _ordered(images, order)),
-                metrics.ssim(shown.images, _ordered(images, order)),
-            )
-        )
-    if run.miniature:
-        found += _referee_scorers(run, shown, images)
-    return found
-
-
-def _referee_scorers(run: Run, shown: Shown, images: NDArray[np.uint8]) -> list[Scorer]:
-    from brainkit.miniature import judge
-
-    if len(images) < 2 or not judge.fits(images):
-        return []
-    scenes = judge.scenes_of(run.chosen)
-    seen, truly = judge.verdicts(images), judge.verdicts(shown.images)
-    return [lambda order: judge.picture_scores(scenes, _ordered(seen, order), truly)]
-
-
-def _caption_scorers(run: Run, shown: Shown, captions: list[str]) -> list[Scorer]:
-    from brainkit import metrics
-    from brainkit.miniature import judge
-
-    features: tuple[Any, list[Any]] | None = None
-    if run.store.has(CLIP_L14):
-        embed = _clip_texts(run)
-        features = embed(captions), [embed(each) for each in shown.captions]
-
-    def score(order: Order) -> tuple[Score, ...]:
-        given = (_ordered(features[0], order), features[1]) if features else None
-        return metrics.caption_scores(
-            _reordered(captions, order), shown.captions, features=given, network=clip_name(run)
-        )
-
-    found: list[Scorer] = [score]
-    if run.miniature:
-        scenes = judge.scenes_of(run.chosen)
-        found.append(lambda order: judge.caption_scores(scenes, _reordered(captions, order)))
-    return found
-
-
-def feature_scorers(run: Run, features: Mapping[str, Artefact]) -> list[Scorer]:
-    """Give functions that score the predicted features, before any generator."""
-    if len(run.chosen) < 3:
-        return []
-    return [_feature_scorer(run, name, made.path) for name, made in features.items()]
-
-
-def _feature_scorer(run: Run, name: str, features: Path) -> Scorer:
-    import numpy as np
-
-    from brainkit import metrics
-    from brainkit.steps import open_tensors
-
-    rows = np.searchsorted(run.image_ids[1], np.asarray(run.chosen))
-    path = run.folder / "decoded" / f"{name}.safetensors"
-    predicted = open_tensors(path)["decoded"].numpy()[rows].reshape(len(rows), -1)
-    true = open_tensors(features)["test"].numpy()[rows].reshape(len(rows), -1)
-
-    def score(order: Order) -> tuple[Score, ...]:
-        found = _ordered(predicted, order)
-        return (
-            metrics.variance_explained(true, found, feature=name),
-            metrics.two_way_identification(true, found, network=name),
-        )
-
-    return score
-
-
-def clip_name(run: Run) -> str:
-    """Name the CLIP of the run, as part of a score's name."""
-    return "CLIP (miniature)" if run.miniature else "CLIP ViT-L/14"
-
-
-def _clip_images(run: Run, images: NDArray[np.uint8]) -> NDArray[Any]:
-    import torch
-
-    from brainkit.encoders.clip import load_image_embedding
-
-    embed = load_image_embedding(run.store, CLIP_L14)
-    size = run.config.batch_size
-    with torch.no_grad():
-        parts = [embed(images[start : start + size]) for start in range(0, len(images), size)]
-    found: NDArray[Any] = torch.cat(parts).cpu().numpy()
-    return found
-
-
-def _clip_texts(run: Run) -> Callable[[Sequence[str]], NDArray[Any]]:
-    import torch
-
-    from brainkit.encoders.clip import load_text_embedding
-
-    network = load_text_embedding(run.store, CLIP_L14)
-
-    def embed(texts: Sequence[str]) -> NDArray[Any]:
-        with torch.no_grad():
-            found: NDArray[Any] = network(list(texts)).cpu().numpy()
-        return found
-
-    return embed
 
 
 def _chances(scorers: Sequence[Scorer], n_images: int) -> dict[str, Any]:
@@ -283,14 +147,6 @@ def _chances(scorers: Sequence[Scorer], n_images: int) -> dict[str, Any]:
         return [one for scorer in scorers for one in scorer(order)]
 
     return dict(chance_levels(score, n_images, n_shuffles=N_SHUFFLES))
-
-
-def _ordered(rows: Any, order: Order) -> Any:
-    return rows if order is None else rows[order]
-
-
-def _reordered(texts: list[str], order: Order) -> list[str]:
-    return texts if order is None else [texts[int(index)] for index in order]
 
 
 def _score_row(score: Score, ceilings: Mapping[str, float], chances: Mapping[str, Any]) -> ScoreRow:
@@ -315,39 +171,29 @@ def _shown(run: Run) -> Shown:
     return Shown(load_stimuli(run.nsd, run.chosen), captions)
 
 
-def _pictures(made: Sequence[Artefact]) -> NDArray[np.uint8]:
-    import numpy as np
-    from PIL import Image
-
-    return np.stack([np.asarray(Image.open(each.path).convert("RGB")) for each in made])
-
-
-def _sentences(run: Run, made: Sequence[Artefact]) -> list[str]:
-    lines = read_captions(made[0].path)
-    return [str(lines[image]["caption"]) for image in run.chosen]
-
-
 def _row(
     run: Run,
     shown: Shown,
     made: Made,
     index: int,
-    found: tuple[Sequence[Score], Mapping[str, list[str]]],
+    found: tuple[Sequence[Score], Mapping[str, list[list[str]]]],
 ) -> ReportRow:
-    image = run.chosen[index]
-    scores, sentences = found
+    image, samples = run.chosen[index], run.method.samples
+    scores, said = found
 
-    def picture(source: str) -> Path | None:
-        return made[source]["image"][index].path if "image" in made.get(source, {}) else None
+    def pictures(source: str) -> list[Path]:
+        every = made.get(source, {}).get("image", ())
+        return [each.path for each in every[index * samples : (index + 1) * samples]]
 
     def sentence(source: str) -> str | None:
-        return sentences[source][index] if source in sentences else None
+        return said[source][0][index] if source in said else None
 
     return ReportRow(
         image_id=image,
         stimulus=shown.images[index],
-        ceiling=picture("true"),
-        brain=picture("brain"),
+        ceiling=next(iter(pictures("true")), None),
+        brain=next(iter(pictures("brain")), None),
+        others=tuple(pictures("brain")[1:]),
         captions=shown.captions[index] if shown.captions else (),
         ceiling_caption=sentence("true"),
         brain_caption=sentence("brain"),

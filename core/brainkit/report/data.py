@@ -84,6 +84,7 @@ class ReportRow:
         brain_caption: decoded from the brain.
         scores: value per metric of the reconstruction and caption from the brain; NaN if undefined.
         way: how the reconstruction from the brain was refined, if it was.
+        others: further reconstructions from the brain, shown small.
     """
 
     image_id: int
@@ -95,6 +96,7 @@ class ReportRow:
     brain_caption: str | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     way: Way | None = None
+    others: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -23,6 +23,8 @@ from brainkit.report.pictures import Size, data_uri, size_for
 PICTURES = {"stimulus": "Stimulus", "ceiling": "From true features", "brain": "From brain"}
 """What a row can show, in order, and how it is labelled."""
 MAP_SIDE, MAP_BYTES = 1200, 500_000
+OTHER_SIDE, OTHER_BYTES = 96, 6000
+"""Width in pixels and bytes of a picture of a further sample."""
 MARGIN = 8.0
 """Percent of a score's scale that lie below chance and above the ceiling."""
 WAY_BYTES = 30_000
@@ -72,6 +74,7 @@ class Card:
     decoded: tuple[tuple[str, str], ...]
     scores: Mapping[str, float | None]
     way: DrawnWay | None = None
+    others: tuple[str, ...] = ()
 
 
 def write_report(data: ReportData, path: Path) -> Path:
@@ -208,10 +211,15 @@ def _cards(data: ReportData) -> list[Card]:
     shown = [name for name in PICTURES if _any(data.rows, name)]
     size = size_for(len(shown) * len(data.rows))
     names = _per_image(data.rows)
-    return [_card(row, index, shown, names, size) for index, row in enumerate(data.rows)]
+    others = sum(len(row.others) for row in data.rows)
+    small = Size(OTHER_SIDE, min(OTHER_BYTES, size_for(others).n_bytes))
+    return [_card(row, index, shown, names, (size, small)) for index, row in enumerate(data.rows)]
 
 
-def _card(row: ReportRow, index: int, shown: list[str], names: list[str], size: Size) -> Card:
+def _card(
+    row: ReportRow, index: int, shown: list[str], names: list[str], sizes: tuple[Size, Size]
+) -> Card:
+    size, small = sizes
     about = {
         "stimulus": f": {row.captions[0]}" if row.captions else "",
         "ceiling": "",
@@ -233,6 +241,7 @@ def _card(row: ReportRow, index: int, shown: list[str], names: list[str], size: 
         decoded=tuple((label, text) for label, text in decoded if text is not None),
         scores={name: finite(row.scores.get(name)) for name in names},
         way=None if row.way is None else _way(row.way),
+        others=tuple(data_uri(each, small) for each in row.others),
     )
 
 
