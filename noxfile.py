@@ -78,7 +78,9 @@ def wheels(session: nox.Session) -> None:
     brainkit = str((place / "bin/brainkit").resolve())
     with session.chdir(session.create_tmp()):
         session.run(brainkit, "list-plugins", external=True)
-        session.run(brainkit, "run", "unibrain", "--images", "4", external=True, env=QUIET)
+        for method in ("unibrain", "minddiffuser", "takagi"):
+            few = ("--images", "2", "--no-ceiling")
+            session.run(brainkit, "run", method, *few, external=True, env=QUIET)
 
 
 @nox.session
@@ -91,10 +93,11 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session
 def miniature(session: nox.Session) -> None:
-    """Train the miniature's networks again, about three hours on two cores; resumes if killed."""
+    """Train the miniature's networks again, about four hours on two cores; resumes if killed."""
     session.install(".", *FOLDERS, *group("tests"))
     work = session.posargs or ["--work", str(Path("brainkit-runs/training").resolve())]
-    for network in ("autokl", "clip", "referee"):
+    for network in ("autokl", "clip", "clip_b32", "referee"):
         session.run("python", "-m", "brainkit.miniature.train", network, *work)
     for network in ("text_vae", "four_flow"):
         session.run("python", "-m", "brainkit_unibrain.train", network, *work)
+    session.run("python", "-m", "brainkit_minddiffuser.train", "unet", *work)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from brainkit.miniature.training import pick_device
 
-SECONDS = 2700.0
+SECONDS = 1700.0
 MINIATURE = Path(__file__).parents[1] / "miniature"
 
 

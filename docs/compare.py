@@ -1,0 +1,66 @@
+"""Draw pictures of several finished runs on the miniature side by side and print their scores.
+
+python docs/compare.py docs/images/NAME.png "z only=RUN/images" "z and c=OTHER/images"
+
+Each folder is a run's `images`, or `true/images` for what the true features give.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from brainkit.miniature import miniature
+from brainkit.nsd import load_stimuli
+
+COLUMNS, SIDE, GAP, LEFT = 10, 96, 6, 92
+SCORES = (
+    "objects recalled (referee)",
+    "background recalled (referee)",
+    "pixel correlation",
+    "SSIM",
+    "two-way identification, CLIP (miniature)",
+    "CLIP (miniature) cosine",
+)
+
+
+def main(out: Path, rows: dict[str, Path]) -> None:
+    """Take every n-th test image, so that nothing is picked by hand."""
+    first = next(iter(rows.values()))
+    ids = sorted(int(each.stem[3:]) for each in first.glob("nsd?????.png"))
+    chosen = ids[:: max(1, len(ids) // COLUMNS)][:COLUMNS]
+    shown = load_stimuli(miniature().nsd, chosen)
+    sheet = Image.new(
+        "RGB", (LEFT + COLUMNS * (SIDE + GAP), (len(rows) + 1) * (SIDE + GAP)), "white"
+    )
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
+    lines = [("stimulus", [Image.fromarray(each) for each in shown])]
+    for label, folder in rows.items():
+        lines.append((label, [Image.open(folder / f"nsd{each:05d}.png") for each in chosen]))
+    for row, (label, pictures) in enumerate(lines):
+        draw.text((GAP, row * (SIDE + GAP) + SIDE // 2 - 8), label, "black", font)
+        for column, picture in enumerate(pictures):
+            large = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.NEAREST)
+            sheet.paste(large, (LEFT + column * (SIDE + GAP), row * (SIDE + GAP)))
+    sheet.save(out, optimize=True)
+    print("| | " + " | ".join(SCORES) + " |\n" + "| --- " * (len(SCORES) + 1) + "|")
+    for label, folder in rows.items():
+        print(f"| {label} | " + " | ".join(score(folder, name) for name in SCORES) + " |")
+
+
+def score(folder: Path, name: str) -> str:
+    """Give a score of the run that a folder of pictures belongs to, for reading."""
+    true = folder.parent.name == "true"
+    run = folder.parent.parent if true else folder.parent
+    found = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["scores"]
+    entry: dict[str, Any] = next((each for each in found if each["name"] == name), {})
+    value = entry.get("ceiling" if true else "value")
+    return "–" if value is None else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), {k: Path(v) for k, _, v in (a.partition("=") for a in sys.argv[2:])})
