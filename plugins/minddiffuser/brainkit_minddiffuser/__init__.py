@@ -1,1 +1,125 @@
 """MindDiffuser and the Takagi & Nishimoto baseline, through Stable Diffusion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from brainkit import Selection, hookimpl
+from brainkit.decoders.autokl import AutoKLDecoder
+from brainkit.encoders.autokl import AutoKL
+from brainkit.method import Method
+from brainkit.parts import Conditioner, Encoder, Sampler
+from brainkit.regressors import FoldRidge, VoxelSelectedRidge
+from brainkit.samplers.diffusion import DDIM
+from brainkit_minddiffuser.aligned import Aligned
+from brainkit_minddiffuser.parts import LAYERS, SdText, StableDiffusion
+from brainkit_minddiffuser.structure import ClipLayer
+from brainkit_minddiffuser.takagi import LowResolution
+
+AREAS = (
+    *("V1", "V2", "V3", "V3a", "V3b", "hV4", "VO1", "VO2", "PHC1", "PHC2", "hMT", "MST"),
+    *("LO1", "LO2", "IPS0", "IPS1", "IPS2", "IPS3", "IPS4", "IPS5"),
+)
+TOP_QUARTER = 0.25
+
+MINDDIFFUSER = Method(
+    name="minddiffuser",
+    summary="images through Stable Diffusion, whose input is then aligned with CLIP's structure",
+    source="Lu et al. 2023, arXiv 2303.14139 and 2308.04249; constants of its first published code",
+    encoders={
+        "image_latent": AutoKL(),
+        "text_tokens": SdText(tokens=15, captions="five"),
+        **{name: ClipLayer(layer=number) for number, name in enumerate(LAYERS, start=1)},
+    },
+    regressors={
+        "image_latent": VoxelSelectedRidge(voxels=4000),
+        "text_tokens": VoxelSelectedRidge(voxels=125),
+        **dict.fromkeys(LAYERS[:3], VoxelSelectedRidge(voxels=350, units=TOP_QUARTER)),
+        **dict.fromkeys(LAYERS[3:], VoxelSelectedRidge(voxels=250, units=TOP_QUARTER)),
+    },
+    conditioner=StableDiffusion(guidance=5.0, strength=0.7),
+    sampler=Aligned(steps=50, noise_lead=3, iterations=300),
+    decoders={"image": AutoKLDecoder()},
+    selection=Selection(roi=",".join(f"Kastner2015:{area}" for area in AREAS), sessions=37),
+    presets={
+        "tuned": {
+            "regressor.voxels": "cv",
+            **{f"encoder.{name}.resize": "bicubic" for name in LAYERS},
+            "sampler.noise_lead": 0,
+            "sampler.keep": "lowest",
+        },
+        "miniature": {
+            "selection.roi": "nsdgeneral",
+            "selection.sessions": "available",
+            "regressor.image_latent.voxels": 400,
+            **{f"regressor.{name}.voxels": 100 for name in ("text_tokens", *LAYERS)},
+            "sampler.steps": 20,
+            "sampler.noise_lead": 1,
+            "sampler.iterations": 30,
+            "sampler.every": 5,
+        },
+    },
+    scores=("ssim_variants", "clip_similarity"),
+)
+
+TAKAGI = Method(
+    name="takagi",
+    summary="images through Stable Diffusion, from a decoded picture of low resolution",
+    source="Takagi & Nishimoto 2023, CVPR, bioRxiv 2022.11.18.517004; checked against its code",
+    encoders={
+        "image_latent": AutoKL(scale=0.625, resize="lanczos"),
+        "text_tokens": SdText(tokens=None, captions="all"),
+    },
+    regressors=dict.fromkeys(("image_latent", "text_tokens"), FoldRidge()),
+    conditioner=LowResolution(guidance=5.0, strength=0.8),
+    sampler=DDIM(steps=50, noise_lead=1),
+    decoders={"image": AutoKLDecoder()},
+    selection=Selection(
+        roi="streams:early,streams:ventral",
+        sessions=37,
+        standardise="train",
+        repeats="single",
+        by_feature=("image_latent=streams:early", "text_tokens=streams:ventral"),
+    ),
+    presets={
+        "takagi_released": {
+            "encoder.image_latent.posterior": "sample",
+            "regressor.intercept": False,
+            "conditioner.posterior": "sample",
+        },
+        "miniature": {
+            "selection.sessions": "available",
+            "sampler.steps": 20,
+            "sampler.noise_lead": 0,
+        },
+    },
+    scores=("target_identification",),
+    samples=5,
+)
+
+
+@hookimpl
+def register_encoders(register: Callable[[Encoder], None]) -> None:
+    """Register Stable Diffusion's text context and the layers of CLIP ViT-B/32."""
+    register(SdText())
+    register(ClipLayer())
+
+
+@hookimpl
+def register_conditioners(register: Callable[[Conditioner], None]) -> None:
+    """Register both ways into Stable Diffusion."""
+    register(StableDiffusion())
+    register(LowResolution())
+
+
+@hookimpl
+def register_samplers(register: Callable[[Sampler], None]) -> None:
+    """Register the sampler that aligns what it samples."""
+    register(Aligned())
+
+
+@hookimpl
+def register_methods(register: Callable[[Method], None]) -> None:
+    """Register both methods."""
+    register(MINDDIFFUSER)
+    register(TAKAGI)
