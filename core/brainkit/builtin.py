@@ -10,7 +10,9 @@ from brainkit.encoders.autokl import AutoKL
 from brainkit.encoders.clip import ClipImage, ClipText
 from brainkit.hookspecs import hookimpl
 from brainkit.parts import Decoder, Encoder, Regressor, Sampler
+from brainkit.regressors.fold_ridge import FoldRidge
 from brainkit.regressors.ridge import Ridge
+from brainkit.regressors.voxel_selected import VoxelSelectedRidge
 from brainkit.samplers.diffusion import DDIM
 from brainkit.samplers.single_pass import SinglePass
 
@@ -26,7 +28,9 @@ def register_encoders(register: Callable[[Encoder], None]) -> None:
 @hookimpl
 def register_regressors(register: Callable[[Regressor], None]) -> None:
     """Register core's regressors."""
+    register(FoldRidge())
     register(Ridge())
+    register(VoxelSelectedRidge())
 
 
 @hookimpl

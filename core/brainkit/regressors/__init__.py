@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from brainkit.regressors.fold_ridge import FoldRidge
 from brainkit.regressors.ridge import Ridge
+from brainkit.regressors.voxel_selected import VoxelSelectedRidge
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Mappable", "Ridge", "Sharing"]
+__all__ = ["FoldRidge", "Mappable", "Ridge", "Sharing", "VoxelSelectedRidge"]
 
 
 @runtime_checkable

@@ -43,12 +43,15 @@ def weights_survive_a_file(part: Regressor) -> None:
         save_file({name: each.contiguous() for name, each in weights.items()}, path)
         after = part.predict(load_file(path), given.new_betas.clone(), given.feature.clone())
     # Memory layout may change on the way, and with it the last bit of a product.
-    same = torch.allclose(before, after, rtol=1e-4, atol=1e-5)
+    same = torch.allclose(before, after, rtol=1e-4, atol=1e-5, equal_nan=True)
     require(same, "predictions differ after the weights went through a file")
 
 
 def predictions_have_the_shape_of_the_feature(part: Regressor) -> None:
-    """A feature (trials, 2, 3) is predicted as finite float32 (new trials, 2, 3)."""
+    """A feature (trials, 2, 3) is predicted as float32 (new trials, 2, 3), finite but for gaps.
+
+    A gap is a unit that is left out: NaN in every row, whichever trials are predicted.
+    """
     import torch
 
     given = example_trials(shape=(2, 3))
@@ -59,7 +62,13 @@ def predictions_have_the_shape_of_the_feature(part: Regressor) -> None:
         f"predicted {predicted.dtype} {tuple(predicted.shape)} for a feature of shape (2, 3), "
         f"expected torch.float32 {expected}",
     )
-    require(bool(torch.isfinite(predicted).all()), "predictions are not finite")
+    gaps = predicted.isnan().all(0)
+    rest = int((~torch.isfinite(predicted[:, ~gaps])).sum())
+    require(
+        not rest,
+        f"{rest} predictions are not finite; a unit that is left out has to be NaN in every row",
+    )
+    require(not bool(gaps.all()), "every unit is left out")
 
 
 def inputs_stay_untouched(part: Regressor) -> None:
@@ -110,7 +119,9 @@ def a_planted_linear_map_is_found(part: Regressor) -> None:
             torch.corrcoef(torch.stack([predicted[:, each].double(), true[:, each].double()]))[0, 1]
         )
         for each in range(true.shape[1])
+        if not bool(predicted[:, each].isnan().all())
     ]
+    require(bool(correlations), "every unit is left out")
     worst = min(correlations, key=lambda value: value if value == value else -1.0)
     require(
         worst > FOUND,
@@ -133,7 +144,8 @@ def a_prediction_depends_on_its_trial_alone(part: Regressor) -> None:
     together = predict(given.new_betas)
     alone = torch.cat([predict(given.new_betas[row : row + 1]) for row in range(len(together))])
     require(
-        together.shape == alone.shape and torch.allclose(together, alone, rtol=1e-3, atol=1e-4),
+        together.shape == alone.shape
+        and torch.allclose(together, alone, rtol=1e-3, atol=1e-4, equal_nan=True),
         "a trial's prediction changes with the trials predicted beside it; "
         "declare rowwise = False if that is meant",
     )
@@ -148,7 +160,7 @@ def float16_features_are_read(part: Regressor) -> None:
     from_half = _predicted(part, given._replace(feature=half))
     from_float = _predicted(part, given._replace(feature=half.float()))
     require(
-        torch.allclose(from_half.float(), from_float, rtol=1e-2, atol=1e-2),
+        torch.allclose(from_half.float(), from_float, rtol=1e-2, atol=1e-2, equal_nan=True),
         "a float16 feature is predicted differently from its float32 copy; convert it first",
     )
 
@@ -181,10 +193,58 @@ def sharing_changes_nothing(part: Regressor) -> None:
     shared = part.predict_shared(weights, given.new_betas, given.feature, factor, given.betas)
     plain = _predicted(part, given)
     require(
-        torch.allclose(shared, plain, rtol=1e-3, atol=1e-4),
+        torch.allclose(shared, plain, rtol=1e-3, atol=1e-4, equal_nan=True),
         "predict_shared differs from predict by up to "
         f"{float((shared - plain).abs().max()):.3g}; both have to be the same regression",
     )
+
+
+def importance_is_one_number_a_voxel(part: Regressor) -> None:
+    """A regressor that offers `Mappable` gives finite float32 (voxels,), from 0 up.
+
+    There is "weight", maybe "selected", in [0, 1], and nothing else. Voxels that the feature
+    depends on have a weight above 0, and, of a regressor that offers `Sharing` too, the weights of
+    `fit` and of `fit_shared` give the same.
+    """
+    import torch
+
+    from brainkit.regressors import Mappable, Sharing
+
+    if not isinstance(part, Mappable):
+        return
+    given = example_trials(trials=300, voxels=5, shape=(4,), noise=0.0)
+    weights = part.fit(given.betas.clone(), given.feature.clone())
+    found = part.importance(weights, given.betas, given.feature)
+    names = sorted(found)
+    require(
+        names in (["weight"], ["selected", "weight"]),
+        f"importance has {names}, expected weight and maybe selected",
+    )
+    for name, each in found.items():
+        require(
+            tuple(each.shape) == (5,) and each.dtype == torch.float32,
+            f"importance[{name!r}] is {each.dtype} {tuple(each.shape)} for 5 voxels, "
+            "expected torch.float32 (5,)",
+        )
+        low, high = float(each.min()), float(each.max())
+        top = 1.0 if name == "selected" else float("inf")
+        require(
+            0 <= low <= high <= top and high < float("inf"),
+            f"importance[{name!r}] runs from {low:g} to {high:g}, expected finite from 0 up to "
+            f"{top:g}",
+        )
+    require(
+        bool((found["weight"] > 0).all()),
+        "importance['weight'] is 0 for a voxel that the feature depends on",
+    )
+    if isinstance(part, Sharing):
+        factor = part.factorise(given.betas)
+        weights = part.fit_shared(given.betas, given.feature, factor)
+        shared = part.importance(weights, given.betas, given.feature, factor)["weight"]
+        require(
+            torch.allclose(shared, found["weight"], rtol=1e-3, atol=1e-6),
+            "importance differs with the shared factor; both have to be the same regression",
+        )
 
 
 def _predicted(part: Regressor, given: Example) -> Tensor:
@@ -219,4 +279,5 @@ PROMISES = (
     fit_refuses_other_trials,
     predict_refuses_other_voxels,
     sharing_changes_nothing,
+    importance_is_one_number_a_voxel,
 )
