@@ -172,3 +172,8 @@ def test_every_group_scores_several_samples(group):
         assert scores[1].mean == pytest.approx(np.mean(first))
     else:
         assert metrics.extra_scores(group, targets, samples) == ()
+
+
+def test_unknown_groups_are_refused():
+    with pytest.raises(DataError, match="no group of scores named 'ssim'"):
+        metrics.extra_scores("ssim", *IMAGES)

@@ -249,6 +249,42 @@ def test_units_that_were_not_predicted_do_not_count_in_a_features_scores(nsd, to
     assert "units are predicted" not in scores(folder)["length variance explained"]["note"]
 
 
+def test_each_sample_keeps_a_journal_of_its_own(do, tmp_path, monkeypatch):
+    settings = {"use": {"sampler": "toy-wanderer"}, "samples": 3, "images": 3, "ceiling": False}
+    whole = do("whole", batch_size=4, **settings)
+    monkeypatch.setenv("TOY_STOP_AT", "3")
+    with pytest.raises(KeyboardInterrupt):
+        do("stopped", batch_size=4, **settings)
+    left = list((tmp_path / "stopped").rglob("*.state.safetensors"))
+    assert {each.name.partition(".")[0][-2:] for each in left} & {"-2", "-3"}
+    monkeypatch.delenv("TOY_STOP_AT")
+    resumed = do("stopped", batch_size=2, **settings)
+    found, expected = tree(resumed / "latents"), tree(whole / "latents")
+    assert set(found) == set(expected)
+    assert [name for name in expected if found[name] != expected[name]] == []
+    first = {path.name for path in (whole / "images").glob("nsd?????.png")}
+    assert {path.name for path in (whole / "paths").glob("*.png")} == first
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_few_images_with_samples_are_scored_as_far_as_they_can_be(do, images):
+    found = scores(do("few", method="paper", images=images))
+    assert found["pixel correlation"]["n_defined"] == images
+    assert "SSIM (one window, grey)" in found
+
+
+def test_show_and_plan_tell_the_samples(registry, nsd, tmp_path):
+    from brainkit import listing
+
+    said = listing.method(registry.get("method", "paper"))
+    assert "--samples 2" in said
+    assert "target_identification, ssim_variants" in said
+    config = RunConfig(method="paper", nsd=nsd, work=tmp_path, samples=4)
+    assert "10 to be reconstructed 4 times" in listing.plan(
+        prepare(config, registry, lambda line: None, dry=True)
+    )
+
+
 def test_killed_runs_resume_sample_by_sample_to_the_same_bytes(nsd, toy_environment, tmp_path):
     words = [sys.executable, "-m", "brainkit", "run", "toy", "--nsd", str(nsd), "--images", "4"]
     words += ["--samples", "3", "--batch-size", "2"]

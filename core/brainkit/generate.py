@@ -107,7 +107,7 @@ def _walk(
     with run.blame("conditioner", "loading"):
         condition = run.method.conditioner.load(run.store)
     title = f"sampling {' and '.join(outputs)} from {source} features"
-    with bar(title, len(waiting), "images") as shown, torch.no_grad():
+    with bar(title, len(waiting), _unit(run)) as shown, torch.no_grad():
         for batch in _batches(waiting, run.config.batch_size):
             these = [wanted[row] for row in batch]
             picked = torch.tensor([rows[each.image] for each in these])
@@ -292,7 +292,7 @@ def _decoded(
     address, wanted = f"decoder.{output}", draws(run)
     with run.blame(address, "loading"):
         function = run.method.decoders[output].load(run.store)
-    with bar(f"decoding {output}s", len(waiting), "images") as shown, torch.no_grad():
+    with bar(f"decoding {output}s", len(waiting), _unit(run)) as shown, torch.no_grad():
         for rows in _batches(waiting, run.config.batch_size):
             batch = torch.stack([open_tensors(latents[row].path)["latent"] for row in rows])
             seeds = _seeds(run, [wanted[row] for row in rows], f"decode/{output}")
@@ -307,11 +307,15 @@ def place(run: Run, source: str) -> Path:
     return run.folder if source == "brain" else run.folder / "true"
 
 
+def _unit(run: Run) -> str:
+    return "images" if run.method.samples == 1 else "samples of images"
+
+
 def _announce(
     run: Run, step: str, made: Sequence[Artefact], waiting: Sequence[int], why: str = ""
 ) -> bool:
     """Say what a step per image does; give whether it has to be done now."""
-    images, word = len(draws(run)), "images" if run.method.samples == 1 else "samples of images"
+    images, word = len(draws(run)), _unit(run)
     if not waiting:
         run.work.kept.append(step)
         run.work.say(f"{step}: kept ({images} {word})")

@@ -64,6 +64,10 @@ def method(shown: Method) -> str:
         lines += [f"    {left:<{width}}  {right}".rstrip() for left, right in rows]
         for checkpoint in getattr(part, "checkpoints", ()):
             lines.append(f"    needs the weights {checkpoint.name}")
+    if shown.samples > 1:
+        lines += ["", f"--samples {shown.samples}: reconstructions of each image, all scored"]
+    if shown.scores:
+        lines += ["", f"scores of the paper: {', '.join(shown.scores)}"]
     for name, values in shown.presets.items():
         lines += ["", f"--preset {name}:"]
         lines += [f"    {address} = {value}" for address, value in values.items()]
@@ -150,10 +154,11 @@ def _folder_size(folder: Path) -> str:
 def plan(run: Run) -> str:
     """Give what a dry run prints first: what is read, how much, and where files go."""
     train, test = run.image_ids
+    each = f" {run.method.samples} times" if run.method.samples > 1 else ""
     lines = [
         f"method   {run.method.name} on {'the miniature' if run.miniature else run.nsd}",
         f"subject  {run.config.subject}: {len(train)} training images, {len(test)} test images, "
-        f"{len(run.chosen)} to be reconstructed",
+        f"{len(run.chosen)} to be reconstructed{each}",
         f"network  {run.store.dtype} on {run.store.device}, batches of {run.config.batch_size}",
         f"reads    {run.plan.text()}",
         f"writes   {run.folder}",

@@ -71,7 +71,12 @@ def extra_scores(
         features: (items, dim) of the stimuli and, for each sample, of the reconstructions; without
             them the groups that need them are empty.
         network: names what the features come from.
+
+    Raises:
+        DataError: there is no such group.
     """
+    if group not in EXTRA_SCORES:
+        raise DataError(f"no group of scores named {group!r}; expected one of {EXTRA_SCORES}")
     if group == "ssim_variants":
         return tuple(
             over_samples([metric(targets, recons) for recons in samples])
