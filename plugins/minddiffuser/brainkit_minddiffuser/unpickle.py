@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import re
 import sys
 import zipfile
@@ -39,18 +38,24 @@ def main(path: str) -> None:
         said: dict[str, Any] = {
             "tensors": {n: [dtype(t), list(t.shape)] for n, t in tensors.items()}
         }
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        said = {"refused": found[1]} if found else {"damaged": "not what torch writes"}
     except Exception as error:
         # Damaged files raise whatever their bytes happen to spell.
-        said = {"damaged": str(error).strip().partition(".")[0] or type(error).__name__}
+        said = reason(str(error).strip() or type(error).__name__)
     answer.write(json.dumps(said).encode() + b"\n")
     answer.flush()
     for line in sys.stdin:
         tensor = tensors[json.loads(line)].detach().contiguous()
         answer.write(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
         answer.flush()
+
+
+def reason(error: str) -> dict[str, str]:
+    """Give the global that torch refused, or else what is wrong with the file."""
+    refused = re.search(r"GLOBAL ([\w.]+)", error)
+    if refused:
+        return {"refused": refused[1]}
+    foreign = error.startswith("Weights only load failed")
+    return {"damaged": "not what torch writes" if foreign else error.partition(".")[0]}
 
 
 def tensors_of(loaded: object) -> dict[str, torch.Tensor]:

@@ -102,3 +102,15 @@ def everything_in(folder: Path) -> list[Path]:
 def without(tensors: dict[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
     gone = set(names)
     return {name: tensor for name, tensor in tensors.items() if name not in gone}
+
+
+def saved(path: Path, tensors: dict[str, Tensor], **more: object) -> Path:
+    """Write a file as the CompVis trainer did."""
+    torch.save({"epoch": 6, "global_step": 470000, "state_dict": tensors, **more}, path)
+    return path
+
+
+def cut(path: Path, share: float) -> Path:
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    return path
