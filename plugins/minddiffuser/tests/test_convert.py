@@ -14,7 +14,6 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from tiny_diffusion import NETWORKS, TEXT, UNET, Tiny, cut, everything_in, saved, without
-from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.data import Checkpoint
