@@ -68,7 +68,7 @@ TAKAGI = Method(
     source="Takagi & Nishimoto 2023, CVPR, bioRxiv 2022.11.18.517004; checked against its code",
     encoders={
         "image_latent": AutoKL(scale=0.625, resize="lanczos"),
-        "text_tokens": SdText(tokens=None, captions="all"),
+        "text_tokens": SdText(tokens="all", captions="all"),
     },
     regressors=dict.fromkeys(("image_latent", "text_tokens"), FoldRidge()),
     conditioner=LowResolution(guidance=5.0, strength=0.8),

@@ -39,8 +39,8 @@ class SdText:
 
     name = "sd-text"
     reads: ClassVar[Reads] = "caption"
-    tokens: int | None = option(
-        15, "tokens of a text, begin and end included; None for all the text tower has"
+    tokens: int | Literal["all"] = option(
+        15, "tokens of a text, begin and end included, or all the text tower has"
     )
     captions: Literal["five", "all", "first"] = option(
         "five", "which of an image's captions are averaged; five are the first five"
@@ -53,7 +53,7 @@ class SdText:
         Raises:
             UsageError: the text tower cannot read so many tokens, or so few.
         """
-        length = text_length(store, CLIP_L14, self.tokens)
+        length = text_length(store, CLIP_L14, self._asked)
         return (length, int(store.config(CLIP_L14)["text_config"]["hidden_size"]))
 
     def load(self, store: CheckpointStore) -> Callable[[Stimuli], Tensor]:
@@ -62,7 +62,7 @@ class SdText:
 
         from brainkit_minddiffuser.loading import load_reader
 
-        shape, read = self.shape(store), load_reader(store, self.tokens)
+        shape, read = self.shape(store), load_reader(store, self._asked)
 
         def encode(stimuli: Stimuli) -> Tensor:
             if not len(stimuli.image_ids):  # transformers' attention cannot
@@ -70,6 +70,10 @@ class SdText:
             return mean_over_captions(self._taken(stimuli.captions), read)
 
         return encode
+
+    @property
+    def _asked(self) -> int | None:
+        return None if self.tokens == "all" else self.tokens
 
     def _taken(self, captions: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
         most = {"five": 5, "all": None, "first": 1}[self.captions]

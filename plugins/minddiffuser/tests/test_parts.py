@@ -20,7 +20,9 @@ from brainkit.data import Stimuli
 from brainkit.encoders.autokl import AutoKL
 from brainkit.encoders.clip import CLIP_L14
 from brainkit.errors import CheckpointError, DataError, UsageError
+from brainkit.options import parsed
 from brainkit.samplers.diffusion import DDIM
+from brainkit_minddiffuser import MINDDIFFUSER
 from brainkit_minddiffuser.loading import load_unet
 from brainkit_minddiffuser.parts import LAYERS, SD_UNET, SdText, StableDiffusion
 
@@ -58,7 +60,7 @@ def states(text: str, length: int) -> Tensor:
         ({"captions": "all"}, (slice(0, 6), slice(0, 1))),
         ({"captions": "first"}, (slice(0, 1), slice(0, 1))),
         ({"tokens": 5}, (slice(0, 5), slice(0, 1))),
-        ({"tokens": None}, (slice(0, 5), slice(0, 1))),
+        ({"tokens": "all"}, (slice(0, 5), slice(0, 1))),
     ],
     ids=str,
 )
@@ -66,7 +68,7 @@ def test_texts_are_the_mean_of_the_captions_last_hidden_states(options, rows):
     encoder = SdText(**options)
     with torch.no_grad():
         found = encoder.load(SMALL)(told(CAPTIONS))
-    tokens = {5: 5, None: 32}.get(options.get("tokens", 15), 15)
+    tokens = {5: 5, "all": 32}.get(options.get("tokens", 15), 15)
     assert tuple(found.shape[1:]) == encoder.shape(SMALL) == (tokens, 128)
     for row, (captions, cut) in enumerate(zip(CAPTIONS, rows, strict=True)):
         expected = torch.stack([states(each, tokens) for each in captions[cut]]).mean(dim=0)
@@ -82,8 +84,15 @@ def test_token_0_is_the_same_for_all_texts_and_the_others_are_not():
 
 
 def test_a_shorter_empty_text_is_the_beginning_of_a_longer_one():
-    long, short = (SdText(tokens=tokens).load(SMALL)(told((("",),))) for tokens in (None, 15))
+    long, short = (SdText(tokens=tokens).load(SMALL)(told((("",),))) for tokens in ("all", 15))
     torch.testing.assert_close(long[:, :15], short, atol=1e-5, rtol=0)
+
+
+def test_the_length_can_be_typed():
+    for typed, tokens in (("all", 32), ("20", 20)):
+        value = parsed(typed)
+        method = MINDDIFFUSER.with_options({"encoder.text_tokens.tokens": value}).check()
+        assert method.encoders["text_tokens"].shape(SMALL) == (tokens, 128)
 
 
 @pytest.mark.parametrize("tokens", [-1, 0, 2, 33, 78])
