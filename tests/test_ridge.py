@@ -12,7 +12,7 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from brainkit.errors import DataError, UsageError
 from brainkit.options import replaced
 from brainkit.parts import Regressor
-from brainkit.regressors import Ridge, Sharing
+from brainkit.regressors import Mappable, Ridge, Sharing
 from brainkit.regressors.penalty import penalties
 
 GOLDEN = Path(__file__).parent / "golden" / "regression" / "regression.safetensors"
@@ -318,3 +318,33 @@ def test_ridge_offers_the_plain_and_the_sharing_protocol():
     assert Ridge(alpha="cv").shares == Ridge(alpha="cv", block=7).shares
     assert Ridge(alpha="cv").shares != Ridge(alpha=1.0).shares
     assert Ridge(intercept=False).shares != Ridge().shares
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize(("trials", "voxels"), [(40, 20), (20, 40)])
+def test_importance_is_the_mean_weight_of_standardised_betas_and_targets(trials, voxels, intercept):
+    betas, feature, _ = draw(trials, voxels)
+    betas[:, 3], feature[:, 2] = 1.5, 0.1
+    ridge = Ridge(alpha=4.0, intercept=intercept, block=3)
+    assert isinstance(ridge, Mappable)
+    x, y = betas.numpy(), feature.numpy()
+    coefficients = linear_model.Ridge(4.0, fit_intercept=intercept).fit(x, y).coef_
+    spread = np.where(y.std(0) > 1e-9, y.std(0), np.inf)
+    expected = (np.abs(coefficients) / spread[:, None]).mean(0) * x.std(0)
+    found = ridge.importance(ridge.fit(betas, feature), betas, feature)
+    assert set(found) == {"weight"}
+    torch.testing.assert_close(found["weight"], torch.from_numpy(expected).float())
+    factor = ridge.factorise(betas)
+    weights = ridge.fit_shared(betas, feature, factor)
+    shared = ridge.importance(weights, betas, feature, factor)
+    assert torch.equal(shared["weight"], found["weight"])
+
+
+def test_importance_is_in_units_of_neither_betas_nor_targets():
+    betas, feature, _ = draw()
+    ridge = Ridge(alpha=1e-6, scaling="none")
+    found = ridge.importance(ridge.fit(betas, feature), betas, feature)["weight"]
+    scale = torch.linspace(0.5, 4, 30).double()
+    other, target = betas * scale, 7 * feature + 1
+    again = ridge.importance(ridge.fit(other, target), other, target)["weight"]
+    torch.testing.assert_close(again, found, rtol=1e-4, atol=0)

@@ -139,6 +139,51 @@ class TwoFaced(LeastSquares):
         return 2 * self.predict(weights, betas, feature)
 
 
+class Gappy(LeastSquares):
+    """Leaves out the second unit, as the rules allow."""
+
+    def predict(self, weights, betas, feature):
+        predicted = super().predict(weights, betas, feature)
+        predicted.flatten(1)[:, 1] = float("nan")
+        return predicted
+
+
+class Patchy(LeastSquares):
+    """Leaves out single numbers, which the rules forbid."""
+
+    def predict(self, weights, betas, feature):
+        predicted = super().predict(weights, betas, feature)
+        predicted[predicted < 0] = float("nan")
+        return predicted
+
+
+class Signed(LeastSquares):
+    def importance(self, weights, betas, feature, factor=None):
+        return {"weight": weights["map"][:-1].mean(1)}
+
+
+class Transposed(LeastSquares):
+    def importance(self, weights, betas, feature, factor=None):
+        return {"weight": weights["map"][:-1].abs().mean(0)}
+
+
+class Blank(LeastSquares):
+    def importance(self, weights, betas, feature, factor=None):
+        return {"weight": betas.new_zeros(betas.shape[1])}
+
+
+class Excessive(LeastSquares):
+    def importance(self, weights, betas, feature, factor=None):
+        size = weights["map"][:-1].abs().sum(1)
+        return {"weight": size, "selected": 1.5 + 0 * size}
+
+
+class Talkative(LeastSquares):
+    def importance(self, weights, betas, feature, factor=None):
+        size = weights["map"][:-1].abs().mean(1)
+        return {"weight": size, "again": size.clone()}
+
+
 BROKEN_PARTS = [
     ("is_a_frozen_dataclass", Thawed()),
     ("has_a_name", TwoWords()),
@@ -159,6 +204,11 @@ BROKEN_REGRESSORS = [
     ("fit_refuses_other_trials", Trimming()),
     ("predict_refuses_other_voxels", Ignoring()),
     ("sharing_changes_nothing", TwoFaced()),
+    ("importance_is_one_number_a_voxel", Signed()),
+    ("importance_is_one_number_a_voxel", Transposed()),
+    ("importance_is_one_number_a_voxel", Blank()),
+    ("importance_is_one_number_a_voxel", Excessive()),
+    ("importance_is_one_number_a_voxel", Talkative()),
 ]
 
 
@@ -171,6 +221,7 @@ def test_a_regressor_that_breaks_one_promise_fails_its_check_alone(promise, part
     "part",
     [
         LeastSquares(),
+        Gappy(),
         Ridge(),
         Ridge(alpha="cv"),
         Ridge(scaling="none"),
@@ -183,6 +234,11 @@ def test_regressors_that_keep_their_promises_pass(part):
 
 def test_a_regressor_that_changes_its_weights_is_caught():
     assert "inputs_stay_untouched" in failing(checks.for_regressor(Forgetful()))
+
+
+def test_a_regressor_that_leaves_out_single_numbers_is_caught():
+    promise = "predictions_have_the_shape_of_the_feature"
+    assert promise in failing(checks.for_regressor(Patchy()))
 
 
 def test_declaring_that_rows_depend_settles_the_matter():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -117,6 +117,26 @@ class Gram:
         for cut in slices(self.trials, AT_A_TIME):
             made[:, cut] = solved @ (betas[cut].to(new) - mean).T
         return made
+
+    def weigher(self, betas: Tensor, alpha: float) -> Callable[[Tensor], Tensor]:
+        """Give a function from centred targets (trials, any) to weights (kept, any), float64.
+
+            Xᵀ (X Xᵀ + alpha I)⁻¹ Y  =  (Xᵀ X + alpha I)⁻¹ Xᵀ Y
+
+        Args:
+            betas: (trials, voxels), those the matrix was made of.
+            alpha: the penalty.
+        """
+        root, betas = self._root(alpha), self.chosen(betas)
+
+        def weigh(targets: Tensor) -> Tensor:
+            inner = _solved(root, targets.double().T).T if self.of_trials else targets.double()
+            made = inner.new_empty(len(self.mean), targets.shape[1])
+            for cut in slices(len(self.mean), AT_A_TIME):
+                made[cut] = (betas[:, cut].double() - self.mean[cut]).T @ inner
+            return made if self.of_trials else _solved(root, made.T).T
+
+        return weigh
 
     def residual(self, betas: Tensor, alpha: float) -> Tensor:
         """Give the map from centred targets to what is left of them, I - H, (trials, trials).

@@ -11,6 +11,7 @@ from brainkit.options import option
 from brainkit.regressors.checks import check_betas, check_means, check_new, check_trials
 from brainkit.regressors.gram import Gram, centred_targets, slices
 from brainkit.regressors.penalty import best_alpha, rank, spectrum
+from brainkit.regressors.scaling import statistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -159,6 +160,39 @@ class Ridge:
             raw = torch.addmm(centre[cut], operator, targets)
             predicted[:, cut] = self._scaled(raw, weights, cut)
         return predicted.reshape(betas.shape[0], *feature.shape[1:])
+
+    def importance(
+        self,
+        weights: Mapping[str, Tensor],
+        betas: Tensor,
+        feature: Tensor,
+        factor: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Give {weight} float32 (voxels,), from weights formed a block of targets at a time.
+
+        The weights are those before `scaling`. Targets that never vary count as 0.
+
+        Args:
+            weights: what `fit` gave, or `fit_shared` with `factor`.
+            betas: the training betas, (trials, voxels).
+            feature: the training feature, (trials, *shape).
+            factor: what `factorise` gave for these betas.
+        """
+        check_trials(betas, feature)
+        factor = weights if factor is None else factor
+        _check_factor(factor, betas)
+        betas = _as_real(betas)
+        gram = Gram.opened(factor, self.intercept)
+        weigh = gram.weigher(betas, float(weights["alpha"]))
+        means = weights["target_mean"]
+        total = means.new_zeros(betas.shape[1]).double()
+        for cut, targets in centred_targets(feature, means, means, self.block):
+            std = targets.square().mean(0).sqrt()
+            if not self.intercept:
+                targets += means[cut]
+            gain = std.reciprocal().where(std > 0, 0.0)
+            total[gram.kept] += weigh(targets).abs_() @ gain.double()
+        return {"weight": (total * statistics(betas)[1] / len(means)).float()}
 
     def _scaled(self, raw: Tensor, weights: Mapping[str, Tensor], cut: slice) -> Tensor:
         if self.scaling == "none":
