@@ -93,7 +93,7 @@ class Course:
         """Iterate until every image is done; give its latent, float32 (batch, *latent)."""
         n = self.options.iterations
         while waiting := [row for row, each in enumerate(self.traces) if each.iteration < n]:
-            self._iterate(waiting)
+            self.iterate(waiting)
             if progress is not None:
                 progress(min(each.iteration for each in self.traces), n + 1)
         latents = self._finish()
@@ -101,7 +101,7 @@ class Course:
             progress(n + 1, n + 1)
         return latents
 
-    def _iterate(self, rows: Sequence[int]) -> None:
+    def iterate(self, rows: Sequence[int]) -> None:
         """Evaluate the batch, and update the images at the given rows."""
         framed = [row for row in rows if self.traces[row].iteration % self.options.every == 0]
         self._judge(framed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,14 +11,18 @@ from test_structure import golden_targets
 from tiny_networks import golden, tiny_clip, tiny_condition, tiny_decode, tiny_sigmas, tiny_unet
 
 from brainkit import Condition
+from brainkit.checkpoints import CheckpointStore
+from brainkit.encoders.autokl import AutoKL
 from brainkit.errors import UsageError
 from brainkit.samplers.diffusion import DDIM
 from brainkit.samplers.noise import noise
 from brainkit.testing import checks
+from brainkit.testing.examples import example_stimuli
 from brainkit_minddiffuser.aligned import Aligned
 from brainkit_minddiffuser.course import Course
 from brainkit_minddiffuser.descent import Chain, adam, draw_seed, evaluate
-from brainkit_minddiffuser.structure import Structure, structural_misfit
+from brainkit_minddiffuser.parts import SdText, StableDiffusion
+from brainkit_minddiffuser.structure import LAYERS, ClipLayer, Structure, structural_misfit
 
 SHORT = {"steps": 5, "noise_lead": 1}
 
@@ -161,6 +166,58 @@ def test_stored_steps_keep_what_checkpointed_steps_do_not(numbers):
             chain.walk(condition, {"z": z, "c": condition.context}, numbers["noise"][0])
         bytes_kept[stored] = sum(kept)
     assert bytes_kept[0] * 20 < bytes_kept[2] < 0.6 * bytes_kept[4]
+
+
+def test_a_batch_of_networks_updates_equals_its_images_one_by_one(numbers):
+    generator = torch.Generator().manual_seed(5)
+    starts = torch.cat([numbers["z"], numbers["z"].flip(-1), 2 * numbers["z"]])
+    contexts = numbers["c"] * torch.tensor([1.0, -1.0, 0.5]).view(3, 1, 1)
+    drawn = torch.randn(2, 3, 4, 8, 8, generator=generator, dtype=torch.float64)
+    bind = structural_misfit(tiny_decode(), tiny_clip())
+    options = Aligned(**SHORT, iterations=2)
+
+    def made(cut):
+        targets = golden_targets(golden("structural"), rows=3)
+        targets["layer_5"] = targets["layer_5"] * torch.tensor([1.0, 2.0, 4.0]).view(3, 1, 1)
+        misfit = bind({name: each[cut] for name, each in targets.items()})
+        condition = tiny_condition(starts[cut], contexts[cut], numbers["uc"], misfit)
+        seeds = range(len(starts[cut]))
+        course = Course.begun(options, condition, seeds, draw=lambda at: drawn[at[0], cut])
+        course.run()
+        return course.variables
+
+    together = made(slice(None))
+    for row in range(3):
+        alone = made(slice(row, row + 1))
+        for name in "zc":
+            torch.testing.assert_close(together[name][row], alone[name][0], atol=1e-7, rtol=0)
+
+
+def test_with_the_miniatures_networks_true_layers_are_approached():
+    store = CheckpointStore(Path("nowhere"), miniature=True)
+    stimuli = example_stimuli(batch=2)
+    features = {f"layer_{layer}": ClipLayer(layer=layer).load(store)(stimuli) for layer in LAYERS}
+    features["image_latent"] = AutoKL().load(store)(stimuli) * 0.5
+    features["text_tokens"] = SdText().load(store)(stimuli)
+    with torch.no_grad():
+        condition = StableDiffusion().load(store)(features)["image"]
+        short = Aligned(steps=4, noise_lead=1, iterations=2, rate=0.03, noise="fixed", every=3)
+        diary = Diary()
+        latent = short.sample(condition, [3, 4], journal=diary)
+        after = condition.misfit(latent)
+    before = torch.stack([diary.states[row]["path.losses"][0] for row in range(2)])
+    assert bool((after < before).all())
+    alone = {name: each[1:] for name, each in features.items()}
+    chain, drawn = Chain(DDIM(steps=4, noise_lead=1)), noise(latent.shape[1:], [3, 4])
+    both = evaluate(chain, condition, variables_of(condition), drawn)
+    single = StableDiffusion().load(store)(alone)["image"]
+    one = evaluate(chain, single, variables_of(single), drawn[1:])
+    torch.testing.assert_close(both.losses[1:], one.losses, atol=0, rtol=1e-5)
+    for name in "zc":
+        limit = 1e-4 * float(one.gradients[name].abs().max())  # float32 through the walk
+        torch.testing.assert_close(
+            both.gradients[name][1:], one.gradients[name], atol=limit, rtol=0
+        )
 
 
 # From here on a denoiser that depends on z, c and the noise level takes the networks' place.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tiny_networks import golden, tiny_clip, tiny_decode
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.encoders.clip import CLIP_B32
+from brainkit.encoders.clip import CLIP_B32, load_network
 from brainkit.errors import DataError, UsageError
 from brainkit.testing import checks
 from brainkit.testing.examples import example_stimuli
@@ -22,14 +20,13 @@ from brainkit_minddiffuser.structure import (
     layer_features,
     layer_weights,
     load_misfit,
+    load_unit_decoder,
     prepare,
+    side_of,
     structural_misfit,
 )
 
 SMALL = CheckpointStore(Path("nowhere"), miniature=True)
-needs_small = pytest.mark.skipif(
-    not SMALL.has(CLIP_B32), reason="the miniature's ViT-B/32 is not trained yet"
-)
 
 
 @pytest.fixture(scope="module")
@@ -146,25 +143,19 @@ def test_the_final_feature_is_needed_only_when_it_weighs():
     assert "layer_final" in Structure(final_weight=0.1).needs
 
 
-@needs_small
 @pytest.mark.parametrize("layer", [1, "final"])
 def test_the_encoder_keeps_its_promises(layer):
     for check in checks.for_encoder(ClipLayer(layer=layer), SMALL):
         check()
 
 
-@needs_small
 def test_a_layer_the_network_lacks_is_one_sentence():
     with pytest.raises(UsageError, match="layer is 12, but clip-vit-b32 has 8 blocks"):
         ClipLayer(layer=12).shape(SMALL)
 
 
-@needs_small
 def test_the_loss_vanishes_where_the_decoded_latent_shows_the_targets():
     latent = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)) / 2
-    from brainkit.encoders.clip import load_network
-    from brainkit_minddiffuser.structure import load_unit_decoder, side_of
-
     network = load_network(SMALL, CLIP_B32, "vision")
     with torch.no_grad():
         image = load_unit_decoder(SMALL)(latent)
@@ -174,9 +165,7 @@ def test_the_loss_vanishes_where_the_decoded_latent_shows_the_targets():
     assert 0 <= float(here.max()) < 1e-8 < 1e-3 < float(there.min())
 
 
-@needs_small
 def test_the_two_ways_to_resize_differ_without_antialiasing():
     stimuli = example_stimuli(side=96)
-    stimuli = replace(stimuli, images=np.asarray(stimuli.images))
     features = [ClipLayer(resize=way).load(SMALL)(stimuli) for way in ("bilinear", "bicubic")]
     assert float((features[0] - features[1]).abs().max()) > 1e-3
