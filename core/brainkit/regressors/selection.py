@@ -60,8 +60,13 @@ class Products:
     def crossed(self, targets: Tensor) -> Tensor:
         """Give targetsᵀ [X 1], float64 (targets, voxels + 1), of targets float64 (trials, any)."""
         made = targets.new_zeros(targets.shape[1], len(self.matrix))
+        voxels, total = made[:, :-1], targets.sum(0)
         for rows in slices(len(targets), TRIALS_AT_A_TIME):
-            made.addmm_(targets[rows].T, self.rows(rows))
+            voxels.addmm_(targets[rows].T, self.betas[rows].to(targets))
+        # Standardised afterwards, which is quicker than the betas: yᵀ (X - m) / s.
+        voxels.addcmul_(total[:, None], self.mean, value=-1)
+        voxels.mul_(self.std.reciprocal().where(self.std > 0, 0.0))
+        made[:, -1] = total
         return made
 
     def chosen(self, crossed: Tensor, count: int) -> Tensor:

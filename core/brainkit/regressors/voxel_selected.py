@@ -62,7 +62,7 @@ class VoxelSelectedRidge:
         "train", "whose statistics z-score new betas: training trials' or their own"
     )
     units: float = option(1.0, "share of units learned, the best predicted in folds", gt=0, le=1)
-    block: int = option(256, "units learned at a time; memory only", ge=1)
+    block: int = option(512, "units learned at a time; memory only", ge=1)
 
     @property
     def rowwise(self) -> bool:
