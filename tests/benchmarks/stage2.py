@@ -10,7 +10,9 @@ the other:
     plain    one image at a time, as the published loop: the UNet's weights want gradients, the
              activations of all steps are kept
     ours     `aligned`: all networks frozen, activations computed again step by step except those
-             of the last `--stored` steps; batches of several images
+             of the last `--stored` steps; batches of several images. With `--backprop` also such
+             whose gradient goes through the network of the last steps alone, which is no longer
+             the same computation
 
 Memory is the peak on top of what the process held before its first iteration, networks included
 there; on CUDA the allocator's, on the CPU the resident set's. So the gradients of the plain loop's
@@ -28,7 +30,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -158,7 +160,7 @@ def ours(condition: Any, args: argparse.Namespace, tick: Callable[[], None]) -> 
     from brainkit_minddiffuser.aligned import Aligned
     from brainkit_minddiffuser.course import Course
 
-    options = Aligned(stored_steps=args.stored, every=10**6)
+    options = Aligned(stored_steps=args.stored, backprop_steps=args.backprop, every=10**6)
     course = Course.begun(options, condition, range(args.batch))
     for _ in range(args.iterations + WARM_UP):
         course.iterate(range(args.batch))
@@ -208,15 +210,16 @@ def _peak(cuda: bool) -> float:
 
 def contenders(args: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
     """List what is compared, the plain loop first."""
-    listed = [("plain", {"contender": "plain", "batch": 1, "stored": 0, "dtype": "float32"})]
+    one = {"contender": "plain", "batch": 1, "stored": 0, "backprop": None, "dtype": "float32"}
+    listed = [("plain", one)]
     dtypes = ["float32", "bfloat16"] if args.device.startswith("cuda") else ["float32"]
-    for dtype in dtypes:
-        for batch in args.batches:
-            for stored in args.stored:
-                name = "ours" + (f", last {stored} steps kept" if stored else "")
-                name += ", bfloat16" if dtype == "bfloat16" else ""
-                one = {"contender": "ours", "batch": batch, "stored": stored, "dtype": dtype}
-                listed.append((name, one))
+    ways = [(stored, None) for stored in args.stored] + [(0, last) for last in args.backprop]
+    for dtype, batch, (stored, backprop) in product(dtypes, args.batches, ways):
+        name = "ours" + (f", last {stored} steps kept" if stored else "")
+        name += f", gradient of last {backprop} steps" if backprop else ""
+        name += ", bfloat16" if dtype == "bfloat16" else ""
+        one = {"contender": "ours", "batch": batch, "dtype": dtype}
+        listed.append((name, {**one, "stored": stored, "backprop": backprop}))
     return listed
 
 
@@ -268,6 +271,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--stored", type=int, nargs="+", default=[0])
+    parser.add_argument("--backprop", type=int, nargs="*", default=[])
     parser.add_argument("--iterations", type=int, default=3, help="after one that is not counted")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--one", help=argparse.SUPPRESS)
