@@ -121,8 +121,8 @@ def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
     for address, part in run.method.parts():
         if getattr(part, "rowwise", True) is False:
             said.append(
-                f"{address} ({part.name}) uses statistics of the test images' own predictions, so "
-                "one image's result depends on the others."
+                f"{address} ({part.name}) uses statistics of the test images' own betas or "
+                "predictions, so one image's result depends on the others."
             )
     if run.method.samples > 1:
         said.append(

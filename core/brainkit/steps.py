@@ -129,7 +129,7 @@ def predict(run: Run, feature: str, trials: Artefact, features: Artefact) -> Art
 
     def fit(artefact: Artefact) -> None:
         betas, rows = training_rows(run, feature, trials)
-        feature_rows = _taken(open_tensors(features.path)["train"], rows)
+        feature_rows = feature_rows_of(open_tensors(features.path)["train"], rows)
         with run.blame(address, f"fitting {feature}"):
             if factor:
                 shared = open_tensors(factor.path)
@@ -147,7 +147,7 @@ def predict(run: Run, feature: str, trials: Artefact, features: Artefact) -> Art
         import torch
 
         betas, rows = training_rows(run, feature, trials)
-        feature_rows = _taken(open_tensors(features.path)["train"], rows)
+        feature_rows = feature_rows_of(open_tensors(features.path)["train"], rows)
         new = averaged_test(run, feature, trials)
         learned = open_tensors(weights.path)
         with run.blame(address, f"predicting {feature}"), torch.no_grad():
@@ -240,7 +240,8 @@ def averaged_test(run: Run, feature: str, trials: Artefact) -> Tensor:
     return averaged
 
 
-def _taken(feature: Tensor, rows: Tensor) -> Tensor:
+def feature_rows_of(feature: Tensor, rows: Tensor) -> Tensor:
+    """Give the rows of a feature, mapped from disk, that belong to trials."""
     import torch
 
     same = len(rows) == len(feature) and bool((rows == torch.arange(len(rows))).all())

@@ -67,7 +67,9 @@ class FeatureMaps:
         if isinstance(regressor, Sharing):
             factor = steps.open_tensors(steps.shared_factor(run, self.feature, self.trials).path)
         with run.blame(address, f"mapping {self.feature}"):
-            found = regressor.importance(weights, betas, steps._taken(encoded, rows), factor)
+            found = regressor.importance(
+                weights, betas, steps.feature_rows_of(encoded, rows), factor
+            )
         return _checked(found, len(self.voxels), run.who(address))
 
     @cached_property

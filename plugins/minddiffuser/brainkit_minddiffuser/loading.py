@@ -19,6 +19,7 @@ from brainkit.errors import DataError
 from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.guidance import guided, stacked
 from brainkit.samplers.schedule import scaled_linear_sigmas
+from brainkit_minddiffuser.layouts import unet_tensors
 from brainkit_minddiffuser.parts import SD_UNET, StableDiffusion
 from brainkit_minddiffuser.takagi import LowResolution
 
@@ -34,7 +35,7 @@ UNTOUCHED = (1e-7, 1e-6)
 def load_unet(store: CheckpointStore) -> Any:
     """Build diffusers' UNet2DConditionModel with the store's weights, frozen, in its dtype."""
     network = UNet2DConditionModel.from_config(store.config(SD_UNET))
-    load_strictly(network, store.load(SD_UNET), SD_UNET.name)
+    load_strictly(network, unet_tensors(store.load(SD_UNET)), SD_UNET.name)
     # diffusers' own `to` warns of parts to be kept in float32, of which there are none.
     placed = torch.nn.Module.to(network, store.device, store.torch_dtype())
     return placed.eval().requires_grad_(False)

@@ -11,7 +11,7 @@ et al. 2023, arXiv 2303.09556 (min-SNR, gamma = 5).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from brainkit.checkpoints import CheckpointStore
 from brainkit.data import Stimuli
 from brainkit.encoders.autokl import KL_F8, AutoKL
-from brainkit.encoders.clip import CLIP_L14, load_network, load_tokenizer
+from brainkit.encoders.clip import CLIP_L14
 from brainkit.miniature.scenes import TRAIN_SEEDS, captions, images, make_scene
 from brainkit.miniature.training import (
     SAVE_EVERY,
@@ -37,6 +37,7 @@ from brainkit.miniature.training import (
     write_json,
 )
 from brainkit.samplers.schedule import alpha_bar, scaled_linear_sigmas
+from brainkit_minddiffuser.loading import load_reader
 from brainkit_minddiffuser.train.evaluate import HeldOut, held_out, scores
 
 CONFIG: dict[str, Any] = {
@@ -80,26 +81,13 @@ class Features:
     empty: Tensor
 
 
-def read_texts(store: CheckpointStore, length: int) -> Callable[[Sequence[str]], Tensor]:
-    """Give a function from texts to last hidden states, float32 (batch, length, dim)."""
-    network = load_network(store, CLIP_L14, "text")
-    tokens = load_tokenizer(store, CLIP_L14, length)
-
-    def read(texts: Sequence[str]) -> Tensor:
-        states: Tensor = network.text_model(input_ids=tokens(texts).to(store.device))[0]
-        return states.float()
-
-    return read
-
-
 def features_of(seeds: Sequence[int], store: CheckpointStore, cache: Path | None) -> Features:
     """Compute the features of scenes, or load those that the same weights wrote into `cache`."""
     latents = encoded_once("image_latent", KL_F8, lambda: _latents(store), seeds, cache, store)
-    full = int(store.config(CLIP_L14)["text_config"]["max_position_embeddings"])
     short = encoded_once("text_15", CLIP_L14, lambda: _short(store), seeds, cache, store)
-    long = encoded_once("text_mean", CLIP_L14, lambda: _long(store, full), seeds, cache, store)
+    long = encoded_once("text_mean", CLIP_L14, lambda: _long(store), seeds, cache, store)
     with torch.no_grad():
-        empty = read_texts(store, full)([""]).cpu()
+        empty = load_reader(store)([""]).cpu()
     return Features(latents, short, long, empty)
 
 
@@ -109,12 +97,12 @@ def _latents(store: CheckpointStore) -> Encode:
 
 
 def _short(store: CheckpointStore) -> Encode:
-    read = read_texts(store, SHORT)
+    read = load_reader(store, SHORT)
     return lambda seeds: read(_texts(seeds)).unflatten(0, (len(seeds), N_CAPTIONS))
 
 
-def _long(store: CheckpointStore, length: int) -> Encode:
-    read = read_texts(store, length)
+def _long(store: CheckpointStore) -> Encode:
+    read = load_reader(store)
     return lambda seeds: read(_texts(seeds)).unflatten(0, (len(seeds), N_CAPTIONS)).mean(dim=1)
 
 

@@ -1,0 +1,137 @@
+"""MindDiffuser and Takagi & Nishimoto on the miniature, with few images; and, slow, their bars."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+FEW = ["-o", "miniature.train_images=60", "-o", "miniature.test_images=10", "--images", "3"]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> dict[str, str]:
+    pytest.importorskip("brainkit_minddiffuser", reason="the plugin is not installed here")
+    home = tmp_path_factory.mktemp("home")
+    wanted = {"BRAINKIT_PLUGINS": "minddiffuser", "BRAINKIT_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    return {**os.environ, **wanted}
+
+
+def brainkit(words: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "brainkit", "run", *words]
+    done = subprocess.run(
+        command, env=env, text=True, capture_output=True, timeout=3000, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def folder(done: subprocess.CompletedProcess[str]) -> Path:
+    return Path(done.stdout.splitlines()[-1]).parent
+
+
+def test_minddiffuser_refines_pictures_and_then_keeps_them(environment, tmp_path):
+    few = ["-o", "sampler.steps=6", "-o", "sampler.iterations=4", "-o", "sampler.every=2"]
+    words = ["minddiffuser", *FEW, *few, "--no-ceiling", "--work", str(tmp_path)]
+    first = brainkit(words, environment)
+    made = folder(first)
+    assert len(list((made / "images").glob("*.png"))) == 3
+    assert len(list((made / "paths").glob("*.png"))) == 3
+    assert (made / "report.html").read_text(encoding="utf-8").count("<polyline") >= 3
+    assert "0 steps computed" in brainkit(words, environment).stderr
+
+
+def test_takagi_makes_five_pictures_of_each_image(environment, tmp_path):
+    few = ["-o", "sampler.steps=5", "--images", "2", "--no-ceiling"]
+    done = brainkit(["takagi", *FEW, *few, "--work", str(tmp_path)], environment)
+    assert len(list((folder(done) / "images").glob("*.png"))) == 10
+
+
+@pytest.fixture(scope="module")
+def runs(environment, tmp_path_factory):
+    """Give a function from a run's name to its folder; each is made once, 100 images."""
+    work = tmp_path_factory.mktemp("work")
+    one_walk = ["--use", "sampler=ddim", "-o", "sampler.steps=10", "-o", "sampler.noise_lead=1"]
+    words = {
+        "stage 2": ["minddiffuser", "--no-ceiling"],
+        "stage 1": ["minddiffuser", *one_walk],
+        "z only": ["minddiffuser", *one_walk, "--no-ceiling", "-o", "conditioner.use_c=false"],
+        "c only": ["minddiffuser", *one_walk, "--no-ceiling", "-o", "conditioner.use_z=false"],
+        "takagi": ["takagi"],
+    }
+    made: dict[str, Path] = {}
+
+    def run(name: str) -> Path:
+        if name not in made:
+            place = ["--work", str(work / name.replace(" ", "-"))]
+            made[name] = folder(brainkit([*words[name], *place], environment))
+        return made[name]
+
+    return run
+
+
+def scores(made: Path) -> dict[str, dict[str, float]]:
+    found = json.loads((made / "metrics.json").read_text(encoding="utf-8"))["scores"]
+    return {each["name"]: each for each in found}
+
+
+OBJECTS, BACKGROUND = "objects recalled (referee)", "background recalled (referee)"
+
+
+@pytest.mark.slow
+def test_stage_1_shows_the_objects(runs):
+    found = scores(runs("stage 1"))
+    assert found[OBJECTS]["ceiling"] >= 0.55
+    assert found[BACKGROUND]["ceiling"] >= 0.95
+    assert found[OBJECTS]["value"] >= 0.30
+
+
+@pytest.mark.slow
+def test_stage_2_comes_nearer_to_the_picture(runs):
+    first, second = scores(runs("stage 1")), scores(runs("stage 2"))
+    gains = [second[name]["value"] - first[name]["value"] for name in ("SSIM", "pixel correlation")]
+    assert max(gains) > 0
+
+
+@pytest.mark.slow
+def test_stage_2_lowers_the_structural_loss(runs):
+    import torch
+
+    from brainkit.miniature.training import small_store
+    from brainkit_minddiffuser import MINDDIFFUSER
+
+    made = runs("stage 2")
+    features = {
+        name: torch.from_numpy(load_file(made / "decoded" / f"{name}.safetensors")["decoded"])
+        for name in MINDDIFFUSER.encoders
+    }
+    features = {name: each.float() for name, each in features.items()}
+    latents = [load_file(each) for each in sorted((made / "latents" / "image").iterdir())]
+    begun = torch.from_numpy(np.stack([each["path.latents"][0] for each in latents])).float()
+    ended = torch.from_numpy(np.stack([each["latent"] for each in latents]))
+    with torch.no_grad():
+        misfit = MINDDIFFUSER.conditioner.load(small_store())(features)["image"].misfit
+        lower = misfit(ended) < misfit(begun)
+    assert float(lower.float().mean()) >= 0.80
+
+
+@pytest.mark.slow
+def test_layout_comes_from_z_and_content_from_c(runs):
+    z, c, both = (scores(runs(name)) for name in ("z only", "c only", "stage 1"))
+    assert z["pixel correlation"]["value"] > c["pixel correlation"]["value"]
+    assert c[OBJECTS]["value"] > z[OBJECTS]["value"]
+    assert both[OBJECTS]["value"] > z[OBJECTS]["value"]
+    assert both["pixel correlation"]["value"] > c["pixel correlation"]["value"]
+
+
+@pytest.mark.slow
+def test_takagi_shows_the_objects(runs):
+    found = scores(runs("takagi"))
+    assert found[OBJECTS]["ceiling"] >= 0.55
+    assert found[BACKGROUND]["value"] >= 0.80
