@@ -24,14 +24,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _measure import watched
 from numpy.typing import NDArray
 
 Floats = NDArray[Any]
@@ -154,36 +152,6 @@ CONTENDERS: dict[str, Callable[..., Floats]] = {
     "tuned": tuned,
     "gram": gram,
 }
-
-
-def allocated() -> int:
-    """Give the bytes of this process's memory that no file backs."""
-    with open("/proc/self/status") as status:
-        fields = dict(line.split(":", 1) for line in status)
-    return int(fields["RssAnon"].split()[0]) * 1024
-
-
-@contextmanager
-def watched(found: dict[str, float]) -> Iterator[None]:
-    """Add seconds, processor seconds and the peak of allocated megabytes to `found`."""
-    before = peak = allocated()
-    ended = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not ended.wait(0.01):
-            peak = max(peak, allocated())
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    started, worked = time.perf_counter(), time.process_time()
-    yield
-    found["seconds"] = time.perf_counter() - started
-    found["busy"] = time.process_time() - worked
-    peak = max(peak, allocated())
-    ended.set()
-    thread.join()
-    found["megabytes"] = (peak - before) / 1e6
 
 
 def contend(folder: Path, name: str, sizes: argparse.Namespace) -> None:
