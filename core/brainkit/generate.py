@@ -308,7 +308,7 @@ def place(run: Run, source: str) -> Path:
 
 
 def _unit(run: Run) -> str:
-    return "images" if run.method.samples == 1 else "samples of images"
+    return "images" if run.method.samples == 1 else "samples"
 
 
 def _announce(

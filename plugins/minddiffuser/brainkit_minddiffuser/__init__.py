@@ -62,6 +62,8 @@ MINDDIFFUSER = Method(
             "sampler.steps": 10,
             "sampler.noise_lead": 1,
             "sampler.iterations": 20,
+            "sampler.rate": 0.005,
+            "sampler.noise": "fixed",
             "sampler.backprop_steps": 2,
             "sampler.keep": "lowest",
             "sampler.judge_noises": 2,
@@ -98,7 +100,9 @@ TAKAGI = Method(
         },
         "miniature": {
             "selection.sessions": "available",
-            "sampler.steps": 20,
+            # 3000 trials, where NSD has 25000: without a penalty noise is learned by heart.
+            "regressor.alphas": (100.0, 1000.0, 10000.0),
+            "sampler.steps": 10,
             "sampler.noise_lead": 0,
         },
     },
