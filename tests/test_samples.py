@@ -308,7 +308,7 @@ def test_killed_runs_resume_sample_by_sample_to_the_same_bytes(nsd, toy_environm
         said = process.communicate(timeout=120)[1]
         assert process.returncode == 0, said
     line = next(each for each in said.splitlines() if each.startswith("latents/brain"))
-    assert f"computing {12 - made} of 12 samples of images" in line
+    assert f"computing {12 - made} of 12 samples" in line
     assert 3 <= made < 12
     found, expected = tree(tmp_path / "killed"), tree(tmp_path / "whole")
     assert set(found) == set(expected)
