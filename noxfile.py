@@ -99,5 +99,5 @@ def miniature(session: nox.Session) -> None:
     for network in ("autokl", "clip", "clip_b32", "referee"):
         session.run("python", "-m", "brainkit.miniature.train", network, *work)
     for network in ("text_vae", "four_flow"):
-        session.run("python", "-m", "brainkit_unibrain.train", network, *work)
-    session.run("python", "-m", "brainkit_minddiffuser.train", "unet", *work)
+        session.run("python", "-m", "brainkit_unibrain.train", network, "--threads", "2", *work)
+    session.run("python", "-m", "brainkit_minddiffuser.train", "unet", "--threads", "2", *work)

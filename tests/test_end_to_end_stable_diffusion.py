@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,29 @@ def test_takagi_makes_five_pictures_of_each_image(environment, tmp_path):
     few = ["-o", "sampler.steps=5", "--images", "2", "--no-ceiling"]
     done = brainkit(["takagi", *FEW, *few, "--work", str(tmp_path)], environment)
     assert len(list((folder(done) / "images").glob("*.png"))) == 10
+
+
+@pytest.mark.slow
+def test_a_killed_refinement_goes_on_to_the_same_pictures(environment, tmp_path):
+    few = ["-o", "sampler.iterations=12", "-o", "sampler.every=3", "--no-ceiling"]
+    words = ["minddiffuser", *FEW, *few, "--work"]
+    whole = folder(brainkit([*words, str(tmp_path / "whole")], environment))
+    command = [sys.executable, "-m", "brainkit", "run", *words, str(tmp_path / "killed")]
+    killed = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    states = tmp_path / "killed"
+    while len(list(states.rglob("*.state.safetensors"))) < 3:
+        assert killed.poll() is None
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait()
+    reached = [len(load_file(each)["path.losses"]) for each in states.rglob("*.state.safetensors")]
+    assert all(0 < each < 12 for each in reached)
+    resumed = folder(brainkit([*words, str(tmp_path / "killed")], environment))
+    for path in sorted((whole / "latents" / "image").iterdir()):
+        found, expected = load_file(resumed / "latents" / "image" / path.name), load_file(path)
+        assert found.keys() == expected.keys()
+        for name in expected:
+            assert np.array_equal(found[name], expected[name])
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +152,22 @@ def test_layout_comes_from_z_and_content_from_c(runs):
     assert c[OBJECTS]["value"] > z[OBJECTS]["value"]
     assert both[OBJECTS]["value"] > z[OBJECTS]["value"]
     assert both["pixel correlation"]["value"] > c["pixel correlation"]["value"]
+
+
+@pytest.mark.slow
+def test_z_is_read_from_early_areas_and_c_from_ventral_ones(runs, environment):
+    made = runs("stage 1")
+    command = [sys.executable, "-m", "brainkit", "map", str(made)]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+
+    def mean_weight(feature: str, region: str) -> float:
+        facts = json.loads((made / "maps" / f"{feature}.json").read_text(encoding="utf-8"))
+        regions = facts["maps"]["weight"]["regions"]
+        found = (each for each in regions if (each["volume"], each["name"]) == ("streams", region))
+        return float(next(found)["mean"])
+
+    assert mean_weight("image_latent", "early") > 2 * mean_weight("image_latent", "ventral")
+    assert mean_weight("text_tokens", "ventral") > 1.2 * mean_weight("text_tokens", "early")
 
 
 @pytest.mark.slow
