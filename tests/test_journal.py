@@ -89,6 +89,14 @@ def test_features_with_gaps_are_kept_from_conditioners_that_need_all(wander, tmp
     assert int(decoded.isnan().sum()) == 96 * len(decoded)
 
 
+def test_the_report_says_that_a_preset_is_not_the_papers_settings(wander):
+    said = "Run with the method&#39;s preset &#39;quick&#39;, not the paper&#39;s settings"
+    assert said in (wander("quick", preset="quick", use={}, images=2) / "report.html").read_text()
+    assert (
+        "Run with the method" not in (wander("paper", use={}, images=2) / "report.html").read_text()
+    )
+
+
 def test_a_preset_sets_options_and_flags_win_over_it(nsd, registry):
     def steps(**settings):
         config = RunConfig(method="toy", nsd=nsd, **settings)

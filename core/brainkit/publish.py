@@ -108,6 +108,12 @@ def report_data(
 def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
     """Give what a reader has to know to compare the numbers."""
     said = list(run.method.footnotes)
+    preset = run.config.preset_of(run.method)
+    if preset != "paper":
+        said.append(
+            f"Run with the method's preset {preset!r}, not the paper's settings; "
+            f"`brainkit show {run.method.name}` lists what it sets."
+        )
     sessions = facts.get("sessions", [])
     said.append(
         f"{len(sessions)} sessions, {len(run.image_ids[0])} training images, "
