@@ -55,6 +55,7 @@ def test_takagi_makes_five_pictures_of_each_image(environment, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_a_killed_refinement_goes_on_to_the_same_pictures(environment, tmp_path):
     few = ["-o", "sampler.iterations=12", "-o", "sampler.every=3", "--no-ceiling"]
     words = ["minddiffuser", *FEW, *few, "--work"]
@@ -109,6 +110,7 @@ OBJECTS, BACKGROUND = "objects recalled (referee)", "background recalled (refere
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_stage_1_shows_the_objects(runs):
     found = scores(runs("stage 1"))
     assert found[OBJECTS]["ceiling"] >= 0.55
@@ -117,6 +119,7 @@ def test_stage_1_shows_the_objects(runs):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_stage_2_comes_nearer_to_the_picture(runs):
     first, second = scores(runs("stage 1")), scores(runs("stage 2"))
     gains = [second[name]["value"] - first[name]["value"] for name in ("SSIM", "pixel correlation")]
@@ -124,6 +127,7 @@ def test_stage_2_comes_nearer_to_the_picture(runs):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_stage_2_lowers_the_structural_loss(runs):
     import torch
 
@@ -146,6 +150,7 @@ def test_stage_2_lowers_the_structural_loss(runs):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_layout_comes_from_z_and_content_from_c(runs):
     z, c, both = (scores(runs(name)) for name in ("z only", "c only", "stage 1"))
     assert z["pixel correlation"]["value"] > c["pixel correlation"]["value"]
@@ -155,6 +160,7 @@ def test_layout_comes_from_z_and_content_from_c(runs):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_z_is_read_from_early_areas_and_c_from_ventral_ones(runs, environment):
     made = runs("stage 1")
     command = [sys.executable, "-m", "brainkit", "map", str(made)]
@@ -171,6 +177,7 @@ def test_z_is_read_from_early_areas_and_c_from_ventral_ones(runs, environment):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_takagi_shows_the_objects(runs):
     found = scores(runs("takagi"))
     assert found[OBJECTS]["ceiling"] >= 0.55
