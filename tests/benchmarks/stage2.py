@@ -36,19 +36,7 @@ from statistics import median
 from typing import Any
 
 WARM_UP = 1
-UNETS: dict[str, dict[str, Any]] = {
-    "miniature": {
-        "sample_size": 16,
-        "block_out_channels": (48, 96, 128),
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        "layers_per_block": 1,
-        "cross_attention_dim": 128,
-        "attention_head_dim": 4,
-        "norm_num_groups": 16,
-    },
-    "full": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
-}
+FULL_UNET = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
 AUTOENCODERS: dict[str, dict[str, Any]] = {
     "miniature": {
         "sample_size": 64,
@@ -78,12 +66,14 @@ def networks(size: str, device: str) -> tuple[Any, Any, Any]:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+    from brainkit_minddiffuser.train.unet import CONFIG
+
     torch.manual_seed(0)
     sizes = AUTOENCODERS[size]
     blocks = len(sizes["block_out_channels"])
     with torch.device(device):
         made = (
-            UNet2DConditionModel(**UNETS[size]),
+            UNet2DConditionModel(**(CONFIG if size == "miniature" else FULL_UNET)),
             AutoencoderKL(
                 latent_channels=4,
                 down_block_types=("DownEncoderBlock2D",) * blocks,
@@ -267,7 +257,7 @@ def table(
 def main() -> None:
     """Measure all contenders and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--size", choices=tuple(UNETS), default="miniature")
+    parser.add_argument("--size", choices=tuple(TOWERS), default="miniature")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--stored", type=int, nargs="+", default=[0])

@@ -14,13 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.data import Checkpoint
+from brainkit.miniature import referee
+from brainkit.miniature.scenes import Scene
 
 WARM_UP = 100
 DECAY = 0.01
@@ -91,6 +95,39 @@ class Training:
             yield self.step
             self.elapsed += time.monotonic() - begun
 
+    def learn(
+        self, crew: Crew, saved: Path, publish: Callable[[], None], publish_every: float
+    ) -> None:
+        """Train until the time is used up; tell, save and publish now and then and at the end."""
+        save_due, publish_due, say_due = every(SAVE_EVERY), every(publish_every), every(30)
+        for step in self.steps():
+            losses = crew.gradients(step)
+            self.update()
+            if say_due():
+                told = " ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+                print(f"step {step} progress {self.progress:.3f} {told}", flush=True)
+            if save_due():
+                self.save(saved)
+            if publish_due():
+                publish()
+        self.save(saved)
+        publish()
+
+    def publish(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        curve: Path,
+        scores: Callable[[], dict[str, float]],
+    ) -> None:
+        """Write the averaged weights, then their held-out scores, and add a line to the curve."""
+        export(folder, self.averaged, config)
+        line: dict[str, Any] = {"step": self.step, "seconds": round(self.elapsed)} | scores()
+        write_json(folder / "metrics.json", line)
+        with curve.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(line, flush=True)
+
     def save(self, path: Path) -> None:
         """Write everything needed to go on as if there had been no break."""
         tensors = {f"net.{n}": t for n, t in self.net.state_dict().items()}
@@ -151,6 +188,24 @@ class Crew:
 def small_store(device: str = "cpu") -> CheckpointStore:
     """Give the store of the miniature's weights."""
     return CheckpointStore(root=Path(), device=device, miniature=True)
+
+
+def picture_scores(
+    prefix: str, made: NDArray[np.uint8], true: NDArray[np.uint8], scenes: Sequence[Scene]
+) -> dict[str, float]:
+    """Score uint8 pictures (batch, height, width, 3) by the referee and by pixel correlation."""
+    judge = referee.load_referee()
+    return {
+        f"{prefix}_objects": referee.object_recall(judge, made, scenes),
+        f"{prefix}_background": referee.background_accuracy(judge, made, scenes),
+        f"{prefix}_pixcorr": pixel_correlation(made, true),
+    }
+
+
+def pixel_correlation(made: NDArray[np.uint8], true: NDArray[np.uint8]) -> float:
+    """Give the mean Pearson correlation of pictures with their originals."""
+    pairs = zip(made.reshape(len(made), -1), true.reshape(len(true), -1), strict=True)
+    return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs]))
 
 
 @torch.no_grad()

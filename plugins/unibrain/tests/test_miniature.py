@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from brainkit.miniature.scenes import HELD_OUT_SEEDS, captions, make_scene
+from brainkit.miniature.training import pixel_correlation, small_store
 from brainkit_unibrain.loading import load_reader, load_writer
 from brainkit_unibrain.parts import FourFlow, OptimusDecoder
 from brainkit_unibrain.train import evaluate
-from brainkit_unibrain.train.features import small_store
 
 STORE = small_store()
 
@@ -38,7 +38,7 @@ def test_pictures_from_noise_resemble_the_stimulus() -> None:
     judged = evaluate.held_out(STORE, 60)
     options = FourFlow(guidance=2.0, use_zi=False, use_ct=False)
     made = evaluate.pictures_of(evaluate.latents(judged, options, "image"), judged)
-    assert evaluate.pixel_correlation(made, judged.pictures) >= 0.55
+    assert pixel_correlation(made, judged.pictures) >= 0.55
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ from torch import Tensor
 from brainkit import Condition
 from brainkit.checkpoints import CheckpointStore
 from brainkit.decoders.autokl import AutoKLDecoder
-from brainkit.miniature import referee
 from brainkit.miniature.scenes import HELD_OUT_SEEDS, Scene, images, make_scene
+from brainkit.miniature.training import picture_scores
 from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.diffusion import DDIM
 from brainkit.samplers.guidance import guided, stacked
@@ -68,15 +68,5 @@ def scores(net: UNet2DConditionModel, judged: HeldOut) -> dict[str, float]:
     for name, condition in {"stage1": near, "c_only": replace(near, strength=1.0)}.items():
         latent = DDIM(steps=20, noise_lead=1).sample(condition, range(len(judged.scenes)))
         made = np.asarray(AutoKLDecoder().load(judged.store)(latent, range(len(latent))))
-        measured |= _named(name, made, judged)
+        measured |= picture_scores(name, made, judged.pictures, judged.scenes)
     return {name: round(value, 4) for name, value in measured.items()}
-
-
-def _named(prefix: str, made: NDArray[np.uint8], judged: HeldOut) -> dict[str, float]:
-    judge = referee.load_referee()
-    pairs = zip(made.reshape(len(made), -1), judged.pictures.reshape(len(made), -1), strict=True)
-    return {
-        f"{prefix}_objects": referee.object_recall(judge, made, judged.scenes),
-        f"{prefix}_background": referee.background_accuracy(judge, made, judged.scenes),
-        f"{prefix}_pixcorr": float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs])),
-    }

@@ -10,7 +10,6 @@ et al. 2023, arXiv 2303.09556 (min-SNR, gamma = 5).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,20 +24,10 @@ from brainkit.data import Stimuli
 from brainkit.encoders.autokl import KL_F8, AutoKL
 from brainkit.encoders.clip import CLIP_L14
 from brainkit.miniature.scenes import TRAIN_SEEDS, captions, images, make_scene
-from brainkit.miniature.training import (
-    SAVE_EVERY,
-    Crew,
-    Encode,
-    Training,
-    encoded_once,
-    every,
-    export,
-    small_store,
-    write_json,
-)
+from brainkit.miniature.training import Crew, Encode, Training, encoded_once, small_store
 from brainkit.samplers.schedule import alpha_bar, scaled_linear_sigmas
 from brainkit_minddiffuser.loading import load_reader
-from brainkit_minddiffuser.train.evaluate import HeldOut, held_out, scores
+from brainkit_minddiffuser.train.evaluate import held_out, scores
 
 CONFIG: dict[str, Any] = {
     "sample_size": 16,
@@ -180,29 +169,13 @@ def train(seconds: float, work: Path, device: torch.device, folder: Path, worker
 
     crew = Crew(nets, share)
     judged = held_out(store)
-    save_due, export_due, say_due = every(SAVE_EVERY), every(EXPORT_EVERY), every(30)
-    for step in training.steps():
-        losses = crew.gradients(step)
-        training.update()
-        if say_due():
-            told = f"loss {losses['loss']:.4f}"
-            print(f"step {step} progress {training.progress:.3f} {told}", flush=True)
-        if save_due():
-            training.save(saved)
-        if export_due():
-            publish(training, judged, work, folder)
-    training.save(saved)
-    publish(training, judged, work, folder)
 
+    def measured() -> dict[str, float]:
+        averaged = UNet2DConditionModel(**CONFIG)
+        averaged.load_state_dict(training.averaged)
+        return scores(averaged.eval(), judged)
 
-def publish(training: Training, judged: HeldOut, work: Path, folder: Path) -> None:
-    """Write the averaged weights and their held-out scores, and add a line to the curve."""
-    averaged = UNet2DConditionModel(**CONFIG)
-    averaged.load_state_dict(training.averaged)
-    export(folder, averaged.state_dict(), CONFIG)
-    line: dict[str, Any] = {"step": training.step, "seconds": round(training.elapsed)}
-    line |= scores(averaged.eval(), judged)
-    write_json(folder / "metrics.json", line)
-    with (work / "unet_curve.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-    print(line, flush=True)
+    def publish() -> None:
+        training.publish(folder, CONFIG, work / "unet_curve.jsonl", measured)
+
+    training.learn(crew, saved, publish, EXPORT_EVERY)

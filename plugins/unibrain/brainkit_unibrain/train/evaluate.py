@@ -15,8 +15,8 @@ from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.decoders.autokl import AutoKLDecoder
-from brainkit.miniature import referee
 from brainkit.miniature.scenes import HELD_OUT_SEEDS, Scene, images, kinds_in, make_scene
+from brainkit.miniature.training import picture_scores
 from brainkit.samplers.diffusion import DDIM
 from brainkit_unibrain.parts import FourFlow, OptimusDecoder
 from brainkit_unibrain.train.features import features_of
@@ -75,12 +75,7 @@ def scores(judged: HeldOut) -> dict[str, float]:
 
 def named(prefix: str, made: NDArray[np.uint8], judged: HeldOut) -> dict[str, float]:
     """Score pictures by the referee and by pixel correlation."""
-    judge = referee.load_referee()
-    return {
-        f"{prefix}_objects": referee.object_recall(judge, made, judged.scenes),
-        f"{prefix}_background": referee.background_accuracy(judge, made, judged.scenes),
-        f"{prefix}_pixcorr": pixel_correlation(made, judged.pictures),
-    }
+    return picture_scores(prefix, made, judged.pictures, judged.scenes)
 
 
 def pictures_of(latent: Tensor, judged: HeldOut) -> NDArray[np.uint8]:
@@ -93,12 +88,6 @@ def captions_of(latent: Tensor, judged: HeldOut) -> list[str]:
     """Decode text latents to captions, taking the likeliest word each time."""
     wrote = OptimusDecoder(decode="greedy").load(judged.store)
     return wrote(latent, range(len(latent)))
-
-
-def pixel_correlation(made: NDArray[np.uint8], true: NDArray[np.uint8]) -> float:
-    """Give the mean Pearson correlation of pictures with their originals."""
-    pairs = zip(made.reshape(len(made), -1), true.reshape(len(true), -1), strict=True)
-    return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs]))
 
 
 def caption_recall(wrote: Sequence[str], scenes: Sequence[Scene]) -> float:

@@ -11,28 +11,17 @@ Hang et al. 2023, arXiv 2303.09556 (min-SNR, gamma = 5).
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from brainkit.miniature.scenes import TRAIN_SEEDS
-from brainkit.miniature.training import (
-    SAVE_EVERY,
-    Crew,
-    Share,
-    Training,
-    every,
-    export,
-    small_store,
-    write_json,
-)
+from brainkit.miniature.training import Crew, Share, Training, small_store
 from brainkit.samplers.schedule import alpha_bar, scaled_linear_sigmas
 from brainkit_unibrain.networks import Context, FourFlow, FourFlowConfig, Kind
-from brainkit_unibrain.train.evaluate import HeldOut, held_out, scores
+from brainkit_unibrain.train.evaluate import held_out, scores
 from brainkit_unibrain.train.features import N_CAPTIONS, Features, features_of
 
 CONFIG = FourFlowConfig(
@@ -181,29 +170,9 @@ def train(seconds: float, work: Path, device: torch.device, folder: Path, worker
         training.resume(saved)
     others = [FourFlow(CONFIG) for _ in range(workers - 1)]
     crew = Crew([net, *others], share(lesson, training, workers))
-    save_due, export_due, say_due = every(SAVE_EVERY), every(EXPORT_EVERY), every(30)
-    for step in training.steps():
-        losses = crew.gradients(step)
-        training.update()
-        if say_due():
-            told = " ".join(f"{kind} {loss:.4f}" for kind, loss in losses.items())
-            print(f"step {step} progress {training.progress:.3f} {told}", flush=True)
-        if save_due():
-            training.save(saved)
-        if export_due():
-            publish(training, judged, work, folder)
-    training.save(saved)
-    publish(training, judged, work, folder)
 
+    def publish() -> None:
+        curve = work / "four_flow_curve.jsonl"
+        training.publish(folder, asdict(CONFIG), curve, lambda: scores(judged))
 
-def publish(training: Training, judged: HeldOut, work: Path, folder: Path) -> None:
-    """Write the averaged weights and their held-out scores, and add a line to the curve."""
-    averaged = FourFlow(CONFIG)
-    averaged.load_state_dict(training.averaged)
-    export(folder, averaged.state_dict(), asdict(CONFIG))
-    line: dict[str, Any] = {"step": training.step, "seconds": round(training.elapsed)}
-    line |= scores(judged)
-    write_json(folder / "metrics.json", line)
-    with (work / "four_flow_curve.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-    print(line, flush=True)
+    training.learn(crew, saved, publish, EXPORT_EVERY)
