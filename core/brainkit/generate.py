@@ -168,6 +168,8 @@ def strips(run: Run, latents: Sequence[Artefact]) -> None:
 
     Only of each image's first sample, which is the one the report shows large.
     """
+    if not getattr(run.method.sampler, "journalled", False):
+        return
     latents = latents[:: run.method.samples]
     made = [
         Artefact(

@@ -134,7 +134,7 @@ class Course:
     def _finish(self) -> Tensor:
         """Walk with the first stage's noise, keep the last frame, and choose."""
         last = self._walked(0)
-        self._judge(range(len(self.seeds)))
+        self._judge(range(len(self.seeds)), last)
         for row, trace in enumerate(self.traces):
             if trace.iteration not in trace.frames:
                 trace.frames[trace.iteration] = last[row].half().cpu()
@@ -143,12 +143,15 @@ class Course:
             return last
         return torch.stack([each.best.to(last) for each in self.traces])
 
-    def _judge(self, rows: Sequence[int]) -> None:
-        """Compare the iterates at some rows with the best so far, over noises that never change."""
+    def _judge(self, rows: Sequence[int], first: Tensor | None = None) -> None:
+        """Compare the iterates at some rows with the best so far, over noises that never change.
+
+        `first` is the walk with the first of these noises, where it was taken already.
+        """
         if not rows or self.options.keep == "last":
             return
         assert self.condition.misfit is not None  # `Aligned` checks it
-        first = self._walked(0)
+        first = self._walked(0) if first is None else first
         judged = [self.condition.misfit(first).detach()]
         for number in range(1, self.options.judge_noises):
             judged.append(self.condition.misfit(self._walked(number)).detach())

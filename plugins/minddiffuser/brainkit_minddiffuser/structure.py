@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from brainkit import option
-from brainkit.encoders.autokl import KL_F8, load_autokl
+from brainkit.encoders.autokl import KL_F8, decoded, load_autokl
 from brainkit.encoders.clip import CLIP_B32, load_network
 from brainkit.errors import DataError, UsageError
 
@@ -150,13 +150,7 @@ def load_unit_decoder(store: CheckpointStore) -> Callable[[Tensor], Tensor]:
     """
     network = load_autokl(store)
     network.enable_gradient_checkpointing()
-    scale = float(network.config.scaling_factor)
-
-    def decode(latent: Tensor) -> Tensor:
-        unit: Tensor = (network.decode(latent / scale).sample + 1) / 2
-        return unit.clamp(0, 1)
-
-    return decode
+    return lambda latent: ((decoded(network, latent) + 1) / 2).clamp(0, 1)
 
 
 def structural_misfit(
