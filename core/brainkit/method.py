@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from brainkit.data import Selection
+from brainkit.data import EXTRA_SCORES, Selection
 from brainkit.errors import CheckpointError, UsageError, did_you_mean
 from brainkit.options import options, replaced, validated
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 KINDS = ("encoder", "regressor", "conditioner", "sampler", "decoder")
 KEYED = {"encoder": "encoders", "regressor": "regressors", "decoder": "decoders"}
-EXTRA_SCORES = ("ssim_variants", "clip_similarity", "target_identification")
-"""Groups that `brainkit.metrics.extra_scores` knows."""
 Lookup = Callable[[str, str], Any]
 
 

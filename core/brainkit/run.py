@@ -76,11 +76,11 @@ class Run:
         ids = rows.image_ids[: rows.n_train], rows.image_ids[rows.n_train :]
         return np.unique(ids[0]), np.unique(ids[1])
 
-    def columns(self, feature: str, voxel_xyz: Integers) -> NDArray[np.int64] | None:
-        """Give which of the loaded voxels a feature is predicted from; None means all.
+    def columns(self, feature: str, voxel_xyz: Integers) -> NDArray[np.int64]:
+        """Give which of the loaded voxels lie in the ROI that a feature has for itself.
 
         Args:
-            feature: its name.
+            feature: one with a ROI of its own.
             voxel_xyz: int32 (voxels, 3), the loaded voxels.
 
         Raises:
@@ -92,8 +92,6 @@ class Run:
 
         selection = self.method.selection
         roi = selection.roi_of(feature)
-        if not roi:
-            return None
         wanted = {
             tuple(each) for each in roi_voxels(self.nsd, self.config.subject, roi).xyz.tolist()
         }

@@ -206,8 +206,8 @@ def feature_columns(run: Run, feature: str, trials: Artefact) -> Tensor | None:
 
     if not run.method.selection.roi_of(feature):
         return None
-    columns = run.columns(feature, open_tensors(trials.path)["voxel_xyz"].numpy())
-    return None if columns is None else torch.from_numpy(columns)
+    xyz = open_tensors(trials.path)["voxel_xyz"].numpy()
+    return torch.from_numpy(run.columns(feature, xyz))
 
 
 def training_rows(run: Run, feature: str, trials: Artefact) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Scores of reconstructions and captions; each gives a `Score`, with a value per item."""
 
+from brainkit.data import EXTRA_SCORES
 from brainkit.metrics.captions import meteor, rouge, tokens
 from brainkit.metrics.coco import bleu, cider, rouge_l_coco
 from brainkit.metrics.correlation import correlation_matrix, paired_correlation
@@ -33,7 +34,6 @@ from brainkit.metrics.images import (
 )
 from brainkit.metrics.score import Score, over_samples, scored
 from brainkit.metrics.sets import (
-    EXTRA_SCORES,
     Chance,
     caption_scores,
     chance_levels,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainkit.data import EXTRA_SCORES
 from brainkit.errors import BrainkitWarning, DataError
 from brainkit.metrics.captions import References, meteor, rouge
 from brainkit.metrics.coco import bleu, cider
@@ -20,9 +21,6 @@ from brainkit.metrics.score import Score, over_samples
 
 Integers = NDArray[np.intp]
 Features = tuple[Any, Sequence[Any]]
-
-EXTRA_SCORES = ("ssim_variants", "clip_similarity", "target_identification")
-"""Groups of scores that some papers report beside the standard ones, see `extra_scores`."""
 
 
 @dataclass(frozen=True)
