@@ -1,0 +1,1 @@
+"""Mind Reader: CNN mappers from voxels to CLIP, and a LAFITE generator under two conditions."""

@@ -1,0 +1,1 @@
+"""Trains the mappers and the generator: `python -m brainkit_mindreader.train`."""

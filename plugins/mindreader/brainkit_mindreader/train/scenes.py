@@ -1,0 +1,234 @@
+"""Train the miniature's generator on procedural scenes and their CLIP embeddings.
+
+The network and its adversary are those of the paper at 64 px. A generator trained against a small
+CLIP alone learns to fool it, so CLIP takes no part; instead every picture has its original, and two
+supervised terms say how far it is from that: in pixels, and in the discriminator's feature maps.
+The first quarter knows pixels only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Generator as Randomness
+from torch import Tensor
+
+from brainkit.checkpoints import CheckpointStore
+from brainkit.encoders.clip import CLIP_B32, load_image_embedding, load_text_embedding
+from brainkit.miniature.scenes import HELD_OUT_SEEDS, TRAIN_SEEDS, captions, images, make_scene
+from brainkit.miniature.training import (
+    Encode,
+    encoded_once,
+    every,
+    export,
+    picture_scores,
+    small_store,
+    write_json,
+)
+from brainkit_mindreader.discriminator import Discriminator, Judging
+from brainkit_mindreader.generator import Generator, GeneratorShape
+from brainkit_mindreader.objectives import Weights
+from brainkit_mindreader.train.gan import Batch, Draw, GanTraining, Recipe
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+SHAPE = GeneratorShape(
+    resolution=64,
+    z_dim=64,
+    w_dim=64,
+    f_dims=(64, 64),
+    cond_width=96,
+    channel_base=1024,
+    channel_max=192,
+    mapping_layers=2,
+)
+RECIPE = Recipe(
+    batch=32,
+    rate=0.002,
+    gamma=1.0,
+    path_every=0,
+    style_mixing=0.0,
+    random_z=0.5,
+    noise="const",
+    condition_noise=(0.0, 0.4),
+    ema_kimg=2.0,
+    adversary_from=0.25,
+    decay_from=0.6,
+    faster=20.0,
+    weights=Weights(heads=1.0, clip=0.0, paired=20.0, matching=5.0),
+)
+PER_IMAGE = 5
+N_JUDGED = 100
+SAY_EVERY, SAVE_EVERY, PUBLISH_EVERY = 30.0, 300.0, 480.0
+
+
+class Scenes:
+    """Scenes with their embeddings: of the picture, and of each caption."""
+
+    def __init__(
+        self, seeds: Sequence[int], store: CheckpointStore, cache: Path | None = None
+    ) -> None:
+        self.pictures = images(seeds)
+        self.device = store.device
+
+        def embedding(name: str, load: Any) -> Tensor:
+            return encoded_once(name, CLIP_B32, load, seeds, cache, store)
+
+        self.image = embedding("clip_b32_image", lambda: _image(store))
+        self.text = embedding("clip_b32_text", lambda: _text(store))
+
+    def draw(self, n: int, randomness: Randomness) -> Batch:
+        """Give n random scenes, each with one of its captions."""
+        rows = torch.randint(len(self.image), (n,), generator=randomness)
+        which = torch.randint(PER_IMAGE, (n,), generator=randomness)
+        return self.batch(rows, self.text[rows, which])
+
+    def batch(self, rows: Tensor, text: Tensor) -> Batch:
+        """Give the scenes of some rows under a text embedding of each."""
+        return Batch(
+            as_signed(self.pictures[rows.numpy()]).to(self.device),
+            (self.image[rows].float().to(self.device), text.float().to(self.device)),
+        )
+
+
+def as_signed(pictures: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+    """Turn uint8 (batch, height, width, 3) into float32 (batch, 3, height, width) in [-1, 1]."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _image(store: CheckpointStore) -> Encode:
+    embed = load_image_embedding(store, CLIP_B32)
+    return lambda seeds: _unit(embed(images(seeds)))
+
+
+def _text(store: CheckpointStore) -> Encode:
+    embed = load_text_embedding(store, CLIP_B32)
+
+    def encode(seeds: Sequence[int]) -> Tensor:
+        texts = [text for seed in seeds for text in captions(make_scene(seed))]
+        return _unit(embed(texts)).unflatten(0, (len(seeds), PER_IMAGE))
+
+    return encode
+
+
+def _unit(embedded: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(embedded.clamp(-1.5, 1.5), dim=-1)
+
+
+def networks(shape: GeneratorShape = SHAPE) -> tuple[Generator, Discriminator]:
+    """Make both networks; conditions of length 1 enter with about unit spread."""
+    generator = Generator(shape)
+    with torch.no_grad():
+        for name, parameter in generator.named_parameters():
+            branch = name.split(".")[-2] if "." in name else ""
+            if branch in ("pre_0", "pre_01") and name.endswith("weight"):
+                parameter.mul_(shape.f_dims[0] ** 0.5)
+    return generator, Discriminator(shape, Judging(semantic="sample"))
+
+
+class Judged:
+    """Held-out scenes that a generator is scored on."""
+
+    def __init__(self, store: CheckpointStore, n: int = N_JUDGED) -> None:
+        seeds = HELD_OUT_SEEDS[:n]
+        scenes = Scenes(seeds, store)
+        self.scenes = [make_scene(seed) for seed in seeds]
+        self.pictures = scenes.pictures
+        self.batch = scenes.batch(torch.arange(n), scenes.text[:, 0])
+
+    @torch.no_grad()
+    def pictures_of(self, generator: Generator) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Give the pictures made of the scenes' embeddings, uint8 (batch, height, width, 3)."""
+        conditions = [torch.nn.functional.normalize(each, dim=1) for each in self.batch.conditions]
+        z = torch.zeros(len(self.scenes), generator.shape.z_dim, device=conditions[0].device)
+        made = generator(z, conditions)
+        whole = (made.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
+        return whole.permute(0, 2, 3, 1).cpu().numpy()
+
+    def scores(self, generator: Generator) -> dict[str, float]:
+        """Score by the referee, pixel correlation and SSIM."""
+        from skimage.metrics import structural_similarity
+
+        made = self.pictures_of(generator)
+        grey = [each.mean(axis=-1) / 255 for each in (made, self.pictures)]
+        scored = picture_scores("true", made, self.pictures, self.scenes)
+        scored["true_ssim"] = float(
+            np.mean(
+                [
+                    structural_similarity(
+                        a, b, gaussian_weights=True, use_sample_covariance=False, data_range=1.0
+                    )
+                    for a, b in zip(*grey, strict=True)
+                ]
+            )
+        )
+        return {name: round(value, 4) for name, value in scored.items()}
+
+
+def train(seconds: float, work: Path, folder: Path, accelerator: Accelerator) -> None:
+    """Train for so many seconds in all, resuming from `work`; export to `folder` now and then."""
+    torch.manual_seed(0)
+    store = small_store(str(accelerator.device))
+    with accelerator.main_process_first():
+        scenes = Scenes(TRAIN_SEEDS, store, work / "features")
+    generator, discriminator = networks()
+    training = GanTraining(generator, discriminator, RECIPE, accelerator)
+    saved = work / "generator.safetensors"
+    if saved.exists():
+        training.resume(saved)
+    judged = Judged(store) if accelerator.is_main_process else None
+    _loop(training, scenes.draw, seconds, saved, lambda: _publish(training, judged, work, folder))
+
+
+def _loop(training: GanTraining, draw: Draw, seconds: float, saved: Path, publish: Any) -> None:
+    accelerator = training.accelerator
+    say, save, show = every(SAY_EVERY), every(SAVE_EVERY), every(PUBLISH_EVERY)
+    while (progress := _common(training.elapsed / seconds, accelerator)) < 1:
+        begun = time.monotonic()
+        said = training.advance(draw, progress)
+        training.elapsed += time.monotonic() - begun
+        if not accelerator.is_main_process:
+            continue
+        if say():
+            told = " ".join(f"{name} {value:.3f}" for name, value in said.items())
+            print(f"step {training.step} progress {progress:.3f} {told}", flush=True)
+        if save():
+            training.save(saved)
+        if show():
+            publish()
+    if accelerator.is_main_process:
+        training.save(saved)
+        publish()
+
+
+def _common(progress: float, accelerator: Accelerator) -> float:
+    """Give the main process's progress, so that all do the same steps."""
+    if accelerator.num_processes == 1:
+        return progress
+    from accelerate.utils import broadcast
+
+    return float(broadcast(torch.tensor([progress], device=accelerator.device)))
+
+
+def _publish(training: GanTraining, judged: Judged | None, work: Path, folder: Path) -> None:
+    assert judged is not None
+    export(folder, training.averaged.state_dict(), training.averaged.shape.config())
+    line = {"step": training.step, "seconds": round(training.elapsed)}
+    scored = line | judged.scores(training.averaged)
+    write_json(folder / "metrics.json", scored)
+    with (work / "generator_curve.jsonl").open("a", encoding="utf-8") as file:
+        import json
+
+        file.write(json.dumps(scored) + "\n")
+    print(scored, flush=True)
+    from PIL import Image
+
+    made = judged.pictures_of(training.averaged)[:12]
+    rows = [np.concatenate(list(each), axis=1) for each in (judged.pictures[:12], made)]
+    Image.fromarray(np.concatenate(rows)).save(work / f"generator_{training.step:06d}.png")
