@@ -24,6 +24,8 @@ from brainkit_mindreader.layers import FullyConnected, activated
 from brainkit_mindreader.resample import binomial_filter, conv_doubled, doubled
 
 NoiseMode = Literal["const", "random", "none"]
+Conditions = Sequence["Tensor | None"]
+"""One (batch, f_dim) for each of a shape's `f_dims`; None leaves that branch out of the maximum."""
 SMALLEST = 4
 TINY = 1e-8
 COLOURS = 3
@@ -128,7 +130,6 @@ class Styled(nn.Module):
 
     def __init__(self, shape: GeneratorShape, channels: int) -> None:
         super().__init__()
-        self.branches = len(shape.f_dims)
         for index, f_dim in enumerate(shape.f_dims):
             first, second = branch_names(index)
             between = (f_dim + shape.cond_width) // 2
@@ -137,12 +138,13 @@ class Styled(nn.Module):
         width = shape.cond_width + shape.w_dim
         self.affine_0 = FullyConnected(width, channels, bias=1.0)
 
-    def style(self, w: Tensor, conditions: Sequence[Tensor]) -> Tensor:
+    def style(self, w: Tensor, conditions: Conditions) -> Tensor:
         """Give the factor of every input channel, (batch, channels)."""
         seen = []
-        for index in range(self.branches):
-            first, second = (self.get_submodule(name) for name in branch_names(index))
-            seen.append(second(first(conditions[index])))
+        for index, condition in enumerate(conditions):
+            if condition is not None:
+                first, second = (self.get_submodule(name) for name in branch_names(index))
+                seen.append(second(first(condition)))
         merged = reduce(torch.maximum, seen)
         styles: Tensor = self.affine_0(torch.cat([merged, w], dim=1))
         return styles
@@ -167,7 +169,7 @@ class StyledConvolution(Styled):
         self.register_buffer("noise_const", torch.randn(side, side))
 
     def forward(
-        self, maps: Tensor, w: Tensor, conditions: Sequence[Tensor], noise: Noise
+        self, maps: Tensor, w: Tensor, conditions: Conditions, noise: Noise
     ) -> Tensor:
         """Give (batch, out, side, side)."""
         styles = self.style(w, conditions)
@@ -195,7 +197,7 @@ class ToRGB(Styled):
         self.weight = nn.Parameter(torch.randn(COLOURS, width, 1, 1))
         self.bias = nn.Parameter(torch.zeros(COLOURS))
 
-    def forward(self, maps: Tensor, w: Tensor, conditions: Sequence[Tensor]) -> Tensor:
+    def forward(self, maps: Tensor, w: Tensor, conditions: Conditions) -> Tensor:
         """Give (batch, 3, side, side)."""
         styles = self.style(w, conditions) * self.scale
         maps = functional.conv2d(maps * styles.to(maps.dtype)[:, :, None, None], self.weight)
@@ -225,7 +227,7 @@ class Block(nn.Module):
         maps: Tensor | None,
         picture: Tensor | None,
         ws: Sequence[Tensor],
-        conditions: Sequence[Tensor],
+        conditions: Conditions,
         noise: Noise,
     ) -> tuple[Tensor, Tensor]:
         """Give feature maps and picture at this block's side."""
@@ -248,7 +250,7 @@ class Synthesis(nn.Module):
         for side in self.sides:
             self.add_module(f"b{side}", Block(shape, side))
 
-    def forward(self, ws: Tensor, conditions: Sequence[Tensor], noise: Noise) -> Tensor:
+    def forward(self, ws: Tensor, conditions: Conditions, noise: Noise) -> Tensor:
         """Give (batch, 3, side, side) for style vectors (batch, num_ws, w_dim)."""
         maps: Tensor | None = None
         picture: Tensor | None = None
@@ -306,7 +308,7 @@ class Generator(nn.Module):
     def forward(
         self,
         z: Tensor,
-        conditions: Sequence[Tensor],
+        conditions: Conditions,
         noise: Noise = CONST,
         psi: float = 1.0,
         cutoff: int | None = None,
@@ -315,7 +317,8 @@ class Generator(nn.Module):
 
         Args:
             z: noise (batch, z_dim).
-            conditions: one (batch, f_dim) for each of the shape's `f_dims`, of length 1.
+            conditions: one (batch, f_dim) for each of the shape's `f_dims`, of length 1, not all
+                None.
             noise: what is added to feature maps.
             psi: truncation, see `StyleMapping`.
             cutoff: how many style vectors are truncated.
