@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from typing import Any, Literal
 
@@ -68,6 +68,10 @@ class GeneratorShape:
     def config(self) -> dict[str, Any]:
         """Give the table for a configuration file."""
         return asdict(self) | {"f_dims": list(self.f_dims)}
+
+    def with_heads(self, heads: int) -> GeneratorShape:
+        """Give the same shape with so many conditions, each as wide as the first."""
+        return replace(self, f_dims=self.f_dims[:1] * heads)
 
     @property
     def sides(self) -> tuple[int, ...]:
@@ -168,9 +172,7 @@ class StyledConvolution(Styled):
         self.register_buffer("resample_filter", binomial_filter())
         self.register_buffer("noise_const", torch.randn(side, side))
 
-    def forward(
-        self, maps: Tensor, w: Tensor, conditions: Conditions, noise: Noise
-    ) -> Tensor:
+    def forward(self, maps: Tensor, w: Tensor, conditions: Conditions, noise: Noise) -> Tensor:
         """Give (batch, out, side, side)."""
         styles = self.style(w, conditions)
         maps = maps * styles.to(maps.dtype)[:, :, None, None]
