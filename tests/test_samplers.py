@@ -213,3 +213,46 @@ def test_single_pass_hands_over_noise_at_the_highest_level() -> None:
     )
     made = SinglePass().sample(once, [8, 9])
     torch.testing.assert_close(made, noise((3,), [8, 9]) * 10 + 1)
+
+
+def chosen(seeds: list[int], candidates: int) -> Tensor:
+    """Latents of one number each, of which the one nearest to 0 is best."""
+    far = Condition(
+        denoise=lambda latent, level: latent,
+        start=torch.zeros(len(seeds), 1),
+        sigmas=torch.tensor([1.0]),
+        misfit=lambda latent: latent.abs().sum(dim=1),
+    )
+    return SinglePass(candidates=candidates).sample(far, seeds)
+
+
+def test_the_candidate_of_lowest_misfit_is_kept() -> None:
+    few, many = chosen(list(range(50)), 1).abs(), chosen(list(range(50)), 9).abs()
+    assert torch.all(many <= few)
+    # The least of nine |normal| numbers has a mean of 0.13, one of them 0.8.
+    assert float(few.mean()) > 0.5
+    assert float(many.mean()) < 0.25
+
+
+def test_candidates_depend_on_their_own_seed_alone() -> None:
+    together = chosen([3, 4, 5], 6)
+    assert torch.equal(together, torch.cat([chosen([seed], 6) for seed in (3, 4, 5)]))
+    assert torch.equal(chosen([7], 1), noise((1,), [7]))
+
+
+def test_candidates_without_a_misfit_are_refused() -> None:
+    plain = Condition(lambda latent, level: latent, torch.zeros(1, 1), torch.tensor([1.0]))
+    with pytest.raises(UsageError, match=r"candidates is 3.*no misfit.*candidates=1"):
+        SinglePass(candidates=3).sample(plain, [0])
+
+
+def test_single_pass_tells_of_every_candidate() -> None:
+    told: list[tuple[int, int]] = []
+    far = Condition(
+        lambda latent, level: latent,
+        torch.zeros(1, 1),
+        torch.tensor([1.0]),
+        misfit=lambda latent: latent.sum(dim=1),
+    )
+    SinglePass(candidates=2).sample(far, [0], lambda done, total: told.append((done, total)))
+    assert told == [(1, 2), (2, 2)]

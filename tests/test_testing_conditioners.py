@@ -105,6 +105,27 @@ def test_conditioners_that_keep_their_promises_pass(store, latents):
         assert failing(checks.for_conditioner(part, store, {"thumbnail": latents})) == set()
 
 
+def test_a_generator_in_one_pass_may_give_latents_of_another_shape(store, latents):
+    import torch
+
+    once = changing(
+        sigmas=lambda old: torch.ones(1),
+        denoise=lambda old: lambda x, s: x.repeat_interleave(2, dim=-1),
+        misfit=lambda old: lambda latent: latent.square().sum((1, 2, 3)),
+    )
+    assert failing(checks.for_conditioner(once, store, {"thumbnail": latents})) == set()
+
+
+def test_a_generator_in_one_pass_that_loses_rows_is_found(store, latents):
+    import torch
+
+    loses = changing(
+        sigmas=lambda old: torch.ones(1), denoise=lambda old: lambda x, s: x.flatten(0, 1)
+    )
+    broken = failing(checks.for_conditioner(loses, store, {"thumbnail": latents}))
+    assert "denoise_keeps_the_shape" in broken
+
+
 def test_every_promise_is_broken_by_some_part_above():
     assert {promise for promise, _ in BROKEN_CONDITIONERS} == {
         each.__name__ for each in kit.PROMISES

@@ -104,12 +104,14 @@ class Condition:
 
     Attributes:
         denoise: `denoise(latent, sigma)` gives the clean latent, float32 (batch, *latent), for a
-            latent in the variance-exploding scale (clean + sigma * noise) and sigma float32 ().
-        start: float32 (batch, *latent), the predicted clean latent the walk begins near.
+            latent in the variance-exploding scale (clean + sigma * noise) and sigma float32 (). A
+            generator in one pass, whose `sigmas` has one, may give (batch, *other).
+        start: float32 (batch, *latent), the predicted clean latent the walk begins near; of a
+            generator in one pass zeros in the shape of its noise.
         sigmas: float32 (steps,), ascending noise levels the network was trained on.
         strength: fraction of the schedule that is run, in (0, 1]; 1 begins from noise alone.
-        misfit: `misfit(latent)` gives a loss (batch,) that a sampler may descend, or None. Row i
-            depends on latent i alone.
+        misfit: `misfit(latent)` gives a loss (batch,) of clean latents that a sampler may descend
+            or choose by, or None. Row i depends on latent i alone.
         context: float32 (batch, *context), what `denoise` is conditioned on, or None when a sampler
             cannot change it.
         denoise_with: `denoise_with(context)` gives the same denoiser under another context.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from brainkit.errors import UsageError
+from brainkit.options import option
 from brainkit.samplers.noise import noise
 
 if TYPE_CHECKING:
@@ -20,18 +23,65 @@ class SinglePass:
     """One call of the denoiser at its highest noise level; for generative adversarial networks.
 
     The latent handed over is start + sigma * noise, with one level `sigmas = [1.]` and a start of
-    zeros just the noise that such a generator expects.
+    zeros just the noise that such a generator expects. Of several candidates the one of lowest
+    misfit is handed on: the condition's own loss, which knows decoded features only.
     """
 
     name = "single-pass"
+    candidates: int = option(
+        1,
+        "latents made of each image, each from a noise of its own, the best of which is kept",
+        ge=1,
+    )
 
     def sample(
         self, condition: Condition, seeds: Sequence[int], progress: Progress | None = None
     ) -> Tensor:
-        """Give what the denoiser makes of noise, float32, one seed each."""
-        drawn = noise(condition.start.shape[1:], seeds).to(condition.start.device)
-        level = condition.sigmas[-1]
-        made = condition.denoise(condition.start + level * drawn, level)
-        if progress is not None:
-            progress(1, 1)
-        return made
+        """Give what the denoiser makes of noise, float32, one seed each.
+
+        Raises:
+            UsageError: several candidates under a condition without a misfit.
+        """
+        if self.candidates > 1 and condition.misfit is None:
+            raise UsageError(
+                f"sampler.candidates is {self.candidates}, but the conditioner gives no misfit to "
+                "choose by; set sampler.candidates=1"
+            )
+        best = lowest = None
+        for candidate in range(self.candidates):
+            made = _made(condition, _seeds(seeds, candidate))
+            if condition.misfit is None or self.candidates == 1:
+                best = made
+            else:
+                best, lowest = _lower(made, condition.misfit(made), best, lowest)
+            if progress is not None:
+                progress(candidate + 1, self.candidates)
+        assert best is not None
+        return best
+
+
+def _lower(
+    made: Tensor, loss: Tensor, best: Tensor | None, lowest: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Keep, for each image, the latent of lower loss."""
+    import torch
+
+    if best is None or lowest is None:
+        return made, loss
+    better = loss < lowest
+    rows = better.view(-1, *(1,) * (made.ndim - 1))
+    return torch.where(rows, made, best), torch.where(better, loss, lowest)
+
+
+def _made(condition: Condition, seeds: Sequence[int]) -> Tensor:
+    drawn = noise(condition.start.shape[1:], seeds).to(condition.start.device)
+    level = condition.sigmas[-1]
+    return condition.denoise(condition.start + level * drawn, level)
+
+
+def _seeds(seeds: Sequence[int], candidate: int) -> Sequence[int]:
+    """Give a candidate's seeds: the images' own for the first, derived from them for the others."""
+    if candidate == 0:
+        return seeds
+    digests = (sha256(f"{seed}/{candidate}".encode()).digest() for seed in seeds)
+    return [int.from_bytes(digest[:8], "little") >> 1 for digest in digests]

@@ -74,15 +74,16 @@ def strength_is_a_fraction(part: Conditioner, store: CheckpointStore, features: 
 
 
 def denoise_keeps_the_shape(part: Conditioner, store: CheckpointStore, features: Features) -> None:
-    """`denoise` gives float32 of the latent's shape."""
+    """`denoise` gives float32 of the latent's shape, or with a single sigma of any other a row."""
     import torch
 
     for output, condition in _conditions(part, store, features).items():
-        clean = next(_denoised(condition))
+        clean, start = next(_denoised(condition)), condition.start
+        same = len(clean) == len(start) if _in_one_pass(condition) else clean.shape == start.shape
         require(
-            clean.shape == condition.start.shape and clean.dtype == torch.float32,
+            same and clean.dtype == torch.float32,
             f"{output} denoise gives {clean.dtype} {tuple(clean.shape)} for a latent of "
-            f"{tuple(condition.start.shape)}, expected torch.float32 of the same shape",
+            f"{tuple(start.shape)}, expected torch.float32 of the same shape",
         )
 
 
@@ -122,7 +123,8 @@ def misfit_is_one_number_an_image(
         if condition.misfit is None:
             continue
         with torch.enable_grad():
-            latent = condition.start.clone().requires_grad_()
+            made = next(_denoised(condition)) if _in_one_pass(condition) else condition.start
+            latent = made.clone().requires_grad_()
             loss = condition.misfit(latent)
             good = tuple(loss.shape) == (len(latent),) and bool(torch.isfinite(loss).all())
             require(good, f"{output} misfit is {tuple(loss.shape)}, expected ({len(latent)},)")
@@ -151,6 +153,11 @@ def _conditions(
     function = part.load(store)
     with torch.no_grad():
         return function({name: each.clone() for name, each in features.items()})
+
+
+def _in_one_pass(condition: Condition) -> bool:
+    """Say whether there is nothing to walk: a generator turns noise into something else at once."""
+    return len(condition.sigmas) == 1
 
 
 def _denoised(condition: Condition) -> Iterator[Tensor]:
