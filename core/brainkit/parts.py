@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from brainkit.checkpoints import CheckpointStore
     from brainkit.data import Checkpoint, Condition, Stimuli
 
-Reads = Literal["image", "caption"]
+Reads = Literal["image", "caption", "both"]
 Gives = Literal["image", "caption"]
 Progress = Callable[[int, int], None]
 

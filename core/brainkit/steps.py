@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,8 +64,11 @@ def encode(run: Run, feature: str) -> Artefact:
     """Compute one feature of all training and test images, float16 (images, *shape)."""
     address = f"encoder.{feature}"
     encoder = run.part(address)
-    reads = "images" if encoder.reads == "image" else "captions"
-    inputs = {reads: run.files[reads], "image ids": run.files["ids"]}
+    halves = {"image": ("images",), "caption": ("captions",)}
+    inputs = {name: run.files[name] for name in halves.get(encoder.reads, ("images", "captions"))}
+    inputs["image ids"] = run.files["ids"]
+    with run.blame(address, f"reading files for {feature}"):
+        inputs |= {each.name: hashed(each) for each in getattr(encoder, "files", ())}
     recipe = run.recipe(f"features/{feature}", address, inputs=inputs)
     shape = encoder.shape(run.store)
     rows = tuple(
@@ -98,23 +102,31 @@ def encode(run: Run, feature: str) -> Artefact:
 
 
 def stimuli_reader(run: Run, reads: str) -> Callable[[Integers], Stimuli]:
-    """Give a function from image ids to what an encoder reads; the other half stays empty."""
+    """Give a function from image ids to what an encoder reads; what it does not stays empty."""
     import numpy as np
 
     from brainkit.nsd import load_captions, load_stimuli
 
-    if reads == "image":
-        return lambda ids: Stimuli(
-            images=load_stimuli(run.nsd, ids), captions=((),) * len(ids), image_ids=ids
-        )
     every = np.concatenate(run.image_ids)
-    found = load_captions(run.nsd, every)
-    captions = {int(each): said for each, said in zip(every, found, strict=True)}
+    captions: dict[int, tuple[str, ...]] = {}
+    if reads != "image":
+        found = load_captions(run.nsd, every)
+        captions = {int(each): said for each, said in zip(every, found, strict=True)}
+    no_images = np.zeros((0, 0, 0, 3), np.uint8)
     return lambda ids: Stimuli(
-        images=np.zeros((0, 0, 0, 3), np.uint8),
-        captions=tuple(captions[int(each)] for each in ids),
+        images=no_images if reads == "caption" else load_stimuli(run.nsd, ids),
+        captions=tuple(captions.get(int(each), ()) for each in ids),
         image_ids=ids,
     )
+
+
+def hashed(path: Path) -> str:
+    """Give the first 16 hex digits of a file's SHA-256."""
+    try:
+        with path.open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}); check the path") from error
 
 
 def predict(run: Run, feature: str, trials: Artefact, features: Artefact) -> Artefact:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 def reads_images_or_captions(part: Encoder, store: CheckpointStore, stimuli: Stimuli) -> None:
-    """`reads` is "image" or "caption"."""
-    require(part.reads in ("image", "caption"), f"reads is {part.reads!r}, expected image, caption")
+    """`reads` is "image", "caption" or "both"."""
+    good = part.reads in ("image", "caption", "both")
+    require(good, f"reads is {part.reads!r}, expected image, caption or both")
 
 
 def checkpoints_are_declared(part: Any, store: CheckpointStore, *given: object) -> None:
