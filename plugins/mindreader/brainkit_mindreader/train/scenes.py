@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Generator as Randomness
 from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
@@ -33,7 +32,10 @@ from brainkit.miniature.training import (
 from brainkit_mindreader.discriminator import Discriminator, Judging
 from brainkit_mindreader.generator import Generator, GeneratorShape
 from brainkit_mindreader.objectives import Weights
-from brainkit_mindreader.train.gan import Batch, Draw, GanTraining, Recipe
+from brainkit_mindreader.train.draws import Batch, Draw, Draws
+from brainkit_mindreader.train.gan import GanTraining
+from brainkit_mindreader.train.recipe import Recipe
+from brainkit_mindreader.train.state import resume, save
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -83,10 +85,9 @@ class Scenes:
         self.image = embedding("clip_b32_image", lambda: _image(store))
         self.text = embedding("clip_b32_text", lambda: _text(store))
 
-    def draw(self, n: int, randomness: Randomness) -> Batch:
-        """Give n random scenes, each with one of its captions."""
-        rows = torch.randint(len(self.image), (n,), generator=randomness)
-        which = torch.randint(PER_IMAGE, (n,), generator=randomness)
+    def draw(self, draws: Draws) -> Batch:
+        """Give random scenes, each with one of its captions."""
+        rows, which = draws.integers(len(self.image)), draws.integers(PER_IMAGE)
         return self.batch(rows, self.text[rows, which])
 
     def batch(self, rows: Tensor, text: Tensor) -> Batch:
@@ -181,14 +182,14 @@ def train(seconds: float, work: Path, folder: Path, accelerator: Accelerator) ->
     training = GanTraining(generator, discriminator, RECIPE, accelerator)
     saved = work / "generator.safetensors"
     if saved.exists():
-        training.resume(saved)
+        resume(training, saved)
     judged = Judged(store) if accelerator.is_main_process else None
     _loop(training, scenes.draw, seconds, saved, lambda: _publish(training, judged, work, folder))
 
 
 def _loop(training: GanTraining, draw: Draw, seconds: float, saved: Path, publish: Any) -> None:
     accelerator = training.accelerator
-    say, save, show = every(SAY_EVERY), every(SAVE_EVERY), every(PUBLISH_EVERY)
+    say, keep, show = every(SAY_EVERY), every(SAVE_EVERY), every(PUBLISH_EVERY)
     while (progress := _common(training.elapsed / seconds, accelerator)) < 1:
         begun = time.monotonic()
         said = training.advance(draw, progress)
@@ -198,12 +199,12 @@ def _loop(training: GanTraining, draw: Draw, seconds: float, saved: Path, publis
         if say():
             told = " ".join(f"{name} {value:.3f}" for name, value in said.items())
             print(f"step {training.step} progress {progress:.3f} {told}", flush=True)
-        if save():
-            training.save(saved)
+        if keep():
+            save(training, saved)
         if show():
             publish()
     if accelerator.is_main_process:
-        training.save(saved)
+        save(training, saved)
         publish()
 
 
