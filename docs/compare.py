@@ -30,8 +30,10 @@ SCORES = (
 
 def main(out: Path, rows: dict[str, Path]) -> None:
     """Take every n-th test image, so that nothing is picked by hand."""
-    first = next(iter(rows.values()))
-    ids = sorted(int(each.stem[3:]) for each in first.glob("nsd?????.png"))
+    splits = {split(folder) for folder in rows.values()}
+    if len(splits) > 1:
+        sys.exit(f"these runs have different test images, compare runs of one split: {splits}")
+    ids = [each["image_id"] for each in metrics(next(iter(rows.values())))["per_image"]]
     chosen = ids[:: max(1, len(ids) // COLUMNS)][:COLUMNS]
     shown = load_stimuli(miniature().nsd, chosen)
     sheet = Image.new(
@@ -47,18 +49,31 @@ def main(out: Path, rows: dict[str, Path]) -> None:
             large = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.NEAREST)
             sheet.paste(large, (LEFT + column * (SIDE + GAP), row * (SIDE + GAP)))
     sheet.save(out, optimize=True)
+    print(f"Test images: {splits.pop()}\n")
     print("| | " + " | ".join(SCORES) + " |\n" + "| --- " * (len(SCORES) + 1) + "|")
     for label, folder in rows.items():
         print(f"| {label} | " + " | ".join(score(folder, name) for name in SCORES) + " |")
 
 
+def metrics(folder: Path) -> dict[str, Any]:
+    """Give the metrics of the run that a folder of pictures belongs to."""
+    run = folder.parent.parent if folder.parent.name == "true" else folder.parent
+    found: dict[str, Any] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    return found
+
+
+def split(folder: Path) -> str:
+    """Give which split a run used; one that goes by sessions has counts, for they decide it."""
+    found = metrics(folder)
+    name = found["options"].get("selection.split", "shared")
+    return str(name) if name == "shared" else str(found["test_images"])
+
+
 def score(folder: Path, name: str) -> str:
     """Give a score of the run that a folder of pictures belongs to, for reading."""
-    true = folder.parent.name == "true"
-    run = folder.parent.parent if true else folder.parent
-    found = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["scores"]
+    found = metrics(folder)["scores"]
     entry: dict[str, Any] = next((each for each in found if each["name"] == name), {})
-    value = entry.get("ceiling" if true else "value")
+    value = entry.get("ceiling" if folder.parent.name == "true" else "value")
     return "–" if value is None else f"{value:.3f}"
 
 

@@ -122,7 +122,7 @@ def test_pictures_and_captions_are_those_of_the_scenes(tiny):
 def test_every_image_is_shown_three_times_and_the_shared_ones_are_the_test(tiny):
     design = load_design(tiny, 1)
     assert np.array_equal(np.bincount(design.image_ids), np.full(36, 3))
-    assert len(np.unique(design.image_ids[design.is_test])) == 6
+    assert len(np.unique(design.image_ids[design.is_shared])) == 6
 
 
 def test_regions_keep_the_rules_of_the_release(tiny):

@@ -40,8 +40,8 @@ class Trials:
     """One subject's responses, split into training and test images.
 
     Attributes:
-        train: responses to the images only this subject saw.
-        test: responses to the images shared by all subjects.
+        train: responses to the training images.
+        test: responses to the test images, other ones; `Selection.split` says which.
         voxel_xyz: int32 (voxels, 3), grid position of each voxel, C order over X, Y, Z.
         ncsnr: float32 (voxels,), noise ceiling signal-to-noise ratio, NaN where unknown; None when
             the download has no `ncsnr.nii.gz`.
@@ -73,6 +73,9 @@ class Selection:
         "session", "statistics: each session's training trials, averaged training rows, or none"
     )
     repeats: Literal["average", "single"] = option("average", "what a row of betas is")
+    split: Literal["shared", "first-seen-85"] = option(
+        "shared", "test images: those shared by all subjects, or the last 15 % first seen"
+    )
     by_feature: tuple[str, ...] = option(
         (), "features predicted from fewer voxels, each FEATURE=ROI with the ROI within roi"
     )

@@ -159,6 +159,7 @@ def plan(run: Run) -> str:
         f"method   {run.method.name} on {'the miniature' if run.miniature else run.nsd}",
         f"subject  {run.config.subject}: {len(train)} training images, {len(test)} test images, "
         f"{len(run.chosen)} to be reconstructed{each}",
+        f"tests    {run.plan.test_images}",
         f"network  {run.store.dtype} on {run.store.device}, batches of {run.config.batch_size}",
         f"reads    {run.plan.text()}",
         f"writes   {run.folder}",

@@ -91,6 +91,7 @@ def report_data(
         subject=f"subj{run.config.subject:02d}",
         n_train=len(run.image_ids[0]),
         n_test=len(run.chosen),
+        test_images=run.plan.test_images,
         miniature=run.miniature,
         scores=tuple(_score_row(each, ceilings, chances) for each in [*brain, *predicted]),
         rows=rows,
@@ -122,7 +123,8 @@ def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
     if run.method.selection.repeats == "single":
         said.append(
             "Training rows are single trials: what a regressor estimates by leaving trials out "
-            "still sees other presentations of the same image."
+            "still sees other presentations of the same image. Test trials of an image are "
+            "averaged, since one image gets one reconstruction."
         )
     for address, part in run.method.parts():
         if getattr(part, "rowwise", True) is False:
@@ -232,7 +234,7 @@ def _facts(trials: Artefact) -> dict[str, Any]:
 
 
 def summary(run: Run) -> str:
-    """Give the table of scores that a run prints."""
+    """Give what a run prints: the table of scores and which images are test images."""
     path = run.folder / "metrics.json"
     scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
     width = max(len(each["name"]) for each in scores)
@@ -241,6 +243,7 @@ def summary(run: Run) -> str:
         values = (each["value"], each["ceiling"], each["chance"]["mean"])
         cells = "  ".join(f"{'-' if v is None else format(v, '.3f'):>6}" for v in values)
         lines.append(f"{each['name']:<{width}} {cells}")
+    lines.append(f"Test images: {run.plan.test_images}.")
     return "\n".join(lines)
 
 

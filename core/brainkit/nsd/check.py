@@ -12,7 +12,13 @@ from typing import TypeVar
 from brainkit.errors import BrainkitError
 from brainkit.nsd.atlases import ATLASES
 from brainkit.nsd.betas import Grid, inspect, looks_cut
-from brainkit.nsd.design import Design, check_presentations, load_design, load_presentations
+from brainkit.nsd.design import (
+    SPLITS,
+    Design,
+    check_presentations,
+    load_design,
+    load_presentations,
+)
 from brainkit.nsd.files import (
     CURATED,
     PREPARATIONS,
@@ -215,7 +221,7 @@ def _check_preparation(
             if findings.attempt(partial(_check_session, path, grid, findings)):
                 good.append(session)
         if good:
-            tests = f", {_count_tests(design, good)} test images" if design else ""
+            tests = f", {_tests(design, good)}" if design else ""
             findings.present.append(f"{label}: sessions {ranges(good)} as {suffix}{tests}")
     unfinished = left_over_sessions(folder, total)
     if unfinished:
@@ -240,8 +246,9 @@ def _check_session(path: Path, grid: Grid, findings: _Findings) -> bool:
     return False
 
 
-def _count_tests(design: Design, sessions: list[int]) -> int:
-    return len(design.presented(sessions, test=True))
+def _tests(design: Design, sessions: list[int]) -> str:
+    shared, others = (len(design.presented(sessions, test=True, split=each)) for each in SPLITS)
+    return f"{shared} test images ({others} with split {SPLITS[1]})"
 
 
 def _there(path: Path, findings: _Findings) -> bool:

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brainkit.errors import DataError
+from brainkit.errors import DataError, UsageError, did_you_mean
 from brainkit.nsd.files import design_path, reading, responses_path, stimulus_table_path
 from brainkit.nsd.layout import Layout, read_layout
 from brainkit.nsd.tables import integers, read_columns
 
 KEYS = ("masterordering", "subjectim", "sharedix")
+SPLITS = ("shared", "first-seen-85")
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,12 @@ class Design:
 
     Attributes:
         image_ids: int32 (trials,), 0-based rows of the NSD picture array, all sessions.
-        is_test: bool (trials,), whether the image is one of those shared by all subjects.
+        is_shared: bool (trials,), whether the image is one of those shared by all subjects.
         trials_per_session: trials of each session.
     """
 
     image_ids: NDArray[np.int32]
-    is_test: NDArray[np.bool_]
+    is_shared: NDArray[np.bool_]
     trials_per_session: int
 
     def trials(self, sessions: Sequence[int]) -> NDArray[np.int64]:
@@ -37,20 +38,44 @@ class Design:
         starts = (np.asarray(sessions, dtype=np.int64) - 1) * self.trials_per_session
         return (starts[:, None] + within).ravel()
 
-    def presented(self, sessions: Sequence[int], *, test: bool) -> NDArray[np.int32]:
+    def tested(self, sessions: Sequence[int], split: str = "shared") -> NDArray[np.bool_]:
+        """Say which trials of some sessions showed a test image; bool, in the order of `trials`.
+
+        Args:
+            sessions: 1-based; "first-seen-85" depends on them.
+            split: "shared": the test images are those shared by all subjects. "first-seen-85": of
+                the distinct images in order of their first presentation in these sessions, the
+                first floor(85 %) are training images and the rest test images.
+
+        Raises:
+            UsageError: there is no such split.
+        """
+        trials = self.trials(sessions)
+        if split not in SPLITS:
+            raise UsageError(
+                f"selection.split is {split!r}, expected one of {', '.join(SPLITS)}."
+                f"{did_you_mean(split, SPLITS)}"
+            )
+        if split == "shared":
+            return self.is_shared[trials]
+        ordered = _as_first_seen(self.image_ids[np.sort(trials)])
+        return np.isin(self.image_ids[trials], ordered[len(ordered) * 85 // 100 :])
+
+    def presented(
+        self, sessions: Sequence[int], *, test: bool, split: str = "shared"
+    ) -> NDArray[np.int32]:
         """Give the distinct training or test images in order of their first presentation."""
-        trials = self.trials(sorted(sessions))
-        shown = self.image_ids[trials][self.is_test[trials] == test]
-        _, first = np.unique(shown, return_index=True)
-        ordered: NDArray[np.int32] = shown[np.sort(first)]
-        return ordered
+        ordered = sorted(sessions)
+        shown = self.image_ids[self.trials(ordered)]
+        return _as_first_seen(shown[self.tested(ordered, split) == test])
 
 
 def load_design(root: Path, subject: int, layout: Layout | None = None) -> Design:
     """Read which image each trial of a subject showed.
 
     With `tenk = masterordering[t]`, the image is `subjectim[subject - 1, tenk - 1] - 1`, and it is
-    a test image if `tenk <= shared`. Compared with 73KID of `responses.tsv` when that is there.
+    shared by all subjects if `tenk <= shared`. Compared with 73KID of `responses.tsv` when that is
+    there.
 
     Raises:
         DataError: a file is damaged, lacks a field, is not 1-based, or contradicts the other.
@@ -110,6 +135,12 @@ def check_presentations(
             f"says {design.image_ids[trials[first]]}; one of the two belongs to another download, "
             "get both again"
         )
+
+
+def _as_first_seen(shown: NDArray[np.int32]) -> NDArray[np.int32]:
+    _, first = np.unique(shown, return_index=True)
+    ordered: NDArray[np.int32] = shown[np.sort(first)]
+    return ordered
 
 
 def _read_fields(path: Path) -> dict[str, NDArray[np.int64]]:

@@ -31,10 +31,13 @@ class Rows:
     is_test: tuple[NDArray[np.bool_], ...]
 
 
-def arrange(design: Design, files: Sequence[SessionFile], *, average: bool) -> Rows:
+def arrange(
+    design: Design, files: Sequence[SessionFile], *, average: bool, split: str = "shared"
+) -> Rows:
     """Place trials in rows: one row an image with `average`, one row a trial without."""
-    trials = design.trials([file.session for file in files])
-    ids, is_test = design.image_ids[trials], design.is_test[trials]
+    sessions = [file.session for file in files]
+    trials = design.trials(sessions)
+    ids, is_test = design.image_ids[trials], design.tested(sessions, split)
     order = np.lexsort((np.arange(len(trials)), ids, is_test))
     begins = np.ones(len(order), dtype=np.bool_)
     if average:

@@ -44,6 +44,7 @@ class Plan:
         total_sessions: sessions the subject did in all.
         n_shared: images shared by all subjects.
         bytes_read: bytes read from session files.
+        split: what decides which images are test images, as in `Selection`.
         warnings: sentences about valid but surprising input met so far.
     """
 
@@ -54,6 +55,7 @@ class Plan:
     total_sessions: int
     n_shared: int
     bytes_read: int
+    split: str
     warnings: tuple[str, ...] = ()
 
     @property
@@ -66,16 +68,35 @@ class Plan:
         """Bytes of the betas in the result."""
         return 4 * len(self.rows.image_ids) * len(self.voxel_xyz)
 
+    @property
+    def test_images(self) -> str:
+        """Say which images are the test images, with counts; for dry runs and reports."""
+        tested, seen = self._counts()
+        if self.split == "shared":
+            some = f"{tested}" if tested == self.n_shared else f"{tested} of the {self.n_shared}"
+            return f"the {some} shared by all subjects (split shared)"
+        return (
+            f"the last 15 % first seen in the {len(self.files)} sessions loaded, {tested} of "
+            f"{seen} (split {self.split}), so numbers do not compare with the split shared"
+        )
+
     def text(self) -> str:
         """Give one line for people: sessions, rows, voxels and sizes."""
         train = self.rows.n_train
-        tested = len(np.unique(self.rows.image_ids[train:]))
+        tested, seen = self._counts()
+        shared = f"{tested} of {self.n_shared} shared images"
+        images = shared if self.split == "shared" else f"the last {tested} of {seen} first seen"
         return (
             f"{len(self.files)} of {self.total_sessions} sessions, {train} training and "
-            f"{len(self.rows.image_ids) - train} test rows ({tested} of {self.n_shared} shared "
-            f"images), {len(self.voxel_xyz)} voxels; reads {self.bytes_read / 1e9:.2f} GB, "
-            f"gives {self.bytes_in_memory / 1e9:.2f} GB"
+            f"{len(self.rows.image_ids) - train} test rows ({images}), {len(self.voxel_xyz)} "
+            f"voxels; reads {self.bytes_read / 1e9:.2f} GB, gives "
+            f"{self.bytes_in_memory / 1e9:.2f} GB"
         )
+
+    def _counts(self) -> tuple[int, int]:
+        """Count the distinct test images, and all distinct images."""
+        ids = self.rows.image_ids
+        return len(np.unique(ids[self.rows.n_train :])), len(np.unique(ids))
 
 
 @dataclass
@@ -125,12 +146,13 @@ def plan_trials(
     _require_whole(headers, voxels.xyz, grid)
     return Plan(
         files=files,
-        rows=arrange(design, files, average=selection.repeats == "average"),
+        rows=arrange(design, files, average=selection.repeats == "average", split=selection.split),
         voxel_xyz=voxels.xyz,
         grid=grid,
         total_sessions=of_subject.sessions,
         n_shared=layout.shared,
         bytes_read=sum(bytes_to_read(file.path, voxels.xyz, grid) for file in files),
+        split=selection.split,
         warnings=tuple(said),
     )
 
@@ -159,7 +181,7 @@ def load_trials(
     Args:
         root: folder that holds `nsddata/` and `nsddata_betas/`.
         subject: 1 to 8.
-        selection: ROI, sessions, preparation, standardisation, repeats.
+        selection: ROI, sessions, preparation, standardisation, repeats, test images.
         layout: sizes to check against; the download's own by default.
         progress: called with (sessions done, sessions in all).
         beta_format: "auto" (HDF5 where it is there), "hdf5" or "nifti".

@@ -137,6 +137,8 @@ class ReportData:
         subject: e.g. "subj01".
         n_train: training images.
         n_test: test images.
+        test_images: which images those are taken from and how many, e.g. "the 1000 shared by all
+            subjects"; said below the heading.
         miniature: whether the data are simulated; said in the first line.
         scores: metrics in the order to show.
         rows: test images.
@@ -158,6 +160,7 @@ class ReportData:
     n_train: int
     n_test: int
     miniature: bool
+    test_images: str = ""
     scores: tuple[ScoreRow, ...] = ()
     rows: tuple[ReportRow, ...] = ()
     n_shuffles: int = 0
@@ -183,6 +186,7 @@ def metrics_json(data: ReportData) -> dict[str, Any]:
         "subject": data.subject,
         "n_train": data.n_train,
         "n_test": data.n_test,
+        "test_images": data.test_images,
         "n_shuffles": data.n_shuffles,
         "scores": [_score(row) for row in data.scores],
         "per_image": [
