@@ -1,7 +1,9 @@
 """Tables of captions that were screened elsewhere: row i has what is kept of image id i's.
 
 Rejected captions are empty texts. The table that is shared with NSD's preparations as
-`COCO_73k_annots_curated.npy` is one, once its pickled objects are saved as unicode.
+`COCO_73k_annots_curated.npy` is one, once its pickled objects are saved as unicode. A download that
+has it among its own annotations gives its captions to every encoder, and the rule screens what it
+left; there `captions="all"` takes the table as it is.
 """
 
 from __future__ import annotations
