@@ -1,7 +1,7 @@
 """LAFITE's discriminator: StyleGAN2's, which also reads the conditions off the picture.
 
-Source: Zhou et al. 2022, arXiv 2111.13792; Lin et al. 2022, arXiv 2210.01769 (three outputs); Karras
-et al. 2020, arXiv 1912.04958.
+Source: Zhou et al. 2022, arXiv 2111.13792; Lin et al. 2022, arXiv 2210.01769 (three outputs);
+Karras et al. 2020, arXiv 1912.04958.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainkit_mindreader.generator import COLOURS, SMALLEST, GeneratorShape
-from brainkit_mindreader.layers import Convolution, FullyConnected
+from brainkit.errors import DataError
+from brainkit_mindreader.layers import TINY, Convolution, FullyConnected, exact, full
 from brainkit_mindreader.resample import binomial_filter
+from brainkit_mindreader.shape import COLOURS, HALVED, SMALLEST, GeneratorShape
 
 GROUP = 4
-HALF = math.sqrt(0.5)
+BALANCE = math.sqrt(0.5)
+"""Keeps the spread of a sum of two maps."""
 Semantic = Literal["batch", "sample"]
 
 
@@ -47,7 +49,8 @@ class DownBlock(nn.Module):
         super().__init__()
         width, out, clamp = shape.channels(side), shape.channels(side // 2), shape.conv_clamp
         self.register_buffer("resample_filter", binomial_filter())
-        if side == shape.resolution:
+        self.first = side == shape.resolution
+        if self.first:
             self.fromrgb = Convolution(COLOURS, width, 1, "lrelu", clamp=clamp)
         self.conv0 = Convolution(width, width, 3, "lrelu", clamp=clamp)
         self.conv1 = Convolution(width, out, 3, "lrelu", halve=True, clamp=clamp)
@@ -55,10 +58,10 @@ class DownBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Give (batch, out, side / 2, side / 2)."""
-        if hasattr(self, "fromrgb"):
+        if self.first:
             maps = self.fromrgb(maps)
-        around = self.skip(maps, gain=HALF)
-        through: Tensor = self.conv1(self.conv0(maps), gain=HALF)
+        around: Tensor = self.skip(maps, gain=BALANCE)
+        through: Tensor = self.conv1(self.conv0(maps), gain=BALANCE)
         return around + through
 
 
@@ -80,7 +83,7 @@ class Epilogue(nn.Module):
     def forward(self, maps: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Give the logit (batch, 1) without conditions, and the heads."""
         maps = self.conv(torch.cat([maps, spread(maps)], dim=1))
-        flat = self.fc(maps.flatten(1).float())
+        flat = self.fc(maps.flatten(1))
         heads = tuple(self.get_submodule(head_name(i))(flat) for i in range(self.heads))
         return self.out(flat), heads
 
@@ -112,12 +115,21 @@ class Discriminator(nn.Module):
         self.b4 = Epilogue(shape)
 
     def forward(self, pictures: Tensor, conditions: Sequence[Tensor]) -> Verdict:
-        """Judge pictures (batch, 3, side, side) with conditions (batch, f_dim) of length 1."""
+        """Judge pictures (batch, 3, side, side) with conditions (batch, f_dim) of length 1.
+
+        Raises:
+            DataError: the batch cannot be divided into groups, see `spread`.
+        """
         maps, seen = pictures, []
-        for side in self.sides:
+        for side in self.sides[:HALVED]:
             maps = self.get_submodule(f"b{side}")(maps)
             seen.append(maps)
-        logit, heads = self.b4(maps)
+        maps = full(maps)
+        with exact(maps.device):
+            for side in self.sides[HALVED:]:
+                maps = self.get_submodule(f"b{side}")(maps)
+                seen.append(maps)
+            logit, heads = self.b4(maps)
         if self.judging.normalise:
             heads = tuple(functional.normalize(head, dim=1) for head in heads)
         logit = logit + self._agreement(heads, conditions)
@@ -133,14 +145,25 @@ class Discriminator(nn.Module):
 def spread(maps: Tensor, group: int = GROUP) -> Tensor:
     """Give one map of how much pictures of a group differ, (batch, 1, height, width).
 
-    Pictures n, n + batch / group, ... make a group; the batch is a multiple of min(group, batch).
+    Pictures n, n + batch / group, ... make a group.
+
+    Args:
+        maps: (batch, channels, height, width).
+        group: pictures in a group; a batch smaller than that is one group.
+
+    Raises:
+        DataError: the batch is no multiple of its groups.
     """
     batch, channels, height, width = maps.shape
     size = min(group, batch)
-    grouped = maps.float().reshape(size, batch // size, channels, height, width)
-    variance = grouped.var(dim=0, correction=0)
-    value = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3))
-    return value.repeat(size).view(batch, 1, 1, 1).expand(-1, -1, height, width).to(maps.dtype)
+    if batch % size:
+        raise DataError(
+            f"a batch of {batch} pictures cannot be divided into groups of {size} for the "
+            f"discriminator; take a multiple of {group} pictures a process, or at most {group}"
+        )
+    grouped = maps.reshape(size, batch // size, channels, height, width)
+    value = (grouped.var(dim=0, correction=0) + TINY).sqrt().mean(dim=(1, 2, 3))
+    return value.repeat(size).view(batch, 1, 1, 1).expand(-1, -1, height, width)
 
 
 def head_name(index: int) -> str:

@@ -1,6 +1,7 @@
 """What generator and discriminator are built of: scaled linear layers, activations, convolutions.
 
 Weights are stored with unit spread and scaled when used, so that one learning rate serves all.
+Under `torch.autocast` convolutions run in half precision, linear layers in float32.
 
 Source: Karras et al. 2020, arXiv 1912.04958.
 """
@@ -19,6 +20,18 @@ from brainkit_mindreader.resample import binomial_filter, conv_halved
 SLOPE = 0.2
 GAIN = math.sqrt(2.0)
 Activation = Literal["lrelu", "linear"]
+TINY = 1e-8
+HALF = (torch.float16, torch.bfloat16)
+
+
+def exact(device: torch.device) -> torch.autocast:
+    """Give a context in which autocast is off, for what half precision would spoil."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def full(maps: Tensor) -> Tensor:
+    """Give half-precision numbers as float32, others as they are."""
+    return maps.float() if maps.dtype in HALF else maps
 
 
 def activated(
@@ -37,18 +50,20 @@ def activated(
         gain: a factor on the result, and on the clamp.
         clamp: the largest magnitude, or None.
     """
-    maps = maps + bias.to(maps.dtype).view(1, -1, *(1,) * (maps.ndim - 2))
+    maps = maps + bias.to(maps.dtype).view(-1, *(1,) * (maps.ndim - 2))
+    factor = gain
     if activation == "lrelu":
         maps, factor = functional.leaky_relu(maps, SLOPE), GAIN * gain
-    else:
-        factor = gain
     if factor != 1:
         maps = maps * factor
     return maps if clamp is None else maps.clamp(-clamp * gain, clamp * gain)
 
 
 class FullyConnected(nn.Module):
-    """y = act(x (W m / sqrt(in))^T + m b), with a multiplier m of the learning rate."""
+    """y = act(x (W m / sqrt(in))^T + m b), with a multiplier m of the learning rate.
+
+    It computes in the precision of its weights, under autocast too.
+    """
 
     def __init__(
         self,
@@ -67,7 +82,8 @@ class FullyConnected(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Give (batch, out) for (batch, width)."""
-        y = functional.linear(x, self.weight.to(x.dtype) * self.scale)
+        with exact(x.device):
+            y = functional.linear(x.to(self.weight.dtype), self.weight * self.scale)
         return activated(y, self.bias * self.multiplier, self.activation)
 
 

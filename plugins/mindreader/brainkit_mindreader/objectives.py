@@ -1,10 +1,11 @@
 """What generator and discriminator are trained for: every term a function of tensors.
 
-Weights are direct factors of each term. The published flags follow from them: itd = 2 heads,
-itc = 2 clip, iid = 2 real_heads, iic = clip_image, ires = resnet.
+Weights are direct factors of each term, and of each condition in it. With two conditions the flags
+of the published program are itd = 2 heads, itc = 2 clip, iid = 2 real_heads, iic = clip_image,
+ires = resnet; with one, LAFITE's, they are the factors themselves.
 
-Source: Lin et al. 2022, arXiv 2210.01769, whose two conditions are averaged in every term; Zhou et
-al. 2022, arXiv 2111.13792; Karras et al. 2020, arXiv 1912.04958 (R1, path length).
+Source: Lin et al. 2022, arXiv 2210.01769; Zhou et al. 2022, arXiv 2111.13792; Karras et al. 2020,
+arXiv 1912.04958 (R1, path length).
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ class Weights:
     """Factors of the terms; 0 leaves a term out.
 
     Attributes:
-        heads: the discriminator reads the conditions off pictures.
-        clip: CLIP sees the conditions in the generated picture.
+        heads: the discriminator reads a condition off pictures; for each condition.
+        clip: CLIP sees a condition in the generated picture; for each condition.
         clip_image: CLIP sees the true picture's embedding in the generated one.
-        real_heads: the discriminator reads the same off true and generated pictures.
-        resnet: a ResNet sees the true picture's features in the generated one.
+        real_heads: the discriminator reads the same off true and generated pictures; for each
+            condition.
+        resnet: a ResNet sees the true picture's features in the generated one; 10 in the paper,
+            whose network has weights of its own.
         paired: mean absolute difference of generated and true picture; not in the paper.
         matching: the same of the discriminator's feature maps; not in the paper.
         temperature: of every contrastive term.
@@ -57,10 +60,10 @@ class Weights:
         """Give the mean contrastive term of a batch."""
         return contrast(first, second, self.temperature, self.lam, self.form).mean()
 
-    def mean_agreement(self, found: Sequence[Tensor], conditions: Sequence[Tensor]) -> Tensor:
-        """Give the mean contrastive term over pairs of a vector found and its condition."""
-        pairs = zip(found, conditions, strict=True)
-        return torch.stack([self.agreement(one, other) for one, other in pairs]).mean()
+    def agreements(self, found: Sequence[Tensor], partners: Sequence[Tensor]) -> Tensor:
+        """Give the sum over pairs of batches of their mean contrastive terms."""
+        pairs = zip(found, partners, strict=True)
+        return torch.stack([self.agreement(one, other) for one, other in pairs]).sum()
 
 
 @dataclass(frozen=True)
@@ -99,22 +102,25 @@ def generator_terms(
         conditions: (batch, f_dim) of length 1.
         seen: what other networks see.
         weights: factors.
+
+    Raises:
+        ValueError: a term has a weight, but nothing to compute it from.
     """
     terms: Terms = {}
     if fake is not None:
         terms["adversarial"] = functional.softplus(-fake.logit).mean()
         if weights.heads:
-            terms["heads"] = -weights.heads * weights.mean_agreement(fake.heads, conditions)
+            terms["heads"] = -weights.heads * weights.agreements(fake.heads, conditions)
         if weights.real_heads:
             found = _of(real, "real_heads").heads
-            terms["real_heads"] = -weights.real_heads * weights.mean_agreement(found, fake.heads)
+            terms["real_heads"] = -weights.real_heads * weights.agreements(found, fake.heads)
         if weights.matching:
             pairs = zip(fake.maps, _of(real, "matching").maps, strict=True)
             apart = [(one.float() - other.detach().float()).abs().mean() for one, other in pairs]
             terms["matching"] = weights.matching * torch.stack(apart).mean()
     if weights.clip:
         clip = _of(seen.clip, "clip")
-        terms["clip"] = -weights.clip * weights.mean_agreement([clip] * len(conditions), conditions)
+        terms["clip"] = -weights.clip * weights.agreements([clip] * len(conditions), conditions)
     if weights.clip_image:
         pair = _of(seen.clip, "clip_image"), _of(seen.true_clip, "clip_image")
         terms["clip_image"] = -weights.clip_image * weights.agreement(*pair)
@@ -136,7 +142,7 @@ def real_terms(real: Verdict, conditions: Sequence[Tensor], weights: Weights) ->
     """Give the discriminator's loss on true pictures."""
     terms = {"real": functional.softplus(-real.logit).mean()}
     if weights.heads:
-        terms["real_read"] = -weights.heads * weights.mean_agreement(real.heads, conditions)
+        terms["real_read"] = -weights.heads * weights.agreements(real.heads, conditions)
     return terms
 
 
@@ -169,9 +175,67 @@ def path_lengths(pictures: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
 def path_length_penalty(
     lengths: Tensor, mean: Tensor, weight: float = 2.0, decay: float = 0.01
 ) -> tuple[Tensor, Tensor]:
-    """Give the penalty (batch,) for lengths away from their running mean, and the new mean ()."""
-    mean = mean.lerp(lengths.mean().detach(), decay)
-    return weight * (lengths - mean).square(), mean
+    """Give the penalty (batch,) for lengths away from their running mean, and the new mean ().
+
+    Args:
+        lengths: of paths, (batch,).
+        mean: running mean before this batch, (). The batch moves it first, and gradients pass
+            through that, as published; the mean given back has none.
+        weight: factor.
+        decay: the batch's share in the mean.
+    """
+    moved = mean.lerp(lengths.mean(), decay)
+    return weight * (lengths - moved).square(), moved.detach()
+
+
+@dataclass(frozen=True)
+class JointWeights:
+    """Factors of a mapper's loss while it is trained together with the generator.
+
+    Attributes:
+        squares: mean squared difference of condition and target.
+        cosine: 1 minus their cosine.
+        contrast: their contrastive term, with temperature, lam and form of `Weights`.
+        adversarial: the discriminator takes the generated picture for real.
+        first_only: compare the first mapper's condition with the target of either mapper, as the
+            published program does; the second mapper then learns from the adversarial term alone.
+
+    Source: Lin et al. 2022, arXiv 2210.01769, joint training.
+    """
+
+    squares: float = 0.2
+    cosine: float = 0.3
+    contrast: float = 0.5
+    adversarial: float = 0.1
+    first_only: bool = False
+
+
+def mapper_terms(
+    mapper: int,
+    conditions: Sequence[Tensor],
+    target: Tensor,
+    fake: Verdict,
+    weights: Weights,
+    joint: JointWeights = JointWeights(),
+) -> Terms:
+    """Give the weighted terms of one mapper's loss, scalars to be added.
+
+    Args:
+        mapper: 0 for the image's, 1 for the caption's.
+        conditions: both, with noise, (batch, dim); gradients pass through this mapper's.
+        target: the embedding this mapper is to predict, (batch, dim) of length 1.
+        fake: the verdict on the picture generated from the conditions.
+        weights: temperature, lam and form of the contrastive term.
+        joint: factors.
+    """
+    own = conditions[0 if joint.first_only else mapper]
+    apart = 1 - functional.cosine_similarity(own, target)
+    return {
+        "squares": joint.squares * functional.mse_loss(own, target),
+        "cosine": joint.cosine * apart.mean(),
+        "contrast": -joint.contrast * weights.agreement(own, target),
+        "adversarial": joint.adversarial * functional.softplus(-fake.logit).mean(),
+    }
 
 
 def noised(condition: Tensor, noise: Tensor, share: float | Tensor = 0.1) -> Tensor:

@@ -21,32 +21,44 @@ def binomial_filter() -> Tensor:
     return torch.outer(taps, taps) / taps.sum() ** 2
 
 
-def _filtered(maps: Tensor, kernel: Tensor, padding: int, stride: int = 1) -> Tensor:
-    channels = maps.shape[1]
-    depthwise = kernel.to(maps.dtype).expand(channels, 1, *kernel.shape)
-    return functional.conv2d(maps, depthwise, stride=stride, padding=padding, groups=channels)
+def filtered(maps: Tensor, kernel: Tensor, padding: int, stride: int = 1) -> Tensor:
+    """Filter every channel by itself, with zeros around the maps.
+
+    Args:
+        maps: (batch, channels, height, width).
+        kernel: (4, 4).
+        padding: zeros on each side.
+        stride: 2 keeps every second row and column.
+    """
+    depthwise = _for_each_channel(kernel, maps)
+    groups = maps.shape[1]
+    return functional.conv2d(maps, depthwise, stride=stride, padding=padding, groups=groups)
 
 
 def doubled(maps: Tensor, kernel: Tensor) -> Tensor:
-    """Give maps of twice the side."""
-    channels = maps.shape[1]
-    depthwise = (4 * kernel).to(maps.dtype).expand(channels, 1, *kernel.shape)
-    return functional.conv_transpose2d(maps, depthwise, stride=2, padding=1, groups=channels)
+    """Give maps of twice the side: zeros between the numbers, then the filter times 4."""
+    depthwise = _for_each_channel(4 * kernel, maps)
+    groups = maps.shape[1]
+    return functional.conv_transpose2d(maps, depthwise, stride=2, padding=1, groups=groups)
 
 
 def halved(maps: Tensor, kernel: Tensor) -> Tensor:
     """Give maps of half the side."""
-    return _filtered(maps, kernel, padding=1, stride=2)
+    return filtered(maps, kernel, padding=1, stride=2)
 
 
 def conv_doubled(maps: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
     """Convolve with (out, in, 3, 3) while doubling the side; the filter follows the convolution."""
     grown = functional.conv_transpose2d(maps, weight.transpose(0, 1), stride=2)
-    return _filtered(grown, 4 * kernel, padding=1)
+    return filtered(grown, 4 * kernel, padding=1)
 
 
 def conv_halved(maps: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
     """Convolve with (out, in, 3, 3) or (out, in, 1, 1) while halving the side, filtered before."""
     if weight.shape[-1] == 1:
         return functional.conv2d(halved(maps, kernel), weight)
-    return functional.conv2d(_filtered(maps, kernel, padding=2), weight, stride=2)
+    return functional.conv2d(filtered(maps, kernel, padding=2), weight, stride=2)
+
+
+def _for_each_channel(kernel: Tensor, maps: Tensor) -> Tensor:
+    return kernel.to(maps.dtype).expand(maps.shape[1], 1, *kernel.shape)
