@@ -1,1 +1,58 @@
 """Mind Reader: CNN mappers from voxels to CLIP, and a LAFITE generator under two conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from brainkit import Selection, hookimpl
+from brainkit.decoders.pixels import Pixels
+from brainkit.method import Method
+from brainkit.parts import Conditioner, Encoder, Regressor
+from brainkit.samplers.single_pass import SinglePass
+from brainkit_mindreader.mapper import Mapper
+from brainkit_mindreader.parts import Lafite
+from brainkit_mindreader.targets import ClipB32Image, ClipB32Text
+
+MINDREADER = Method(
+    name="mindreader",
+    summary="images in one pass of a generative adversarial network, from two CLIP embeddings",
+    source="Lin et al. 2022, NeurIPS, arXiv 2210.01769; constants of its published code",
+    encoders={"clip_image": ClipB32Image(), "clip_text": ClipB32Text()},
+    regressors=dict.fromkeys(("clip_image", "clip_text"), Mapper(alternatives=True)),
+    conditioner=Lafite(),
+    sampler=SinglePass(),
+    decoders={"image": Pixels()},
+    selection=Selection(roi="nsdgeneral", sessions=37, repeats="single"),
+    presets={
+        "miniature": {
+            "selection.sessions": "available",
+            "encoder.clip_image.views": 0,
+        },
+    },
+    scores=(),
+)
+
+
+@hookimpl
+def register_encoders(register: Callable[[Encoder], None]) -> None:
+    """Register the embeddings of pictures and of screened captions."""
+    register(ClipB32Image())
+    register(ClipB32Text())
+
+
+@hookimpl
+def register_regressors(register: Callable[[Regressor], None]) -> None:
+    """Register the convolutional mapper, for any method."""
+    register(Mapper())
+
+
+@hookimpl
+def register_conditioners(register: Callable[[Conditioner], None]) -> None:
+    """Register LAFITE's generator."""
+    register(Lafite())
+
+
+@hookimpl
+def register_methods(register: Callable[[Method], None]) -> None:
+    """Register the method."""
+    register(MINDREADER)

@@ -1,0 +1,126 @@
+"""Build the generator from the store and give the functions the plugin's parts call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from brainkit import Condition
+from brainkit.encoders.clip import CLIP_B32, MEAN, STD, load_network, load_strictly
+from brainkit.errors import CheckpointError, DataError
+from brainkit_mindreader.generator import Generator, GeneratorShape, Noise
+from brainkit_mindreader.heads import two_heads
+from brainkit_mindreader.parts import GENERATOR, Lafite
+from brainkit_mindreader.targets import bounded
+
+if TYPE_CHECKING:
+    from brainkit.checkpoints import CheckpointStore
+
+Features = Mapping[str, Tensor]
+
+
+def load_generator(store: CheckpointStore) -> Generator:
+    """Build the generator with the store's weights, frozen, with a branch for each embedding.
+
+    The single branch of LAFITE's own is copied to the second, as Mind Reader began its training.
+
+    Raises:
+        CheckpointError: the weights do not fit the configuration.
+    """
+    shape, weights = GeneratorShape.of(store.config(GENERATOR)), store.load(GENERATOR)
+    if len(shape.f_dims) == 1:
+        shape, weights = shape.with_heads(2), two_heads(weights)
+    network = Generator(shape)
+    load_strictly(network, dict(weights), GENERATOR.name)
+    return network.to(store.device).eval().requires_grad_(False)
+
+
+def load_lafite(
+    store: CheckpointStore, options: Lafite
+) -> Callable[[Features], dict[str, Condition]]:
+    """Give a function from decoded embeddings to the condition of Mind Reader's images."""
+    network, embed = load_generator(store), load_picture_embedding(store)
+    if network.shape.f_dims != (network.shape.f_dims[0],) * 2:
+        raise CheckpointError(
+            f"checkpoint {GENERATOR.name!r} reads conditions of {network.shape.f_dims} numbers, "
+            "expected two of one width; give the generator of a LAFITE or Mind Reader"
+        )
+
+    def condition(features: Features) -> dict[str, Condition]:
+        given = {
+            "image": first_row(features["clip_image"], network.shape.f_dims[0], "clip_image"),
+            "caption": first_row(features["clip_text"], network.shape.f_dims[0], "clip_text"),
+        }
+        used = [given[name] if options.heads in ("both", name) else None for name in given]
+        batch = len(features["clip_image"])
+
+        def denoise(latent: Tensor, sigma: Tensor) -> Tensor:
+            z = latent * (options.z == "random")
+            noise = Noise(options.noise, seeded(latent))
+            return network(z, used, noise, options.truncation)
+
+        def misfit(picture: Tensor) -> Tensor:
+            seen = embed(picture)
+            agreed = [(seen * each).sum(dim=1) for each in used if each is not None]
+            return 1 - torch.stack(agreed).mean(dim=0)
+
+        start = torch.zeros(batch, network.shape.z_dim, device=store.device)
+        sigmas = torch.ones(1, device=store.device)
+        return {"image": Condition(denoise, start, sigmas, misfit=misfit)}
+
+    return condition
+
+
+def first_row(feature: Tensor, dim: int, name: str) -> Tensor:
+    """Give the embedding a method reads of a feature, float32 (batch, dim), of length 1.
+
+    Args:
+        feature: (batch, rows, dim) or (batch, dim).
+        dim: what the generator reads.
+        name: of the feature, for messages.
+    """
+    taken = feature[:, 0] if feature.ndim == 3 else feature
+    if taken.shape[1:] != (dim,):
+        raise DataError(
+            f"{name} has shape {tuple(feature.shape[1:])}, but the generator of "
+            f"{GENERATOR.name} reads embeddings of {dim} numbers; encode with its CLIP"
+        )
+    return functional.normalize(taken.float(), dim=1)
+
+
+def load_picture_embedding(store: CheckpointStore) -> Callable[[Tensor], Tensor]:
+    """Give a function from pictures (batch, 3, side, side) in [-1, 1] to CLIP embeddings.
+
+    Pictures are resized whole (bicubic, antialiased). CLIP is loaded at the first call; gradients
+    reach the pictures; embeddings are float32 (batch, dim), clamped and of length 1 like the targets.
+    """
+
+    @cache
+    def load() -> torch.nn.Module:
+        network: torch.nn.Module = load_network(store, CLIP_B32, "vision")
+        return network
+
+    def embed(pictures: Tensor) -> Tensor:
+        network = load()
+        side = int(network.config.image_size)
+        unit = (pictures + 1) / 2
+        if unit.shape[-1] != side:
+            unit = functional.interpolate(unit, (side, side), mode="bicubic", antialias=True)
+        mean, std = (torch.tensor(each, device=unit.device).view(3, 1, 1) for each in (MEAN, STD))
+        return bounded(network((unit - mean) / std).image_embeds)
+
+    return embed
+
+
+def seeded(latent: Tensor) -> Sequence[torch.Generator]:
+    """Give one source of randomness a row, which depends on that row's numbers alone."""
+    rows = latent.detach().float().cpu().numpy()
+    digests = [sha256(row.tobytes()).digest()[:8] for row in rows]
+    seeds = [int.from_bytes(digest, "little") >> 1 for digest in digests]
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
