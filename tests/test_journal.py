@@ -1,4 +1,4 @@
-"""Samplers of many iterations: resuming, the way that is kept, and its picture in the report."""
+"""Samplers and fits of many steps: resuming, what is kept, and its picture in the report."""
 
 from __future__ import annotations
 
@@ -71,6 +71,35 @@ def test_a_state_of_other_options_is_not_taken_up(tmp_path):
     FileJournal([Artefact(path, before)]).keep(0, {"latent": torch.ones(2)})
     assert FileJournal([Artefact(path, before)]).state(0)["latent"].tolist() == [1, 1]
     assert FileJournal([Artefact(path, now)]).state(0) == {}
+
+
+def test_a_killed_fit_goes_on_from_its_state_to_the_same_weights(wander, tmp_path, monkeypatch):
+    fitted = {"images": 2, "use": {"regressor.picture": "toy-descending"}}
+    whole = load_file(wander("whole", **fitted) / "weights" / "picture.safetensors")
+    monkeypatch.setenv("TOY_STOP_AT", "3")
+    with pytest.raises(KeyboardInterrupt):
+        wander("killed", **fitted)
+    (state,) = (tmp_path / "killed").rglob("*.state.safetensors")
+    assert state.name == "picture.state.safetensors"
+    assert int(load_file(state)["done"]) == 3
+    assert not (state.parent / "picture.safetensors").exists()
+    monkeypatch.delenv("TOY_STOP_AT")
+    folder = wander("killed", **fitted)
+    resumed = load_file(folder / "weights" / "picture.safetensors")
+    assert (float(whole["began"]), float(resumed["began"])) == (0, 1)
+    torch.testing.assert_close(resumed["slope"], whole["slope"], atol=0, rtol=0)
+    assert not list(folder.rglob("*.state.safetensors"))
+
+
+def test_a_fit_of_other_options_begins_anew(wander, monkeypatch):
+    fitted = {"images": 2, "use": {"regressor.picture": "toy-descending"}}
+    monkeypatch.setenv("TOY_STOP_AT", "3")
+    with pytest.raises(KeyboardInterrupt):
+        wander("killed", **fitted)
+    monkeypatch.delenv("TOY_STOP_AT")
+    folder = wander("killed", **fitted, options={"regressor.picture.steps": 4})
+    assert float(load_file(folder / "weights" / "picture.safetensors")["began"]) == 0
+    assert not list(folder.rglob("*.state.safetensors"))
 
 
 def test_a_strip_shows_first_and_last_and_evenly_between():

@@ -184,6 +184,52 @@ class Talkative(LeastSquares):
         return {"weight": size, "again": size.clone()}
 
 
+class Descending(LeastSquares):
+    """Comes nearer to the solution in eight steps and keeps where it is."""
+
+    name = "descending"
+    journalled = True
+
+    def fit(self, betas, feature, journal=None, progress=None):
+        import torch
+
+        goal = super().fit(betas, feature)["map"]
+        state = journal.state() if journal else {}
+        found, done = state.get("map", torch.zeros_like(goal)), int(state.get("done", 0))
+        for step in range(done, 8):
+            found = found + 0.8 * (goal - found)
+            self.kept(journal, {"map": found, "done": torch.tensor(step + 1)})
+            if progress:
+                progress(step + 1, 8)
+        return {"map": found}
+
+    def kept(self, journal, state):
+        if journal:
+            journal.keep(state)
+
+
+class Amnesic(Descending):
+    def kept(self, journal, state):
+        if journal:
+            journal.keep({})
+
+
+class Silent(Descending):
+    def kept(self, journal, state):
+        pass
+
+
+class Drifting(Descending):
+    def kept(self, journal, state):
+        if journal:
+            journal.keep({**state, "map": state["map"].half().float()})
+
+
+class Hasty(Descending):
+    def fit(self, betas, feature, journal=None, progress=None):
+        return super().fit(betas, feature, journal)
+
+
 BROKEN_PARTS = [
     ("is_a_frozen_dataclass", Thawed()),
     ("has_a_name", TwoWords()),
@@ -209,6 +255,10 @@ BROKEN_REGRESSORS = [
     ("importance_is_one_number_a_voxel", Blank()),
     ("importance_is_one_number_a_voxel", Excessive()),
     ("importance_is_one_number_a_voxel", Talkative()),
+    ("a_killed_fit_goes_on_to_the_same_weights", Amnesic()),
+    ("a_killed_fit_goes_on_to_the_same_weights", Silent()),
+    ("a_killed_fit_goes_on_to_the_same_weights", Drifting()),
+    ("a_killed_fit_goes_on_to_the_same_weights", Hasty()),
 ]
 
 
@@ -222,6 +272,7 @@ def test_a_regressor_that_breaks_one_promise_fails_its_check_alone(promise, part
     [
         LeastSquares(),
         Gappy(),
+        Descending(),
         Ridge(),
         Ridge(alpha="cv"),
         Ridge(scaling="none"),

@@ -1,4 +1,4 @@
-"""Where samplers of many iterations keep how far each image is, so that a killed run goes on."""
+"""Where samplers and regressors of many steps keep how far they are: a killed run goes on."""
 
 from __future__ import annotations
 
@@ -49,3 +49,31 @@ class FileJournal:
 
     def _file(self, row: int) -> Path:
         return self._latents[row].path.with_suffix(".state.safetensors")
+
+
+class FileFitJournal:
+    """The state of one feature's fit, in a file beside the weights it leads to.
+
+    A state carries the recipe of those weights, so one of other options, trials or features is
+    never taken up.
+    """
+
+    def __init__(self, weights: Artefact) -> None:
+        """Begin with the artefact that the fit will write."""
+        self._weights = weights
+        self._file = weights.path.with_suffix(".state.safetensors")
+
+    def state(self) -> dict[str, Tensor]:
+        """Give what was kept last; empty at first."""
+        from safetensors.torch import load_file
+
+        return load_file(self._file) if is_current(self._file, self._weights.recipe) else {}
+
+    def keep(self, state: Mapping[str, Tensor]) -> None:
+        """Keep a state in place of the one before."""
+        tensors = {name: tensor.detach().cpu() for name, tensor in state.items()}
+        write_tensors(self._file, tensors, self._weights.recipe)
+
+    def finish(self) -> None:
+        """Drop the state: the weights are written."""
+        self._file.unlink(missing_ok=True)

@@ -60,6 +60,24 @@ class Regressor(Protocol):
         ...
 
 
+class FitJournal(Protocol):
+    """Where a regressor that trains for long keeps how far it is.
+
+    A regressor that wants one has the class attribute `journalled = True` and its `fit` takes the
+    keywords `journal: FitJournal | None = None` and `progress: Progress | None = None`. A killed
+    fit then goes on from the last state, to the very weights it would have had. The betas of such
+    a regressor lie on the run's device, in `fit` and `predict`; its feature stays where it is.
+    """
+
+    def state(self) -> dict[str, Tensor]:
+        """Give what was kept last, on the CPU; empty at first."""
+        ...
+
+    def keep(self, state: Mapping[str, Tensor]) -> None:
+        """Keep a state in place of the one before."""
+        ...
+
+
 class Conditioner(Protocol):
     """Turns predicted features into a denoiser and a starting point per output."""
 

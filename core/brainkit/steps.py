@@ -18,6 +18,7 @@ from brainkit.artefacts import (
 )
 from brainkit.data import Stimuli
 from brainkit.errors import DataError
+from brainkit.journal import FileFitJournal
 from brainkit.progress import bar
 from brainkit.run import Run
 from brainkit.work import Artefact, human_size
@@ -137,6 +138,7 @@ def predict(run: Run, feature: str, trials: Artefact, features: Artefact) -> Art
     regressor = run.part(address)
     inputs = {"trials": trials.recipe.stamp, f"features/{feature}": features.recipe.stamp}
     factor = shared_factor(run, feature, trials) if isinstance(regressor, Sharing) else None
+    journalled = getattr(regressor, "journalled", False)
     recipe = run.recipe(f"weights/{feature}", address, inputs=inputs, extra=_voxels(run, feature))
 
     def fit(artefact: Artefact) -> None:
@@ -146,9 +148,12 @@ def predict(run: Run, feature: str, trials: Artefact, features: Artefact) -> Art
             if factor:
                 shared = open_tensors(factor.path)
                 weights = regressor.fit_shared(betas, feature_rows, shared)
+            elif journalled:
+                weights = _fit_with_journal(run, feature, artefact, betas, feature_rows)
             else:
                 weights = regressor.fit(betas, feature_rows)
         write_tensors(artefact.path, {k: v.cpu() for k, v in weights.items()}, recipe)
+        FileFitJournal(artefact).finish()
 
     path = run.folder / "weights" / f"{feature}.safetensors"
     weights = run.work.step(path, recipe, fit)
@@ -167,6 +172,7 @@ def predict(run: Run, feature: str, trials: Artefact, features: Artefact) -> Art
                 shared = open_tensors(factor.path)
                 found = regressor.predict_shared(learned, new, feature_rows, shared, betas)
             else:
+                new = new.to(run.store.device) if journalled else new
                 found = regressor.predict(learned, new, feature_rows)
         _check_rows(run, address, _without_gaps(found), (len(new), *feature_rows.shape[1:]))
         write_tensors(artefact.path, {"decoded": found.half().cpu()}, decoded)
@@ -174,6 +180,18 @@ def predict(run: Run, feature: str, trials: Artefact, features: Artefact) -> Art
     path = run.folder / "decoded" / f"{feature}.safetensors"
     size = 2 * len(run.image_ids[1]) * _count(run.part(f"encoder.{feature}").shape(run.store))
     return run.work.step(path, decoded, apply, human_size(size))
+
+
+def _fit_with_journal(
+    run: Run, feature: str, artefact: Artefact, betas: Tensor, feature_rows: Tensor
+) -> dict[str, Tensor]:
+    """Fit a regressor that trains for long: on the run's device, under a bar, with a journal."""
+    fit, journal = run.part(f"regressor.{feature}").fit, FileFitJournal(artefact)
+    with bar(f"fitting {feature}", 1, "steps") as shown:
+        weights: dict[str, Tensor] = fit(
+            betas.to(run.store.device), feature_rows, journal=journal, progress=shown.of
+        )
+    return weights
 
 
 def _voxels(run: Run, feature: str) -> str:

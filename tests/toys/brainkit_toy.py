@@ -172,6 +172,34 @@ class Halving:
 
 
 @dataclass(frozen=True)
+class Descending:
+    """Descends the squared error of a linear map and keeps a journal of it."""
+
+    name = "toy-descending"
+    journalled = True
+    steps: int = option(5, "how many", ge=1)
+
+    def fit(self, betas, feature, journal=None, progress=None):
+        import torch
+
+        state = journal.state() if journal else {}
+        slope = state.get("slope", torch.zeros(betas.shape[1], feature[0].numel()))
+        for done in range(int(state.get("done", 0)), self.steps):
+            if done == int(os.environ.get("TOY_STOP_AT", "-1")):
+                raise KeyboardInterrupt
+            error = betas @ slope - feature.float().flatten(1)
+            slope = slope - 0.01 * betas.T @ error / len(betas)
+            if journal:
+                journal.keep({"slope": slope, "done": torch.tensor(done + 1)})
+            if progress:
+                progress(done + 1, self.steps)
+        return {"slope": slope, "began": torch.tensor(float(len(state) > 0))}
+
+    def predict(self, weights, betas, feature):
+        return (betas @ weights["slope"]).reshape(-1, *feature.shape[1:])
+
+
+@dataclass(frozen=True)
 class Failing:
     """A regressor that fails."""
 
@@ -210,6 +238,7 @@ def register_methods(register):
 @hookimpl
 def register_regressors(register):
     register(Failing())
+    register(Descending())
     register(Halving())
 
 

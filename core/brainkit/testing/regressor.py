@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -247,6 +248,70 @@ def importance_is_one_number_a_voxel(part: Regressor) -> None:
         )
 
 
+def a_killed_fit_goes_on_to_the_same_weights(part: Regressor) -> None:
+    """A regressor with `journalled = True`, killed after its first state, ends with equal weights.
+
+    It neither begins again nor depends on having a journal, and `progress` ends at its total.
+    """
+    import torch
+
+    if not getattr(part, "journalled", False):
+        return
+    given = example_trials()
+    fit: Callable[..., dict[str, Tensor]] = part.fit
+    told: list[tuple[int, int]] = []
+
+    def fitted(journal: MemoryJournal) -> dict[str, Tensor]:
+        told.clear()
+        betas, feature = given.betas.clone(), given.feature.clone()
+        return fit(betas, feature, journal=journal, progress=lambda *at: told.append(at))
+
+    whole, killed = MemoryJournal(), MemoryJournal(kill_at=1)
+    expected = [part.fit(given.betas.clone(), given.feature.clone()), fitted(whole)]
+    with suppress(Killed):
+        fitted(killed)
+    require(killed.entries == 1, "fit keeps no state in its journal, or goes on when it is killed")
+    expected.append(fitted(killed))
+    require(
+        killed.entries <= whole.entries,
+        f"a killed fit kept {killed.entries - 1} states after the first one, a whole fit "
+        f"{whole.entries} in all; begin with the state of the journal",
+    )
+    at = told[-1] if told else (0, -1)
+    require(at[0] == at[1], f"progress was last told {at}, expected the total to be done")
+    names = ("without a journal", "with one", "after a kill")
+    for name, found in zip(names[1:], expected[1:], strict=True):
+        same = found.keys() == expected[0].keys() and all(
+            torch.equal(found[key], each) for key, each in expected[0].items()
+        )
+        require(same, f"the weights {name} differ from those {names[0]}")
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+class MemoryJournal:
+    """A journal in memory that kills the fit once it has kept so many states."""
+
+    def __init__(self, kill_at: int = 0) -> None:
+        """Begin empty; 0 never kills."""
+        self.kill_at = kill_at
+        self.entries = 0
+        self._kept: dict[str, Tensor] = {}
+
+    def state(self) -> dict[str, Tensor]:
+        """Give a copy of what was kept last."""
+        return {name: each.clone() for name, each in self._kept.items()}
+
+    def keep(self, state: Mapping[str, Tensor]) -> None:
+        """Keep a copy, and kill at the number given."""
+        self._kept = {name: each.clone() for name, each in state.items()}
+        self.entries += 1
+        if self.entries == self.kill_at:
+            raise Killed
+
+
 def _predicted(part: Regressor, given: Example) -> Tensor:
     weights = part.fit(given.betas.clone(), given.feature.clone())
     return part.predict(weights, given.new_betas.clone(), given.feature.clone())
@@ -280,4 +345,5 @@ PROMISES = (
     predict_refuses_other_voxels,
     sharing_changes_nothing,
     importance_is_one_number_a_voxel,
+    a_killed_fit_goes_on_to_the_same_weights,
 )
