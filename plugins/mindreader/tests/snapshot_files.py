@@ -1,0 +1,95 @@
+"""Write snapshots in the layout of the official training code, genuine ones and forged ones."""
+
+from __future__ import annotations
+
+import sys
+import types
+from functools import cache
+from pathlib import Path
+from pickle import dumps
+from typing import Any
+
+from torch.nn import Parameter
+
+GOLDEN = Path(__file__).parent / "golden" / "snapshots"
+GENUINE = [
+    f"{name}_tiny{end}.pkl"
+    for name in ("lafite_single_head", "mindreader_two_head")
+    for end in ("", "_proto3")
+]
+
+
+class Call:
+    """Pickles as the call of a named function, and would be that call if it were loaded."""
+
+    def __init__(self, function: Any, *arguments: object) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.function, self.arguments
+
+
+@cache
+def named(module: str, name: str) -> Any:
+    """Give a function that pickles under a module and name, which need not exist."""
+
+    def function(*_: object) -> None:
+        raise AssertionError("a name of a pickle was called")
+
+    function.__module__, function.__qualname__, function.__name__ = module, name, name
+    parts = module.split(".")
+    for count in range(1, len(parts) + 1):
+        path = ".".join(parts[:count])
+        sys.modules.setdefault(path, types.ModuleType(path))
+    setattr(sys.modules[module], name, function)
+    return function
+
+
+def network(tensors: dict[str, Any], class_name: str = "Generator", **arguments: object) -> Call:
+    """Give what pickles as a network of these tensors; parameters and buffers by their type."""
+    return module(nested(tensors), class_name, _init_kwargs=arguments)
+
+
+def nested(tensors: dict[str, Any]) -> dict[str, Any]:
+    """Give tables within tables, one for each dot in a name."""
+    found: dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        *path, last = name.split(".")
+        table = found
+        for part in path:
+            table = table.setdefault(part, {})
+        table[last] = tensor
+    return found
+
+
+def module(content: dict[str, Any], class_name: str = "Block", **state: object) -> Call:
+    """Give what pickles as a persistent module; tables in its content are modules within it."""
+    parameters = {n: each for n, each in content.items() if isinstance(each, Parameter)}
+    modules = {n: each for n, each in content.items() if isinstance(each, dict | Call)}
+    buffers = {n: content[n] for n in content.keys() - parameters.keys() - modules.keys()}
+    made = {
+        "_parameters": parameters,
+        "_buffers": buffers,
+        "_modules": {n: module(e) if isinstance(e, dict) else e for n, e in modules.items()},
+    }
+    return persistent(made | state, class_name)
+
+
+def persistent(state: object, class_name: str = "Block") -> Call:
+    """Give what pickles as a persistent object; its source raises an error if it is run."""
+    return Call(
+        named("torch_utils.persistence", "_reconstruct_persistent_obj"),
+        {
+            "type": "class",
+            "version": 6,
+            "module_src": "raise AssertionError('the source was run')",
+            "class_name": class_name,
+            "state": state,
+        },
+    )
+
+
+def written(path: Path, content: object, protocol: int = 4) -> Path:
+    """Write a pickle and give its path."""
+    path.write_bytes(dumps(content, protocol))
+    return path

@@ -1,0 +1,551 @@
+"""Snapshots are read to the bit, and nothing that a file asks for is ever run."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import tracemalloc
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from snapshot_files import GENUINE, GOLDEN, Call, module, named, network, persistent, written
+from torch import Tensor
+from torch.nn import Parameter
+
+from brainkit.errors import CheckpointError
+from brainkit_mindreader.snapshot import MAX_MODULE_DEPTH, Snapshot, read_snapshot
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The malicious files write where the program runs."""
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(content: bytes | Path, name: str = "G_ema") -> str:
+    """Read in vain; give the sentence after checking that it is one, and that nothing was run."""
+    path = content if isinstance(content, Path) else Path("forged.pkl")
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    before = sorted(Path.cwd().iterdir())
+    with pytest.raises(CheckpointError) as caught:
+        read_snapshot(path).network(name)
+    said = str(caught.value)
+    assert str(path) in said
+    assert said.isprintable()
+    assert len(said) < 500
+    assert sorted(Path.cwd().iterdir()) == before
+    return said
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Say whether two tensors are the same bits of the same dtype and shape."""
+    bits = [each.contiguous().reshape(-1).view(torch.uint8) for each in (one, other)]
+    return one.dtype == other.dtype and one.shape == other.shape and torch.equal(*bits)
+
+
+def everything(snapshot: Snapshot) -> dict[str, Tensor]:
+    return {
+        f"{network}.{name}": tensor
+        for network in snapshot.records
+        for name, tensor in snapshot.network(network).tensors.items()
+    }
+
+
+# Genuine files.
+
+
+@pytest.mark.parametrize("file", GENUINE)
+def test_genuine_files_are_read_to_the_bit(file):
+    wanted = load_file(
+        GOLDEN / f"{file.removesuffix('.pkl').removesuffix('_proto3')}_expected.safetensors"
+    )
+    found = everything(read_snapshot(GOLDEN / file))
+    assert found.keys() == wanted.keys()
+    assert [name for name in wanted if not same(found[name], wanted[name])] == []
+
+
+def test_the_mappers_of_a_snapshot_keep_their_double_precision():
+    network = read_snapshot(GOLDEN / "mindreader_two_head_tiny.pkl").network("fmri_vec")
+    assert {tensor.dtype for tensor in network.tensors.values()} == {torch.float64}
+
+
+def test_the_arguments_of_a_network_are_known():
+    found = read_snapshot(GOLDEN / "lafite_single_head_tiny.pkl").network("G_ema")
+    assert found.class_name == "Generator"
+    assert found.arguments["img_resolution"] == 16
+    assert found.arguments["synthesis_kwargs"]["f_dim"] == 8
+
+
+def test_a_network_that_is_not_there_is_named_with_those_that_are():
+    assert "holds no network 'E' but D, G, G_ema" in refused(
+        GOLDEN / "lafite_single_head_tiny.pkl", "E"
+    )
+
+
+DTYPES = [
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+]
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_dtype_and_view_is_read_as_torch_wrote_it(protocol):
+    drawn = torch.randint(0, 100, (6, 5), generator=torch.Generator().manual_seed(0))
+    tensors = {}
+    for dtype in DTYPES:
+        whole = drawn.to(dtype) / 7 if dtype.is_floating_point else drawn.to(dtype)
+        name = str(dtype).removeprefix("torch.")
+        tensors |= {
+            f"{name}.whole": whole,
+            f"{name}.turned": whole.T,
+            f"{name}.part": whole[2:5:2, 1:4],
+            f"{name}.spread": whole[:1, :1].expand(3, 4),
+            f"{name}.single": whole[3, 3],
+        }
+    tensors["weight"] = Parameter(torch.tensor([float("nan"), -0.0, float("inf")]))
+    path = written(Path("views.pkl"), {"G": network(tensors)}, protocol)
+    found = read_snapshot(path).network("G").tensors
+    assert found.keys() == tensors.keys()
+    assert [name for name in tensors if not same(found[name], tensors[name].detach())] == []
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+def test_a_storage_is_read_as_torch_reads_it():
+    tensor = torch.randn(7, generator=torch.Generator().manual_seed(0))
+    content = tensor.storage().__reduce__()[1][0]
+    theirs = torch.load(io.BytesIO(content), weights_only=True)
+    path = written(Path("one.pkl"), {"G": network({"x": tensor})})
+    assert read_snapshot(path).network("G").tensors["x"].tolist() == list(theirs)
+
+
+def test_buffers_that_are_not_kept_are_left_out():
+    content = module(
+        {"kept": torch.ones(2), "passing": torch.ones(2)}, _non_persistent_buffers_set={"passing"}
+    )
+    found = read_snapshot(written(Path("a.pkl"), {"G": content})).network("G").tensors
+    assert list(found) == ["kept"]
+
+
+def test_easy_dicts_and_other_tables_are_read():
+    easy = type("EasyDict", (dict,), {"__module__": "dnnlib.util"})
+    named("dnnlib.util", "EasyDict")
+    sys.modules["dnnlib.util"].EasyDict = easy  # type: ignore[attr-defined]
+    arguments = easy(img_resolution=64, deeper=OrderedDict(a=1.5, b=None, c="d"), skipped=[1])
+    content = module({"x": torch.ones(1)}, _init_kwargs=arguments)
+    for protocol in (2, 3, 4, 5):
+        path = written(Path("a.pkl"), {"G": content, "args": easy(a=1)}, protocol)
+        found = read_snapshot(path)
+        assert list(found.records) == ["G"]
+        assert found.network("G").arguments == {
+            "img_resolution": 64,
+            "deeper": {"a": 1.5, "b": None, "c": "d"},
+        }
+
+
+# Files that ask for code to be run.
+
+
+@pytest.mark.parametrize("file", ["malicious_marker.pkl", "malicious_nested_storage.pkl"])
+def test_malicious_files_are_refused_with_the_name_they_ask_for(file):
+    assert "holds io.open, which is no part of a LAFITE" in refused(GOLDEN / file)
+    assert not Path("pwned").exists()
+
+
+def test_embedded_source_is_never_run():
+    found = read_snapshot(GOLDEN / "malicious_module_source.pkl")
+    assert everything(found) == {}
+    assert not Path("pwned").exists()
+
+
+HARMS = {
+    "system": (Call(os.system, "touch pwned"), f"{os.name}.system"),
+    "eval": (Call(eval, "open('pwned', 'w')"), ".eval"),
+    "exec": (Call(exec, "open('pwned', 'w')"), ".exec"),
+    "open": (Call(open, "pwned", "w"), "io.open"),
+    "mkdir": (Call(os.mkdir, "pwned"), f"{os.name}.mkdir"),
+    # Protocol 2 names its module as Python 2 did.
+    "process": (Call(subprocess.Popen, ["touch", "pwned"]), ".Popen"),
+    "import": (Call(__import__, "os"), ".__import__"),
+    "load": (Call(torch.load, "other.pt"), "torch.serialization.load"),
+}
+
+
+@pytest.mark.parametrize("place", ["alone", "beside", "state", "tensor", "argument"])
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("harm", sorted(HARMS))
+def test_code_is_refused_by_name_and_never_run(harm, protocol, place):
+    thing, name = HARMS[harm]
+    content: Any = {
+        "alone": lambda: thing,
+        "beside": lambda: {"G_ema": None, "x": [{"y": (thing,)}]},
+        "state": lambda: {"G_ema": persistent(thing)},
+        "tensor": lambda: {"G_ema": persistent({"_buffers": {"x": thing}})},
+        "argument": lambda: {"G_ema": Call(named("torch._utils_", "f"), thing)},
+    }[place]()
+    said = refused(written(Path("harm.pkl"), content, protocol))
+    asked = ("torch._utils_.f", "copy_reg._reconstructor", "copyreg._reconstructor")
+    assert f"{name}, which is no part" in said or any(each in said for each in asked)
+    assert not Path("pwned").exists()
+
+
+@pytest.mark.parametrize("harm", ["system", "eval", "exec", "open", "mkdir"])
+def test_the_refused_calls_would_have_left_a_trace(harm):
+    thing, _ = HARMS[harm]
+    thing.function(*thing.arguments)
+    assert Path("pwned").exists()
+
+
+@pytest.mark.parametrize("archive", [False, True])
+@pytest.mark.parametrize("harm", ["system", "eval", "open", "process", "load"])
+def test_code_within_the_bytes_of_a_storage_is_refused(harm, archive):
+    buffer = io.BytesIO()
+    torch.save(HARMS[harm][0], buffer, _use_new_zipfile_serialization=archive)
+    load = Call(torch.storage._load_from_bytes, buffer.getvalue())  # type: ignore[no-untyped-call]
+    said = refused(written(Path("harm.pkl"), {"G_ema": load}))
+    assert archive or HARMS[harm][1] in said
+    assert not Path("pwned").exists()
+
+
+def text(value: str) -> bytes:
+    """Give the opcode of a text, of any letters."""
+    content = value.encode("utf-8", "surrogatepass")
+    return b"X" + struct.pack("<I", len(content)) + content
+
+
+ASKED = [
+    ("torch_utils.persistence", "_reconstruct_persistent_obj.__globals__"),
+    ("torch_utils.persistence._reconstruct_persistent_obj", "__globals__"),
+    ("collections", "OrderedDict.fromkeys"),
+    ("collections", "OrderedDict.__init__.__globals__"),
+    ("collections.OrderedDict", "fromkeys"),
+    ("builtins", "set.__class__.__base__"),
+    ("builtins", "eval"),
+    ("builtins", "getattr"),
+    ("__builtin__", "eval"),
+    ("builtins", "SET"),
+    ("builtins", "set "),
+    ("builtins", "set\0"),
+    ("builtins\n", "set"),
+    ("bui1tins", "set"),
+    ("collections", "OrderedDiсt"),  # a Cyrillic letter
+    ("ｏｓ", "system"),  # letters that Python's parser would take for os
+    ("os", "system"),
+    ("", ""),
+    ("\ud800", "\x1b[31m"),
+    ("a" * 10_000, "b" * 10_000),
+    ("torch._utils", "_rebuild_tensor"),
+    ("torch._utils", "_rebuild_parameter_with_state"),
+    ("torch", "FloatStorage"),
+    ("torch.serialization", "load"),
+    ("torch.nn.modules.container", "ModuleList"),
+    ("torch.nn.modules.conv", "Conv1d.__init__"),
+    ("numpy", "load"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("copyreg", "_reconstructor"),
+    ("copyreg", "add_extension"),
+    ("functools", "partial"),
+    ("operator", "attrgetter"),
+    ("dnnlib.util", "open_url"),
+]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda pair: ascii(".".join(pair))[1:40])
+def test_names_are_allowed_only_exactly(asked):
+    said = refused(b"\x80\x04" + text(asked[0]) + text(asked[1]) + b"\x93)R.")
+    assert "which is no part of a LAFITE or Mind Reader snapshot" in said
+    if not any("\n" in part for part in asked) and ascii("".join(asked))[1:-1] == "".join(asked):
+        line = "\n".join(("c" + asked[0], asked[1], ")R."))
+        assert "which is no part" in refused(b"\x80\x02" + line.encode())
+
+
+@pytest.mark.parametrize(
+    "opcodes",
+    {
+        "extension registry 1": b"\x82\x01.",
+        "extension registry 2": b"\x83\x01\x00.",
+        "extension registry 4": b"\x84\x01\x00\x00\x00.",
+        "persistent id": b"Pos.system\n.",
+        "binary persistent id": text("x") + b"Q.",
+        "class by its name": b"(ios\nsystem\n.",
+        "class on the stack": b"(cbuiltins\nset\no.",
+        "new object with keywords": b"cbuiltins\nset\n)}\x92.",
+        "byte array": b"\x96" + struct.pack("<Q", 1) + b"a.",
+        "buffer beside": b"\x97.",
+        "buffer to read": b"\x97\x98.",
+        "frozen set": b"(\x91.",
+        "twice": b"N2.",
+    }.items(),
+    ids=lambda pair: pair[0],
+)
+def test_opcodes_that_no_snapshot_has_are_refused(opcodes):
+    assert "which is no part of" in refused(b"\x80\x05" + opcodes[1])
+
+
+def test_nothing_is_imported(monkeypatch):
+    Path("spy_module.py").write_text("open('pwned', 'w').close()\nrun = print\n")
+    monkeypatch.syspath_prepend(Path.cwd())
+    for content in (b"cspy_module\nrun\n)R.", b"(ispy_module\nrun\n."):
+        assert "which is no part" in refused(content)
+    assert "spy_module" not in sys.modules
+    assert not Path("pwned").exists()
+
+
+def test_state_cannot_be_set_on_what_it_is_not_for():
+    for victim in (b"cbuiltins\nset\n", b"\x8f", b"N", b"]", text("x"), b"ctorch._utils\n_r"):
+        made = victim + (b"ebuild_parameter\n" if victim.endswith(b"_r") else b"")
+        said = refused(b"\x80\x04" + made + b"}" + text("__class__") + text("a") + b"sb.")
+        assert "a Record is missing on its stack" in said
+
+
+def test_a_set_state_of_a_module_is_data():
+    state = {"_buffers": {"x": torch.ones(2)}, "__setstate__": 1, "__class__": "os", "__dict__": {}}
+    found = read_snapshot(written(Path("a.pkl"), {"G": persistent(state)})).network("G")
+    assert found.tensors["x"].tolist() == [1, 1]
+
+
+# Damaged files, and files that take more than they give.
+
+
+@pytest.mark.parametrize(
+    "opcodes",
+    {
+        "bytes": b"\x8e" + struct.pack("<Q", 1 << 62) + b"a",
+        "bytes of 4 GB": b"B\xff\xff\xff\xff" + b"a",
+        "text": b"\x8d" + struct.pack("<Q", 1 << 62) + b"a",
+        "text of 4 GB": b"X\xff\xff\xff\xffa",
+        "number": b"\x8b\xff\xff\xff\x7f1",
+        "number below zero": b"\x8b\xff\xff\xff\xff1",
+        "frame": b"\x95" + struct.pack("<Q", 1 << 63) + b"N.",
+        "byte array": b"\x96" + struct.pack("<Q", 1 << 62) + b"a",
+        "place in the memo": b"Nr\xff\xff\xff\xff.",
+        "recalled place": b"j\xff\xff\xff\xff.",
+        "digits": b"I" + b"9" * 100_000 + b"\n.",
+        "recalled digits": b"g" + b"9" * 4_000 + b"\n.",
+        "digits of a long": b"L" + b"9" * 100_000 + b"L\n.",
+        "negative place": b"g-1\n.",
+        "missing value": b"0.",
+        "missing mark": b"t.",
+        "missing dictionary": b"NNs.",
+        "odd dictionary": b"(Nd.",
+        "no arguments": b"R.",
+        "arguments that are no tuple": b"cbuiltins\nset\nNR.",
+        "a call of a call": b"cbuiltins\nset\n)R)R.",
+        "a name that is no text": b"NN\x93.",
+        "unknown opcode": b"\xff.",
+        "text that is no text": b"X\x01\x00\x00\x00\xff.",
+        "number that is no number": b"Iabc\n.",
+        "quotes": b"S'abc\n.",
+        "only a mark": b"(.",
+        "nothing": b".",
+        "end": b"N",
+        "no networks": b"N.",
+        "a list": b"].",
+    }.items(),
+    ids=lambda pair: pair[0],
+)
+def test_malformed_opcodes_take_neither_memory_nor_a_traceback(opcodes):
+    tracemalloc.start()
+    try:
+        refused(b"\x80\x04" + opcodes[1])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20e6
+
+
+@pytest.mark.parametrize(
+    "content",
+    {
+        "marks": b"(" * 200_000 + b".",
+        "lists": b"(l" * 200_000 + b".",
+        "tuples": b"N" + b"\x85" * 200_000 + b".",
+        "tuples as a name": b"}" + b")" + b"\x85" * 200_000 + b"Ns.",
+        "lists within lists": b"]" * 200_000 + b"a" * 199_999 + b".",
+        "calls": b"\x80\x04" + b"ccollections\nOrderedDict\n)" * 200_000 + b"R" * 200_000 + b".",
+        "too many": b"N0" * 600_000 + b"N.",
+    }.items(),
+    ids=lambda pair: pair[0],
+)
+def test_deep_and_endless_pickles_are_refused(content):
+    refused(content[1])
+
+
+def test_values_nested_in_themselves_are_read_and_let_go():
+    for looped in (b"]q\x00h\x00a", b"}q\x00" + text("a") + b"h\x00s"):
+        said = refused(b"\x80\x02}" + text("G_ema") + looped + b"s.")
+        assert "holds no network 'G_ema' but none" in said
+
+
+def chain(depth: int, twice: bool) -> Call:
+    below = module({"x": torch.ones(1)})
+    for _ in range(depth):
+        below = module({"a": below, "b": below} if twice else {"a": below})
+    return below
+
+
+def test_modules_nested_within_each_other_have_a_limit():
+    path = written(Path("a.pkl"), {"G_ema": chain(MAX_MODULE_DEPTH, twice=False)})
+    assert len(read_snapshot(path).network("G_ema").tensors) == 1
+    said = refused(written(Path("b.pkl"), {"G_ema": chain(MAX_MODULE_DEPTH + 1, twice=False)}))
+    assert "within each other" in said
+
+
+def test_modules_that_recall_each_other_without_end_are_refused():
+    assert "more than 10000 modules" in refused(
+        written(Path("bomb.pkl"), {"G_ema": chain(30, twice=True)})
+    )
+    state: dict[str, Any] = {"_modules": {}}
+    looped = persistent(state)
+    state["_modules"]["again"] = looped
+    content = (
+        b"\x80\x02}q\x00" + text("_modules") + b"}q\x01s"  # h0 = {"_modules": h1 = {}}
+        b"0}" + text("G_ema") + b"ctorch_utils.persistence\n_reconstruct_persistent_obj\n}("
+        + text("type") + text("class") + text("class_name") + text("x") + text("state") + b"h\x00u"
+        b"\x85Rq\x02h\x01" + text("again") + b"h\x02s0s."
+    )  # fmt: skip
+    assert "within each other" in refused(content)
+
+
+def rebuilt(storage: object, offset: object, shape: object, strides: object) -> Call:
+    function = torch._utils._rebuild_tensor_v2  # type: ignore[attr-defined]
+    return Call(function, storage, offset, shape, strides, False, OrderedDict())
+
+
+def holding(*tensors: Call) -> Call:
+    return persistent({"_buffers": {f"x{i}": tensor for i, tensor in enumerate(tensors)}})
+
+
+@pytest.mark.parametrize(
+    "view",
+    {
+        "beyond": (1, (4,), (1,)),
+        "far beyond": (1 << 40, (4,), (1,)),
+        "before": (-1, (4,), (1,)),
+        "backwards": (3, (4,), (-1,)),
+        "by a long stride": (0, (2,), (4,)),
+        "enormous": (0, (1 << 40,), (0,)),
+        "enormous in all": (0, (1 << 20, 1 << 20, 1 << 20), (0, 0, 0)),
+        "beyond all numbers": (0, (1 << 70,), (0,)),
+        "without numbers": (0, (0, 1 << 40), (1, 1)),
+        "of many axes": (0, (1,) * 100, (1,) * 100),
+        "of another number of strides": (0, (2, 2), (1,)),
+        "of a fraction": (0, (2.0,), (1,)),
+        "of a truth value": (False, (2,), (1,)),
+        "of texts": (0, ("2",), (1,)),
+        "of a list": (0, [2], [1]),
+    }.items(),
+    ids=lambda pair: pair[0],
+)
+def test_views_have_to_lie_within_their_storage_and_be_no_larger_than_the_file(view):
+    storage = torch.arange(4.0).storage()
+    assert "is not a whole LAFITE" in refused(
+        written(Path("a.pkl"), {"G_ema": holding(rebuilt(storage, *view[1]))})
+    )
+
+
+def test_many_views_of_one_storage_may_not_outgrow_the_file():
+    storage = torch.arange(100_000.0).storage()
+    views = [rebuilt(storage, 0, (100_000,), (1,)) for _ in range(100)]
+    few = written(Path("few.pkl"), {"G_ema": holding(*views[:3])})
+    assert len(read_snapshot(few).network("G_ema").tensors) == 3
+    many = written(Path("many.pkl"), {"G_ema": holding(*views)})
+    assert many.stat().st_size < 1e6
+    assert "take more than the whole file" in refused(many)
+
+
+@pytest.mark.parametrize(
+    "content",
+    {
+        "no bytes": ("text",),
+        "nothing": (b"",),
+        "two arguments": (b"", b""),
+        "another magic": (b"\x80\x02K\x01.\x80\x02K\x01.N.N.N.",),
+    }.items(),
+    ids=lambda pair: pair[0],
+)
+def test_bytes_that_are_no_storage_are_refused(content):
+    load = Call(torch.storage._load_from_bytes, *content[1])  # type: ignore[no-untyped-call]
+    assert "is not a whole LAFITE" in refused(written(Path("a.pkl"), {"G_ema": load}))
+
+
+def forged_storage(**changed: bytes) -> bytes:
+    """Give a storage of two numbers, parts of its bytes changed."""
+    parts = {
+        "magic": b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
+        "protocol": b"\x80\x02M\xe9\x03.",
+        "system": b"\x80\x02}" + text("little_endian") + b"\x88s.",
+        "described": b"\x80\x02(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0")
+        + text("cpu") + b"K\x02NtQ.",
+        "keys": b"\x80\x02]" + text("0") + b"a.",
+        "count": struct.pack("<q", 2),
+        "numbers": struct.pack("<ff", 1, 2),
+    }  # fmt: skip
+    return b"".join((parts | changed).values())
+
+
+def test_a_storage_may_not_differ_from_what_it_says():
+    load = torch.storage._load_from_bytes  # type: ignore[attr-defined]
+
+    def path(**changed: bytes) -> Path:
+        made = rebuilt(Call(load, forged_storage(**changed)), 0, (2,), (1,))
+        return written(Path("a.pkl"), {"G_ema": holding(made)})
+
+    assert read_snapshot(path()).network("G_ema").tensors["x0"].tolist() == [1, 2]
+    assert "big-endian" in refused(path(system=b"\x80\x02}" + text("little_endian") + b"\x89s."))
+    assert "8 bytes for" not in refused(path(count=struct.pack("<q", 1 << 40)))
+    assert "7 bytes for 2 numbers" in refused(path(numbers=b"1234567"))
+    assert "16 bytes for 2 numbers" in refused(path(numbers=b"12345678" * 2))
+    many = b"\x80\x02(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu")
+    many += b"J\xff\xff\xff\x7fNtQ."
+    count = struct.pack("<q", (1 << 31) - 1)
+    assert "8 bytes for 2147483647 numbers" in refused(path(described=many, count=count))
+    asked = forged_storage().replace(b"FloatStorage", b"QInt8Storage")
+    other = written(Path("a.pkl"), {"G_ema": holding(rebuilt(Call(load, asked), 0, (2,), (1,)))})
+    assert "torch.QInt8Storage" in refused(other)
+
+
+def test_truncated_files_are_refused():
+    whole = (GOLDEN / "lafite_single_head_tiny.pkl").read_bytes()
+    for length in [*range(1, 200), *range(200, len(whole), len(whole) // 40), len(whole) - 1]:
+        assert "is not a whole LAFITE" in refused(whole[:length])
+
+
+@pytest.mark.parametrize("file", ["lafite_single_head_tiny.pkl", "malicious_marker.pkl"])
+def test_files_with_changed_bytes_are_read_or_refused_in_a_sentence(file):
+    whole = (GOLDEN / file).read_bytes()
+    drawn = torch.Generator().manual_seed(0)
+    for _ in range(150):
+        changed = bytearray(whole)
+        for place in torch.randint(len(whole), (3,), generator=drawn).tolist():
+            changed[place] = int(torch.randint(256, (), generator=drawn))
+        Path("changed.pkl").write_bytes(changed)
+        try:
+            everything(read_snapshot(Path("changed.pkl")))
+        except CheckpointError as error:
+            assert str(error).isprintable()  # noqa: PT017 (it may also be read)
+    assert not Path("pwned").exists()
+
+
+def test_random_bytes_are_refused_in_a_sentence():
+    drawn = torch.Generator().manual_seed(0)
+    for length in range(1, 400):
+        content = torch.randint(256, (length,), generator=drawn, dtype=torch.uint8)
+        refused(b"\x80\x04" + content.numpy().tobytes())
+
+
+def test_what_is_no_file_of_a_snapshot_is_said():
+    assert "there is no file" in refused(Path("absent.pkl"))
+    Path("folder.pkl").mkdir()
+    assert "there is no file" in refused(Path("folder.pkl"))
+    assert "it is empty" in refused(b"")
+    torch.save({"x": torch.ones(1)}, "archive.pkl")
+    assert "an archive, as torch.save writes" in refused(Path("archive.pkl"))
+    assert "holds a list" in refused(b"].")
