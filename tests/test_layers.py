@@ -171,11 +171,3 @@ def test_a_plugin_imports_no_other_plugin(plugin):
     others = {f"brainkit_{each.name}" for each in PLUGINS if each != plugin}
     top = {name.split(".")[0] for path in sources(plugin) for name, _ in imports(parsed(path))}
     assert top & others == set()
-
-
-@pytest.mark.parametrize("path", everywhere(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_is_pickled(path):
-    tree = parsed(path)
-    assert {"pickle", "joblib", "dill"} & {name.split(".")[0] for name, _ in imports(tree)} == set()
-    assert "allow_pickle=True" not in ast.unparse(tree)
-    assert "weights_only=False" not in ast.unparse(tree)

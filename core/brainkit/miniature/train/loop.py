@@ -137,7 +137,8 @@ class Training:
         os.replace(part, self.path)
 
     def _load(self) -> None:
-        state: dict[str, Any] = torch.load(self.path, map_location=self.options.device)
+        device = self.options.device
+        state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
         self.optimiser.load_state_dict(state["optimiser"])
