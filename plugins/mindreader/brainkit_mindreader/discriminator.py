@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainkit.errors import DataError
-from brainkit_mindreader.layers import TINY, Convolution, FullyConnected, exact, full
+from brainkit_mindreader.layers import TINY, Convolution, FullyConnected, exact, full, laid_out
 from brainkit_mindreader.resample import binomial_filter
 from brainkit_mindreader.shape import COLOURS, HALVED, SMALLEST, GeneratorShape
 
@@ -120,7 +120,7 @@ class Discriminator(nn.Module):
         Raises:
             DataError: the batch cannot be divided into groups, see `spread`.
         """
-        maps, seen = pictures, []
+        maps, seen = laid_out(pictures), []
         for side in self.sides[:HALVED]:
             maps = self.get_submodule(f"b{side}")(maps)
             seen.append(maps)

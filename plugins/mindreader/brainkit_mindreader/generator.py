@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from brainkit.errors import DataError
-from brainkit_mindreader.layers import TINY, FullyConnected, exact, full
+from brainkit_mindreader.layers import TINY, FullyConnected, exact, full, laid_out
 from brainkit_mindreader.resample import binomial_filter, doubled
 from brainkit_mindreader.shape import HALVED, SMALLEST, GeneratorShape
 from brainkit_mindreader.styled import SLOW, Conditions, Noise, StyledConvolution, ToRGB
@@ -92,7 +92,7 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Give feature maps and picture at this block's side; the first block is given None."""
         if maps is None or picture is None:
-            maps = self.const.expand(len(ws[0]), *self.const.shape)
+            maps = laid_out(self.const.expand(len(ws[0]), *self.const.shape))
             maps = self.conv1(maps, ws[0], conditions, noise)
             return maps, full(self.torgb(maps, ws[1], conditions))
         maps = self.conv0(maps, ws[0], conditions, noise)
@@ -130,7 +130,7 @@ class Synthesis(nn.Module):
                 maps, picture = block(maps, picture, taken, conditions, noise)
             at += convolutions
         assert picture is not None
-        return picture
+        return picture.contiguous()
 
     def _check(self, conditions: Conditions, batch: int) -> None:
         shapes = [None if each is None else tuple(each.shape) for each in conditions]

@@ -74,6 +74,10 @@ def test_pictures_equal_golden_together_and_one_by_one(generator, numbers, condi
     )
 
 
+def test_pictures_lie_in_memory_as_others_expect(generator, numbers, conditions):
+    assert generator(numbers["z"], conditions).is_contiguous()
+
+
 def test_styles_equal_golden_in_the_order_of_layers(generator, numbers, conditions):
     ws, at, found = numbers["ws"], 0, []
     for side in generator.synthesis.sides:
