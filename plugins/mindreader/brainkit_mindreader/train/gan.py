@@ -20,7 +20,7 @@ import torch
 from torch import Generator as Randomness
 from torch import Tensor, nn
 
-from brainkit_mindreader.discriminator import Discriminator, Verdict
+from brainkit_mindreader.discriminator import Discriminator
 from brainkit_mindreader.generator import Generator, Noise
 from brainkit_mindreader.objectives import (
     Seen,
@@ -133,7 +133,8 @@ class GanTraining:
             if recipe.r1_every and self.step % recipe.r1_every == 0:
                 said |= self._r1_step(batch, draws)
         if adversary and self.joint:
-            said |= self._joint_step(self.joint, batch, draws)
+            for mapper in range(len(batch.betas)):
+                said |= self._joint_step(self.joint, mapper, batch, draws)
         self._average()
         self.step += 1
         self.pictures += recipe.batch
@@ -145,10 +146,10 @@ class GanTraining:
         self.discriminator.requires_grad_(False)
         with self.accelerator.autocast():
             pictures = self._generated(conditions, draws)
-            fake = self._judged(pictures, conditions) if adversary else None
+            fake = self.discriminator(pictures, conditions) if adversary else None
             real = None
             if adversary and (weights.matching or weights.real_heads):
-                real = self._judged(batch.pictures, conditions)
+                real = self.discriminator(batch.pictures, conditions)
         seen = self._seen(pictures, batch, draws)
         terms = generator_terms(fake, real, conditions, seen, weights)
         self._backward(terms)
@@ -161,11 +162,11 @@ class GanTraining:
         with self.accelerator.autocast(), torch.no_grad():
             pictures = self._generated(conditions, draws)
         with self.accelerator.autocast():
-            fake = self._judged(pictures, conditions)
+            fake = self.discriminator(pictures, conditions)
         terms = fake_terms(fake)
         self._backward(terms)
         with self.accelerator.autocast():
-            real = self._judged(batch.pictures, conditions)
+            real = self.discriminator(batch.pictures, conditions)
         own = real_terms(real, conditions, self.recipe.weights)
         self._backward(own)
         self._apply(self.discriminator_adam, self.discriminator)
@@ -188,39 +189,36 @@ class GanTraining:
         ws = self._styles(draws)
         pictures = self.generator.synthesis(ws, conditions, self._noise(draws))
         lengths = path_lengths(pictures, ws, draws.normal(*pictures.shape[1:]).to(self.device))
-        own = slice(n * self.accelerator.process_index, n * (self.accelerator.process_index + 1))
+        # Every process knows all lengths, whose mean depends on each; its gradients are of its own.
+        processes, process = self.accelerator.num_processes, self.accelerator.process_index
         everyone = self.accelerator.gather(lengths.detach()).clone()
-        everyone[own] = lengths
+        everyone[n * process : n * (process + 1)] = lengths
         penalties, self.path_mean = path_length_penalty(
             everyone, self.path_mean, self.recipe.path_weight
         )
+        penalty = penalties.mean()
         # The pictures take part with no weight so that every parameter has a gradient.
-        penalty = (penalties[own] + 0 * pictures[:, 0, 0, 0]).mean()
-        self._backward({"path": penalty * self.recipe.path_every})
+        loss = penalty * processes + 0 * pictures[:, 0, 0, 0].mean()
+        self._backward({"path": loss * self.recipe.path_every})
         self._apply(self.generator_adam, self.generator)
         return floats({"path": penalty})
 
-    def _joint_step(self, joint: Joint, batch: Batch, draws: Draws) -> dict[str, float]:
-        """Train the mappers through both networks, which stay as they are."""
+    def _joint_step(
+        self, joint: Joint, mapper: int, batch: Batch, draws: Draws
+    ) -> dict[str, float]:
+        """Train a mapper through both networks, which stay as they are."""
         for net in (self.generator, self.discriminator):
             net.requires_grad_(False)
-        predicted = joint.predictions(batch.betas)
-        conditions = self._conditions(predicted, draws)
+        conditions = self._conditions(joint.learning(mapper, batch.betas), draws)
         with self.accelerator.autocast():
             pictures = self._generated(conditions, draws)
-            verdict = self._judged(pictures, conditions)
-        terms = joint.terms(predicted, batch.targets, verdict)
+            verdict = self.discriminator(pictures, conditions)
+        terms = joint.terms(mapper, conditions, batch.targets[mapper], verdict)
         self._backward(terms)
         for net in (self.generator, self.discriminator):
             net.requires_grad_(True)
         self._apply(joint.adam, joint.networks)
-        return floats(terms)
-
-    def _judged(self, pictures: Tensor, conditions: Sequence[Tensor]) -> Verdict:
-        """Give the verdict with logits and heads in full precision."""
-        verdict: Verdict = self.discriminator(pictures, conditions)
-        heads = tuple(head.float() for head in verdict.heads)
-        return Verdict(verdict.logit.float(), heads, verdict.maps)
+        return {f"mapper_{mapper}_{name}": value for name, value in floats(terms).items()}
 
     def _generated(self, conditions: Sequence[Tensor], draws: Draws) -> Tensor:
         pictures: Tensor = self.generator.synthesis(
@@ -268,7 +266,7 @@ class GanTraining:
         return seen
 
     def _backward(self, terms: Mapping[str, Tensor]) -> None:
-        (torch.stack(list(terms.values())).sum() * self.scale.factor).backward()
+        torch.autograd.backward(torch.stack(list(terms.values())).sum() * self.scale.factor)
 
     def _apply(self, adam: torch.optim.Adam, net: nn.Module) -> None:
         apply_gradients(adam, net, self.scale, self.accelerator)

@@ -34,6 +34,7 @@ from brainkit_mindreader.generator import Generator, GeneratorShape
 from brainkit_mindreader.objectives import Weights
 from brainkit_mindreader.train.draws import Batch, Draw, Draws
 from brainkit_mindreader.train.gan import GanTraining
+from brainkit_mindreader.train.pictures import as_signed, as_whole
 from brainkit_mindreader.train.recipe import Recipe
 from brainkit_mindreader.train.state import resume, save
 
@@ -98,11 +99,6 @@ class Scenes:
         )
 
 
-def as_signed(pictures: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-    """Turn uint8 (batch, height, width, 3) into float32 (batch, 3, height, width) in [-1, 1]."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 def _image(store: CheckpointStore) -> Encode:
     embed = load_image_embedding(store, CLIP_B32)
     return lambda seeds: _unit(embed(images(seeds)))
@@ -149,8 +145,7 @@ class Judged:
         conditions = [torch.nn.functional.normalize(each, dim=1) for each in self.batch.conditions]
         z = torch.zeros(len(self.scenes), generator.shape.z_dim, device=conditions[0].device)
         made = generator(z, conditions)
-        whole = (made.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
-        return whole.permute(0, 2, 3, 1).cpu().numpy()
+        return as_whole(made)
 
     def scores(self, generator: Generator) -> dict[str, float]:
         """Score by the referee, pixel correlation and SSIM."""

@@ -78,7 +78,7 @@ def apply_gradients(
     factor = scale.factor
     if scale.admits(flat):
         flat = (flat / factor).nan_to_num(nan=0.0, posinf=LARGEST, neginf=-LARGEST)
-        parts = flat.split([each.numel() for each in gradients])
+        parts = torch.split(flat, [each.numel() for each in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
         adam.step()
@@ -108,8 +108,8 @@ def make_alike(net: nn.Module, accelerator: Accelerator) -> None:
 def follow(averaged: nn.Module, net: nn.Module, keep: float) -> None:
     """Keep a share of a running average and take the rest from the network; buffers are copied."""
     mine = dict(net.named_parameters())
-    for name, tensor in averaged.named_parameters():
-        tensor.lerp_(mine[name], 1 - keep)
+    for name, parameter in averaged.named_parameters():
+        parameter.lerp_(mine[name], 1 - keep)
     buffers = dict(net.named_buffers())
     for name, tensor in averaged.named_buffers():
         tensor.copy_(buffers[name])

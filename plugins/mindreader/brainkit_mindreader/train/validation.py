@@ -1,0 +1,100 @@
+"""What a generator in training makes of the test images: pictures and their Fréchet distance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from brainkit.metrics.distribution import frechet_distance
+from brainkit.run import Run
+from brainkit_mindreader.generator import Generator
+from brainkit_mindreader.train.pairs import FEATURES, Fitted, first_row
+from brainkit_mindreader.train.pictures import Pictures, as_whole, shrunken
+
+AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Distance:
+    """A network whose features compare sets of pictures.
+
+    Attributes:
+        network: its name in scores.
+        features: from uint8 (images, height, width, 3) to (images, dim).
+    """
+
+    network: str
+    features: Callable[[Pictures], NDArray[Any]]
+
+    def between(self, true: Pictures, made: Pictures) -> float:
+        """Give the Fréchet distance of two sets of pictures; biased upward for few of them."""
+        pair = self.features(true), self.features(made)
+        return frechet_distance(*pair, network=self.network).mean
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The test images, each once, with the embeddings predicted for them.
+
+    Attributes:
+        pictures: uint8 (images, side, side, 3).
+        conditions: (images, dim) each.
+        distance: how sets are compared; None where there is no network for it.
+    """
+
+    pictures: Pictures
+    conditions: tuple[Tensor, ...]
+    distance: Distance | None = None
+
+    def of(self, conditions: tuple[Tensor, ...]) -> Validation:
+        """Give the same images under other embeddings."""
+        return replace(self, conditions=conditions)
+
+    @torch.no_grad()
+    def made(self, generator: Generator, n: int | None = None) -> Pictures:
+        """Give the pictures made of the first n images with z = 0 and the stored noise."""
+        device = generator.mapping.w_avg.device
+        given = [each[:n].float().to(device) for each in self.conditions]
+        unit = [torch.split(functional.normalize(each, dim=1), AT_ONCE) for each in given]
+        parts = []
+        for some in zip(*unit, strict=True):
+            z = torch.zeros(len(some[0]), generator.shape.z_dim, device=device)
+            parts.append(generator(z, some).cpu())
+        return as_whole(torch.cat(parts))
+
+    def scores(self, generator: Generator) -> dict[str, float]:
+        """Give the Fréchet distance of made and true pictures by the name of its network."""
+        if self.distance is None or len(self.pictures) < 2:
+            return {}
+        made = self.made(generator)
+        value = self.distance.between(self.pictures, made)
+        return {f"frechet_{self.distance.network}": value, "n": float(len(made))}
+
+
+def validation(run: Run, found: Fitted, side: int) -> Validation:
+    """Read the test images at a side in pixels and the embeddings predicted for them."""
+    from brainkit.steps import open_tensors
+
+    conditions = tuple(
+        first_row(open_tensors(found.decoded[name].path)["decoded"]).float() for name in FEATURES
+    )
+    return Validation(shrunken(run, run.image_ids[1], side), conditions, distance_of(run, side))
+
+
+def distance_of(run: Run, side: int) -> Distance | None:
+    """Give the network for Fréchet distances: Inception, or on the miniature the referee.
+
+    The referee takes no part in any training.
+    """
+    from brainkit.miniature import judge
+    from brainkit.miniature.scenes import SIDE
+
+    if run.miniature and side == SIDE:
+        return Distance(judge.REFEREE, judge.verdicts)
+    return None
