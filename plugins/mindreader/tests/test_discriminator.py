@@ -6,7 +6,15 @@ import json
 
 import pytest
 import torch
-from tiny_gan import FOLDER, close, golden, recorded, tiny_discriminator, unit_rows
+from tiny_gan import (
+    FOLDER,
+    close,
+    golden,
+    recorded,
+    tiny_discriminator,
+    tiny_generator,
+    unit_rows,
+)
 
 from brainkit.errors import DataError
 from brainkit_mindreader.discriminator import Discriminator, Judging, spread
@@ -131,3 +139,18 @@ def test_half_precision_stays_close(network, numbers, conditions):
     # bfloat16 has 8 bits: about 0.4 % a layer, of which eleven follow one another.
     for found, name in ((verdict.logit, "logits"), (verdict.heads[0], "head_1")):
         assert float((found - numbers[name]).norm() / numbers[name].norm()) < 0.03
+
+
+def test_gradients_in_half_precision_point_where_they_do_in_full(network, conditions):
+    generator, z = tiny_generator(), golden("generator_io")["z"]
+
+    def slope():
+        logit = network(generator(z, conditions), conditions).logit
+        grown = torch.autograd.grad(-logit.mean(), list(generator.parameters()), allow_unused=True)
+        return torch.cat([each.flatten() for each in grown if each is not None])
+
+    exact = slope()
+    with torch.autocast("cpu", torch.bfloat16):
+        half = slope()
+    assert half.isfinite().all()
+    assert float(torch.nn.functional.cosine_similarity(half, exact, dim=0)) > 0.98
