@@ -28,7 +28,6 @@ from brainkit_mindreader.train.pairs import fitted, training_pairs
 from brainkit_mindreader.train.prepare import prepare
 from brainkit_mindreader.train.snapshots import write_checkpoint
 
-pytestmark = pytest.mark.filterwarnings("ignore::brainkit.errors.BrainkitWarning")
 FITTING = {
     "selection.sessions": "available",
     "encoder.clip_image.views": 1,
@@ -140,8 +139,8 @@ def test_pairs_are_pictures_with_what_the_mapper_predicts_for_their_trials(place
     for trial, picture in zip(some.tolist(), whole, strict=True):
         small = pairs.pictures[int(pairs.rows[trial])].astype(float)
         boxed = picture.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
-        # Another filter than the mean of boxes, so only close to it.
-        assert abs(small - boxed).mean() < 6
+        # Another filter than the mean of boxes, so only alike.
+        assert np.corrcoef(small.ravel(), boxed.ravel())[0, 1] > 0.95
     assert not set(ids.tolist()) & set(trials["test_image_ids"].tolist())
 
 
@@ -221,7 +220,7 @@ def test_joint_training_keeps_the_mappers_it_changed(place, work):
     mappers = load_file(folder / "last" / "mappers" / "clip_text.safetensors")
     fitted_ones = load_file(folder.parents[1] / "weights" / "clip_text.safetensors")
     name = "encoder.0.0.weight"
-    assert not torch.equal(mappers[f"network.{name}"], fitted_ones[name])
+    assert not torch.equal(mappers[name], fitted_ones[name])
 
 
 @pytest.mark.parametrize(
@@ -237,7 +236,10 @@ def test_joint_training_keeps_the_mappers_it_changed(place, work):
         (["--seconds", "0"], "--seconds is 0"),
         (["--rate", "0"], "--rate is 0"),
         (["--weight", "resnet=10"], "resnet50-vicreg"),
-        (["--take", "best", "--to", "somewhere", "--kimg", "0.004"], "no snapshot has a"),
+        (
+            ["--take", "best", "--to", "somewhere", "--kimg", "0.004"],
+            "no network that compares pictures",
+        ),
     ],
 )
 def test_bad_input_gets_one_sentence(place, tmp_path, capsys, more, said):

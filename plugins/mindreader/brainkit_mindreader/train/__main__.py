@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("always", BrainkitWarning)
             warnings.showwarning = _show_warning  # type: ignore[assignment]
             args.stage(args)
     except BrainkitError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import Tensor
 
 from brainkit.artefacts import Recipe as MadeBy
 from brainkit.artefacts import read_recipe
@@ -30,6 +31,7 @@ from brainkit_mindreader.train.pairs import (
     fitted,
     predict_training,
     test_betas,
+    training_betas,
     training_pairs,
 )
 from brainkit_mindreader.train.recipe import Recipe
@@ -151,12 +153,19 @@ def _course(
     with accelerator.main_process_first():
         pairs = training_pairs(run, found, embeddings, side, accelerator.device)
     pairs = replace(pairs, mirror=tuning.mirror)
-    if not tuning.joint:
-        pairs = replace(pairs, betas=())
-    still = validation(run, found, side)
-    betas = tuple(each.to(accelerator.device) for each in test_betas(run, found))
+    betas: tuple[Tensor, ...] = ()
+    if tuning.joint:
+        pairs = replace(pairs, betas=training_betas(run, found))
+        betas = tuple(each.to(accelerator.device) for each in test_betas(run, found))
+    still = validation(run, found, side) if accelerator.is_main_process else None
+    if tuning.take == "best" and still is not None and still.distance is None:
+        raise UsageError(
+            "--take is 'best', but there is no network that compares pictures; take the last, or "
+            "give the Inception's weights"
+        )
 
     def shown() -> Validation:
+        assert still is not None
         return still.of(training.joint.predicted(betas)) if training.joint else still
 
     made_by = made_by_of(run, tuning, embeddings, accelerator)
@@ -210,10 +219,5 @@ def resumable(saved: Path, made_by: MadeBy, store: CheckpointStore) -> MadeBy:
 
 def _publish(taken: Path, tuning: Tuning, run: Run) -> None:
     assert tuning.to is not None
-    if not taken.exists():
-        raise UsageError(
-            f"--take is {tuning.take!r}, but no snapshot has a Fréchet distance; its network's "
-            "weights are missing, so take the last one"
-        )
     publish(taken, tuning.to)
     run.work.say(f"wrote {GENERATOR.name} and {DISCRIMINATOR.name} to {tuning.to}")

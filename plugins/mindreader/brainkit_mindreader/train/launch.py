@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from brainkit.devices import quick_device
@@ -27,9 +28,14 @@ def launched(device: str, mixed_precision: str | None = None) -> Accelerator:
             f"--device is {device!r}, but each process takes a GPU itself; write cuda and choose "
             "GPUs by CUDA_VISIBLE_DEVICES"
         )
+    precision = mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if precision == "fp16" and resolved == "cpu":
+        raise UsageError("--mixed-precision is 'fp16', which CPUs do not train in; take bf16 or no")
     from accelerate import Accelerator
 
-    accelerator = Accelerator(cpu=resolved == "cpu", mixed_precision=mixed_precision)
-    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
-        raise UsageError("--mixed-precision is 'fp16', which CPUs do not train in; take bf16 or no")
-    return accelerator
+    try:
+        return Accelerator(cpu=resolved == "cpu", mixed_precision=precision)
+    except ValueError as error:
+        raise UsageError(
+            f"--mixed-precision is {precision!r}, which this device cannot do ({error}); take no"
+        ) from error

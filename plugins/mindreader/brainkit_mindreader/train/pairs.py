@@ -175,8 +175,14 @@ def training_pairs(
         tuple(tensors[name] for name in FEATURES),
         device,
         true=tuple(first_row(each) for each in true),
-        betas=tuple(steps.training_rows(run, name, found.trials)[0] for name in FEATURES),
     )
+
+
+def training_betas(run: Run, found: Fitted) -> tuple[Tensor, ...]:
+    """Give the training trials' betas, float32 (trials, voxels) each."""
+    from brainkit.steps import training_rows
+
+    return tuple(training_rows(run, name, found.trials)[0] for name in FEATURES)
 
 
 def test_betas(run: Run, found: Fitted) -> tuple[Tensor, ...]:

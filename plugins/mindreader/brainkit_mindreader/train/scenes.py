@@ -59,12 +59,12 @@ RECIPE = Recipe(
     style_mixing=0.0,
     random_z=0.5,
     noise="const",
-    condition_noise=(0.0, 0.4),
+    condition_noise=(0.0, 0.15),
     ema_kimg=2.0,
     adversary_from=0.25,
     decay_from=0.6,
     faster=20.0,
-    weights=Weights(heads=1.0, clip=0.0, paired=20.0, matching=5.0),
+    weights=Weights(heads=0.15, clip=0.0, paired=50.0, matching=5.0),
 )
 PER_IMAGE = 5
 N_JUDGED = 100

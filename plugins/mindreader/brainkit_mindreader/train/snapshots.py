@@ -20,6 +20,7 @@ from brainkit_mindreader.train.validation import Validation
 
 SHOWN = 12
 CURVE = "curve.jsonl"
+FRECHET = "Fréchet distance"
 LAST, BEST = "last", "best"
 
 
@@ -74,7 +75,7 @@ class Snapshots:
         self._write([*(each for each in self.lines() if each["step"] < line["step"]), dict(line)])
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
-        text = "".join(json.dumps(each) + "\n" for each in lines)
+        text = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in lines)
         write_text(self.folder / CURVE, text)
 
     def _is_best(self, scores: Mapping[str, float]) -> bool:
@@ -87,7 +88,7 @@ class Snapshots:
 
 def distance_in(line: Mapping[str, float]) -> float | None:
     """Give the Fréchet distance in a line of the curve, None when it has none."""
-    return next((value for name, value in line.items() if name.startswith("frechet_")), None)
+    return next((value for name, value in line.items() if name.startswith(FRECHET)), None)
 
 
 def write_networks(folder: Path, training: GanTraining, made_by: Recipe) -> None:
@@ -102,7 +103,8 @@ def write_networks(folder: Path, training: GanTraining, made_by: Recipe) -> None
         from brainkit_mindreader.train.pairs import FEATURES
 
         for feature, mapper in zip(FEATURES, training.joint.networks, strict=True):
-            tensors = {name: t.detach().cpu() for name, t in mapper.state_dict().items()}
+            named = mapper.state_dict().items()
+            tensors = {n.removeprefix("network."): t.detach().cpu() for n, t in named}
             write_tensors(folder / "mappers" / f"{feature}.safetensors", tensors, made_by)
 
 

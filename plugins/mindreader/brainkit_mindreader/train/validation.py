@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from brainkit.metrics.distribution import frechet_distance
+from brainkit.metrics import Score, frechet_distance
 from brainkit.run import Run
 from brainkit_mindreader.generator import Generator
 from brainkit_mindreader.train.pairs import FEATURES, Fitted, first_row
@@ -32,10 +32,10 @@ class Distance:
     network: str
     features: Callable[[Pictures], NDArray[Any]]
 
-    def between(self, true: Pictures, made: Pictures) -> float:
+    def between(self, true: Pictures, made: Pictures) -> Score:
         """Give the Fréchet distance of two sets of pictures; biased upward for few of them."""
         pair = self.features(true), self.features(made)
-        return frechet_distance(*pair, network=self.network).mean
+        return frechet_distance(*pair, network=self.network)
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,11 @@ class Validation:
         return as_whole(torch.cat(parts))
 
     def scores(self, generator: Generator) -> dict[str, float]:
-        """Give the Fréchet distance of made and true pictures by the name of its network."""
+        """Give the Fréchet distance of made and true pictures, and of how many; {} without one."""
         if self.distance is None or len(self.pictures) < 2:
             return {}
-        made = self.made(generator)
-        value = self.distance.between(self.pictures, made)
-        return {f"frechet_{self.distance.network}": value, "n": float(len(made))}
+        found = self.distance.between(self.pictures, self.made(generator))
+        return {found.name: found.mean, "n": float(len(self.pictures))}
 
 
 def validation(run: Run, found: Fitted, side: int) -> Validation:
@@ -88,13 +87,14 @@ def validation(run: Run, found: Fitted, side: int) -> Validation:
 
 
 def distance_of(run: Run, side: int) -> Distance | None:
-    """Give the network for Fréchet distances: Inception, or on the miniature the referee.
+    """Give the network that the run's own FID would read; None, said once, where there is none.
 
-    The referee takes no part in any training.
+    It is the Inception of 2015, and on the miniature the referee, which no training knows.
     """
-    from brainkit.miniature import judge
-    from brainkit.miniature.scenes import SIDE
+    from brainkit import judges
 
-    if run.miniature and side == SIDE:
-        return Distance(judge.REFEREE, judge.verdicts)
-    return None
+    judge = judges.judge(run, judges.UNPAIRED, side=(side, side, 3))
+    if judge.read is None:
+        run.work.say(f"no Fréchet distance: {judge.lacks}")
+        return None
+    return Distance(judge.name, judge.read)
