@@ -188,7 +188,7 @@ def drawn_network(options: Mapper, length: int, dim: int) -> MapperNetwork:
     """Give a network on the CPU whose weights are torch's usual first ones, from the seed."""
     sizes = options.layers, options.blocks, options.hidden, options.fc
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
+        torch.default_generator.manual_seed(options.seed)
         return MapperNetwork(MapperShape(length, dim, *sizes, options.sigmoid))
 
 
