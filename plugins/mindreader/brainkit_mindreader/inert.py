@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
-MAX_OPCODES = 1_000_000
+MAX_OPCODES = 500_000
 """A snapshot of full size has about 100,000."""
 MAX_DEPTH = 1000
 """Of containers that are still open; snapshots have about 60."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 import types
 from functools import cache
@@ -9,7 +10,12 @@ from pathlib import Path
 from pickle import dumps
 from typing import Any
 
+import pytest
+from torch import Tensor
 from torch.nn import Parameter
+
+from brainkit.errors import CheckpointError
+from brainkit_mindreader.snapshot import Snapshot, read_snapshot
 
 GOLDEN = Path(__file__).parent / "golden" / "snapshots"
 GENUINE = [
@@ -93,3 +99,33 @@ def written(path: Path, content: object, protocol: int = 4) -> Path:
     """Write a pickle and give its path."""
     path.write_bytes(dumps(content, protocol))
     return path
+
+
+def text(value: str) -> bytes:
+    """Give the opcode of a text, of any letters."""
+    content = value.encode("utf-8", "surrogatepass")
+    return b"X" + struct.pack("<I", len(content)) + content
+
+
+def refused(content: bytes | Path, name: str = "G_ema") -> str:
+    """Read in vain; give the sentence after checking that it is one, and that nothing was run."""
+    path = content if isinstance(content, Path) else Path("forged.pkl")
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    before = sorted(Path.cwd().iterdir())
+    with pytest.raises(CheckpointError) as caught:
+        read_snapshot(path).network(name)
+    said = str(caught.value)
+    assert str(path) in said
+    assert said.isprintable()
+    assert len(said) < 500
+    assert sorted(Path.cwd().iterdir()) == before
+    return said
+
+
+def everything(snapshot: Snapshot) -> dict[str, Tensor]:
+    return {
+        f"{network}.{name}": tensor
+        for network in snapshot.records
+        for name, tensor in snapshot.network(network).tensors.items()
+    }

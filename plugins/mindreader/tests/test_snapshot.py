@@ -1,11 +1,9 @@
-"""Snapshots are read to the bit, and nothing that a file asks for is ever run."""
+"""Snapshots are read to the bit; damaged ones are refused, and take no more than they give."""
 
 from __future__ import annotations
 
 import io
-import os
 import struct
-import subprocess
 import sys
 import tracemalloc
 from collections import OrderedDict
@@ -15,12 +13,24 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from snapshot_files import GENUINE, GOLDEN, Call, module, named, network, persistent, written
+from snapshot_files import (
+    GENUINE,
+    GOLDEN,
+    Call,
+    everything,
+    module,
+    named,
+    network,
+    persistent,
+    refused,
+    text,
+    written,
+)
 from torch import Tensor
 from torch.nn import Parameter
 
 from brainkit.errors import CheckpointError
-from brainkit_mindreader.snapshot import MAX_MODULE_DEPTH, Snapshot, read_snapshot
+from brainkit_mindreader.snapshot import MAX_MODULE_DEPTH, read_snapshot
 
 
 @pytest.fixture(autouse=True)
@@ -29,34 +39,10 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def refused(content: bytes | Path, name: str = "G_ema") -> str:
-    """Read in vain; give the sentence after checking that it is one, and that nothing was run."""
-    path = content if isinstance(content, Path) else Path("forged.pkl")
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    before = sorted(Path.cwd().iterdir())
-    with pytest.raises(CheckpointError) as caught:
-        read_snapshot(path).network(name)
-    said = str(caught.value)
-    assert str(path) in said
-    assert said.isprintable()
-    assert len(said) < 500
-    assert sorted(Path.cwd().iterdir()) == before
-    return said
-
-
 def same(one: Tensor, other: Tensor) -> bool:
     """Say whether two tensors are the same bits of the same dtype and shape."""
     bits = [each.contiguous().reshape(-1).view(torch.uint8) for each in (one, other)]
     return one.dtype == other.dtype and one.shape == other.shape and torch.equal(*bits)
-
-
-def everything(snapshot: Snapshot) -> dict[str, Tensor]:
-    return {
-        f"{network}.{name}": tensor
-        for network in snapshot.records
-        for name, tensor in snapshot.network(network).tensors.items()
-    }
 
 
 # Genuine files.
@@ -150,167 +136,6 @@ def test_easy_dicts_and_other_tables_are_read():
         }
 
 
-# Files that ask for code to be run.
-
-
-@pytest.mark.parametrize("file", ["malicious_marker.pkl", "malicious_nested_storage.pkl"])
-def test_malicious_files_are_refused_with_the_name_they_ask_for(file):
-    assert "holds io.open, which is no part of a LAFITE" in refused(GOLDEN / file)
-    assert not Path("pwned").exists()
-
-
-def test_embedded_source_is_never_run():
-    found = read_snapshot(GOLDEN / "malicious_module_source.pkl")
-    assert everything(found) == {}
-    assert not Path("pwned").exists()
-
-
-HARMS = {
-    "system": (Call(os.system, "touch pwned"), f"{os.name}.system"),
-    "eval": (Call(eval, "open('pwned', 'w')"), ".eval"),
-    "exec": (Call(exec, "open('pwned', 'w')"), ".exec"),
-    "open": (Call(open, "pwned", "w"), "io.open"),
-    "mkdir": (Call(os.mkdir, "pwned"), f"{os.name}.mkdir"),
-    # Protocol 2 names its module as Python 2 did.
-    "process": (Call(subprocess.Popen, ["touch", "pwned"]), ".Popen"),
-    "import": (Call(__import__, "os"), ".__import__"),
-    "load": (Call(torch.load, "other.pt"), "torch.serialization.load"),
-}
-
-
-@pytest.mark.parametrize("place", ["alone", "beside", "state", "tensor", "argument"])
-@pytest.mark.parametrize("protocol", range(6))
-@pytest.mark.parametrize("harm", sorted(HARMS))
-def test_code_is_refused_by_name_and_never_run(harm, protocol, place):
-    thing, name = HARMS[harm]
-    content: Any = {
-        "alone": lambda: thing,
-        "beside": lambda: {"G_ema": None, "x": [{"y": (thing,)}]},
-        "state": lambda: {"G_ema": persistent(thing)},
-        "tensor": lambda: {"G_ema": persistent({"_buffers": {"x": thing}})},
-        "argument": lambda: {"G_ema": Call(named("torch._utils_", "f"), thing)},
-    }[place]()
-    said = refused(written(Path("harm.pkl"), content, protocol))
-    asked = ("torch._utils_.f", "copy_reg._reconstructor", "copyreg._reconstructor")
-    assert f"{name}, which is no part" in said or any(each in said for each in asked)
-    assert not Path("pwned").exists()
-
-
-@pytest.mark.parametrize("harm", ["system", "eval", "exec", "open", "mkdir"])
-def test_the_refused_calls_would_have_left_a_trace(harm):
-    thing, _ = HARMS[harm]
-    thing.function(*thing.arguments)
-    assert Path("pwned").exists()
-
-
-@pytest.mark.parametrize("archive", [False, True])
-@pytest.mark.parametrize("harm", ["system", "eval", "open", "process", "load"])
-def test_code_within_the_bytes_of_a_storage_is_refused(harm, archive):
-    buffer = io.BytesIO()
-    torch.save(HARMS[harm][0], buffer, _use_new_zipfile_serialization=archive)
-    load = Call(torch.storage._load_from_bytes, buffer.getvalue())  # type: ignore[no-untyped-call]
-    said = refused(written(Path("harm.pkl"), {"G_ema": load}))
-    assert archive or HARMS[harm][1] in said
-    assert not Path("pwned").exists()
-
-
-def text(value: str) -> bytes:
-    """Give the opcode of a text, of any letters."""
-    content = value.encode("utf-8", "surrogatepass")
-    return b"X" + struct.pack("<I", len(content)) + content
-
-
-ASKED = [
-    ("torch_utils.persistence", "_reconstruct_persistent_obj.__globals__"),
-    ("torch_utils.persistence._reconstruct_persistent_obj", "__globals__"),
-    ("collections", "OrderedDict.fromkeys"),
-    ("collections", "OrderedDict.__init__.__globals__"),
-    ("collections.OrderedDict", "fromkeys"),
-    ("builtins", "set.__class__.__base__"),
-    ("builtins", "eval"),
-    ("builtins", "getattr"),
-    ("__builtin__", "eval"),
-    ("builtins", "SET"),
-    ("builtins", "set "),
-    ("builtins", "set\0"),
-    ("builtins\n", "set"),
-    ("bui1tins", "set"),
-    ("collections", "OrderedDiсt"),  # a Cyrillic letter
-    ("ｏｓ", "system"),  # letters that Python's parser would take for os
-    ("os", "system"),
-    ("", ""),
-    ("\ud800", "\x1b[31m"),
-    ("a" * 10_000, "b" * 10_000),
-    ("torch._utils", "_rebuild_tensor"),
-    ("torch._utils", "_rebuild_parameter_with_state"),
-    ("torch", "FloatStorage"),
-    ("torch.serialization", "load"),
-    ("torch.nn.modules.container", "ModuleList"),
-    ("torch.nn.modules.conv", "Conv1d.__init__"),
-    ("numpy", "load"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("copyreg", "_reconstructor"),
-    ("copyreg", "add_extension"),
-    ("functools", "partial"),
-    ("operator", "attrgetter"),
-    ("dnnlib.util", "open_url"),
-]
-
-
-@pytest.mark.parametrize("asked", ASKED, ids=lambda pair: ascii(".".join(pair))[1:40])
-def test_names_are_allowed_only_exactly(asked):
-    said = refused(b"\x80\x04" + text(asked[0]) + text(asked[1]) + b"\x93)R.")
-    assert "which is no part of a LAFITE or Mind Reader snapshot" in said
-    if not any("\n" in part for part in asked) and ascii("".join(asked))[1:-1] == "".join(asked):
-        line = "\n".join(("c" + asked[0], asked[1], ")R."))
-        assert "which is no part" in refused(b"\x80\x02" + line.encode())
-
-
-@pytest.mark.parametrize(
-    "opcodes",
-    {
-        "extension registry 1": b"\x82\x01.",
-        "extension registry 2": b"\x83\x01\x00.",
-        "extension registry 4": b"\x84\x01\x00\x00\x00.",
-        "persistent id": b"Pos.system\n.",
-        "binary persistent id": text("x") + b"Q.",
-        "class by its name": b"(ios\nsystem\n.",
-        "class on the stack": b"(cbuiltins\nset\no.",
-        "new object with keywords": b"cbuiltins\nset\n)}\x92.",
-        "byte array": b"\x96" + struct.pack("<Q", 1) + b"a.",
-        "buffer beside": b"\x97.",
-        "buffer to read": b"\x97\x98.",
-        "frozen set": b"(\x91.",
-        "twice": b"N2.",
-    }.items(),
-    ids=lambda pair: pair[0],
-)
-def test_opcodes_that_no_snapshot_has_are_refused(opcodes):
-    assert "which is no part of" in refused(b"\x80\x05" + opcodes[1])
-
-
-def test_nothing_is_imported(monkeypatch):
-    Path("spy_module.py").write_text("open('pwned', 'w').close()\nrun = print\n")
-    monkeypatch.syspath_prepend(Path.cwd())
-    for content in (b"cspy_module\nrun\n)R.", b"(ispy_module\nrun\n."):
-        assert "which is no part" in refused(content)
-    assert "spy_module" not in sys.modules
-    assert not Path("pwned").exists()
-
-
-def test_state_cannot_be_set_on_what_it_is_not_for():
-    for victim in (b"cbuiltins\nset\n", b"\x8f", b"N", b"]", text("x"), b"ctorch._utils\n_r"):
-        made = victim + (b"ebuild_parameter\n" if victim.endswith(b"_r") else b"")
-        said = refused(b"\x80\x04" + made + b"}" + text("__class__") + text("a") + b"sb.")
-        assert "a Record is missing on its stack" in said
-
-
-def test_a_set_state_of_a_module_is_data():
-    state = {"_buffers": {"x": torch.ones(2)}, "__setstate__": 1, "__class__": "os", "__dict__": {}}
-    found = read_snapshot(written(Path("a.pkl"), {"G": persistent(state)})).network("G")
-    assert found.tensors["x"].tolist() == [1, 1]
-
-
 # Damaged files, and files that take more than they give.
 
 
@@ -364,13 +189,13 @@ def test_malformed_opcodes_take_neither_memory_nor_a_traceback(opcodes):
 @pytest.mark.parametrize(
     "content",
     {
-        "marks": b"(" * 200_000 + b".",
-        "lists": b"(l" * 200_000 + b".",
-        "tuples": b"N" + b"\x85" * 200_000 + b".",
-        "tuples as a name": b"}" + b")" + b"\x85" * 200_000 + b"Ns.",
-        "lists within lists": b"]" * 200_000 + b"a" * 199_999 + b".",
-        "calls": b"\x80\x04" + b"ccollections\nOrderedDict\n)" * 200_000 + b"R" * 200_000 + b".",
-        "too many": b"N0" * 600_000 + b"N.",
+        "marks": b"(" * 50_000 + b".",
+        "lists": b"(l" * 50_000 + b".",
+        "tuples": b"N" + b"\x85" * 50_000 + b".",
+        "tuples as a name": b"}" + b")" + b"\x85" * 50_000 + b"Ns.",
+        "lists within lists": b"]" * 50_000 + b"a" * 49_999 + b".",
+        "calls": b"\x80\x04" + b"ccollections\nOrderedDict\n)" * 50_000 + b"R" * 50_000 + b".",
+        "too many": b"N0" * 250_001 + b"N.",
     }.items(),
     ids=lambda pair: pair[0],
 )
