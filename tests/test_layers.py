@@ -20,7 +20,7 @@ ROWS = [
     ["decoders", "miniature", "hookspecs", "config", "report", "journal"],
     ["builtin", "brainkit"],
     ["plugins"],
-    ["(run steps generate scoring publish importance)"],
+    ["(run steps generate scoring judges publish importance)"],
     ["listing", "testing"],
     ["cli"],
     ["__main__"],

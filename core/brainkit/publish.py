@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainkit import importance
+from brainkit import importance, judges
 from brainkit.artefacts import write_text
 from brainkit.errors import BrainkitError, UsageError
 from brainkit.generate import strip_frames
@@ -32,6 +32,7 @@ def publish(run: Run, trials: Artefact, features: Mapping[str, Artefact], made: 
     """Score and report unless both files are current; give the path of the report."""
     stamps = [each.recipe.stamp for by in made.values() for row in by.values() for each in row]
     settings = [run_file(run), log_versions(), list(run.chosen), *run.method.scores]
+    settings += judges.stamps(run)
     facts = json.dumps(settings, sort_keys=True)
     inputs = {
         "reconstructions": sha256("".join(stamps).encode()).hexdigest()[:16],
@@ -243,6 +244,11 @@ def summary(run: Run) -> str:
         values = (each["value"], each["ceiling"], each["chance"]["mean"])
         cells = "  ".join(f"{'-' if v is None else format(v, '.3f'):>6}" for v in values)
         lines.append(f"{each['name']:<{width}} {cells}")
+    lines += [
+        f"{each['name']}: {each['note']}"
+        for each in scores
+        if each["value"] is None and each["note"].startswith("not computed")
+    ]
     lines.append(f"Test images: {run.plan.test_images}.")
     return "\n".join(lines)
 

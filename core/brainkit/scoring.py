@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brainkit import judges
 from brainkit.encoders.clip import CLIP_L14
 from brainkit.generate import Draw, read_captions
 from brainkit.run import Run
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Pictures = list[NDArray[np.uint8]]
 
 Order = Any
+Features = tuple[Any, list[Any]]
 Scorer = Callable[[Order], "tuple[Score, ...]"]
 PAPER_NOTE = "beside the standard scores because the method's paper reports it"
 
@@ -77,7 +78,7 @@ def _over_samples(score: Callable[[int, Order], Sequence[Score]], n_samples: int
 def _image_scorers(run: Run, shown: Shown, samples: Pictures) -> list[Scorer]:
     from brainkit import metrics
 
-    features: tuple[Any, list[Any]] | None = None
+    features: Features | None = None
     if len(shown.images) > 1 and run.store.has(CLIP_L14):
         embed = _clip_images(run)
         features = embed(shown.images), [embed(each) for each in samples]
@@ -90,21 +91,41 @@ def _image_scorers(run: Run, shown: Shown, samples: Pictures) -> list[Scorer]:
         given = features[0], ordered(features[1][sample], order)
         return metrics.image_scores(shown.images, recons, features=given, network=clip_name(run))
 
-    def extra(group: str, order: Order) -> tuple[Score, ...]:
+    return [
+        _over_samples(standard, len(samples)),
+        *(_group_scorer(run, group, shown, samples, features) for group in run.method.scores),
+        *(_referee_scorers(run, shown, samples) if run.miniature else ()),
+    ]
+
+
+def _group_scorer(
+    run: Run, group: str, shown: Shown, samples: Pictures, clip: Features | None
+) -> Scorer:
+    from brainkit import metrics
+
+    if group in judges.GROUPS:
+        judge = judges.judge(run, group, side=samples[0].shape[1:])
+        if len(shown.images) < 2:
+            judge = replace(judge, read=None, lacks="it takes 2 images or more")
+        features, network = judge.features(shown.images, samples), judge.name
+        absent = judge.absent() if features is None else ()
+    else:
+        features, network, absent = clip, clip_name(run), ()
+
+    def score(order: Order) -> tuple[Score, ...]:
+        if order is not None and (absent or group == judges.UNPAIRED):
+            return ()
         found = metrics.extra_scores(
             group,
             shown.images,
             [ordered(each, order) for each in samples],
             features=features and (features[0], [ordered(each, order) for each in features[1]]),
-            network=clip_name(run),
+            network=network,
         )
-        return tuple(replace(each, notes=(*each.notes, PAPER_NOTE)) for each in found)
+        noted = (replace(each, notes=(*each.notes, PAPER_NOTE)) for each in (*absent, *found))
+        return tuple(noted)
 
-    return [
-        _over_samples(standard, len(samples)),
-        *(partial(extra, group) for group in run.method.scores),
-        *(_referee_scorers(run, shown, samples) if run.miniature else ()),
-    ]
+    return score
 
 
 def _referee_scorers(run: Run, shown: Shown, samples: Pictures) -> list[Scorer]:

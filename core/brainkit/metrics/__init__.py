@@ -4,7 +4,13 @@ from brainkit.data import EXTRA_SCORES
 from brainkit.metrics.captions import meteor, rouge, tokens
 from brainkit.metrics.coco import bleu, cider, rouge_l_coco
 from brainkit.metrics.correlation import correlation_matrix, paired_correlation
-from brainkit.metrics.distribution import frechet_distance
+from brainkit.metrics.distribution import (
+    fid_of,
+    frechet_distance,
+    frechet_name,
+    kernel_distance,
+    kernel_name,
+)
 from brainkit.metrics.features import (
     clip_s,
     correlation_distance,
@@ -19,7 +25,9 @@ from brainkit.metrics.identification import (
     drawn_subsets,
     identification_by_target,
     image_from_brain,
+    n_way_name,
     n_way_top_k,
+    n_ways,
     two_way_identification,
 )
 from brainkit.metrics.images import (
@@ -32,7 +40,7 @@ from brainkit.metrics.images import (
     ssim_one_window,
     ssim_uniform,
 )
-from brainkit.metrics.score import Score, over_samples, scored
+from brainkit.metrics.score import Score, not_computed, over_samples, scored
 from brainkit.metrics.sets import (
     Chance,
     caption_scores,
@@ -61,13 +69,20 @@ __all__ = [
     "extra_scores",
     "feature_correlation",
     "feature_cosine",
+    "fid_of",
     "frechet_distance",
+    "frechet_name",
     "identification_by_target",
     "image_from_brain",
     "image_scores",
+    "kernel_distance",
+    "kernel_name",
     "meteor",
+    "n_way_name",
     "n_way_top_k",
+    "n_ways",
     "noise_ceiling",
+    "not_computed",
     "over_samples",
     "paired_correlation",
     "pixel_correlation",

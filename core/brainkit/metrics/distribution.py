@@ -1,14 +1,52 @@
-"""Compare two sets of features as distributions."""
+"""Compare two sets of features as distributions, which pairs nothing with anything.
+
+Exchanging reconstructions between images changes neither score, so neither has a chance level.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import numpy as np
 
 from brainkit.errors import DataError
 from brainkit.metrics.score import Score, Values
+
+FEW: Final = 2048
+"""Items below which a Fréchet distance of any features is called biased."""
+
+
+def frechet_name(network: str) -> str:
+    """Name the Fréchet distance of a network's features."""
+    return f"Fréchet distance, {network}"
+
+
+def kernel_name(network: str) -> str:
+    """Name the kernel distance of a network's features."""
+    return f"kernel distance, {network}"
+
+
+def fid_of(
+    targets: Any, recons: Any, features: Callable[[Any], Any], *, network: str
+) -> tuple[Score, Score]:
+    """Give the Fréchet and the kernel distance (FID, KID) of two sets of pictures.
+
+    Args:
+        targets: pictures, as `features` reads them.
+        recons: other pictures, not necessarily as many.
+        features: gives (items, dim) of a set of pictures; called once for each set.
+        network: names what the features come from; becomes part of the scores' names.
+
+    Raises:
+        DataError: a set has fewer than two pictures.
+    """
+    first, second = features(targets), features(recons)
+    return (
+        frechet_distance(first, second, network=network),
+        kernel_distance(first, second, network=network),
+    )
 
 
 def frechet_distance(targets: Any, recons: Any, *, network: str) -> Score:
@@ -16,8 +54,8 @@ def frechet_distance(targets: Any, recons: Any, *, network: str) -> Score:
 
         |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))
 
-    The root's trace is computed from symmetric eigenvalues, negative ones clipped, so singular
-    covariances make no complex noise.
+    The root's trace is computed from symmetric eigenvalues, negative ones clipped, or with fewer
+    items than dimensions from singular values, so singular covariances make no complex noise.
 
     Args:
         targets: (items, dim), features of the stimuli.
@@ -29,31 +67,93 @@ def frechet_distance(targets: Any, recons: Any, *, network: str) -> Score:
 
     Source: Heusel et al. 2017, equation 6; covariances with n - 1.
     """
-    first, second = (np.asarray(f, dtype=np.float64).reshape(len(f), -1) for f in (targets, recons))
-    if first.shape[1] != second.shape[1] or min(len(first), len(second)) < 2:
-        raise DataError(
-            f"features of shapes {first.shape} and {second.shape} have no Fréchet distance; "
-            "give at least two rows each, of equal width"
-        )
+    first, second = _two_sets(targets, recons, "Fréchet distance")
     shift = float(((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum())
-    a, b = (np.atleast_2d(np.cov(f, rowvar=False)) for f in (first, second))
-    value = shift + float(np.trace(a) + np.trace(b)) - 2 * _trace_of_root(a, b)
-    fewest = min(len(first), len(second))
-    notes: tuple[str, ...] = ("lower for more images; compare only sets of equal size",)
-    if fewest <= first.shape[1]:
-        notes += (f"{fewest} images for {first.shape[1]} dimensions: strongly biased upward",)
-    return Score(
-        name=f"Fréchet distance, {network}",
-        mean=max(value, 0.0),
-        sem=math.nan,
-        per_item=np.empty(0),
-        n_defined=fewest,
-        higher_is_better=False,
-        notes=notes,
+    spread = sum(float(f.var(axis=0, ddof=1).sum()) for f in (first, second))
+    value = shift + spread - 2 * _trace_of_root(first, second)
+    bias = _bias(min(len(first), len(second)), first.shape[1])
+    return _of_sets(frechet_name(network), max(value, 0.0), (first, second), bias)
+
+
+def kernel_distance(targets: Any, recons: Any, *, network: str) -> Score:
+    """Give the kernel distance of two sets of features: the unbiased squared MMD.
+
+        mean of k(x, x') over pairs of different stimuli
+        + mean of k(y, y') over pairs of different reconstructions - 2 mean of k(x, y)
+        k(x, y) = (x . y / dim + 1)^3
+
+    It is taken over the whole sets at once, not over random subsets, so it needs no seed. It may be
+    below 0, which means that the sets are not told apart.
+
+    Args:
+        targets: (items, dim), features of the stimuli.
+        recons: (other items, dim), features of the reconstructions.
+        network: becomes part of the name; "KID" means the Inception of 2015.
+
+    Raises:
+        DataError: the widths differ, or a set has fewer than two items.
+
+    Source: Bińkowski et al. 2018, arXiv 1801.01401, equation 4 and section 3.
+    """
+    first, second = _two_sets(targets, recons, "kernel distance")
+    within = sum(_mean_of_others(_kernel(each, each)) for each in (first, second))
+    value = within - 2 * float(_kernel(first, second).mean())
+    return _of_sets(
+        kernel_name(network), value, (first, second), "unbiased whatever n, may be below 0."
     )
 
 
-def _trace_of_root(a: Values, b: Values) -> float:
+def _two_sets(targets: Any, recons: Any, what: str) -> tuple[Values, Values]:
+    first, second = (np.asarray(f, dtype=np.float64).reshape(len(f), -1) for f in (targets, recons))
+    if first.shape[1] != second.shape[1] or min(len(first), len(second)) < 2:
+        raise DataError(
+            f"features of shapes {first.shape} and {second.shape} have no {what}; "
+            "give at least two rows each, of equal width"
+        )
+    return first, second
+
+
+def _bias(n: int, dim: int) -> str:
+    same = "compare only sets of equal size."
+    if n <= dim:
+        return f"strongly biased upward, as n is no more than the {dim} dimensions; {same}"
+    if n < FEW:
+        return f"biased upward, as n < {FEW}; {same}"
+    return f"lower for more images; {same}"
+
+
+def _of_sets(name: str, value: float, sets: tuple[Values, Values], bias: str) -> Score:
+    n_targets, n_recons = (len(each) for each in sets)
+    return Score(
+        name=name,
+        mean=value,
+        sem=math.nan,
+        per_item=np.empty(0),
+        n_defined=min(n_targets, n_recons),
+        higher_is_better=False,
+        notes=(
+            f"n = {n_targets} stimuli and {n_recons} reconstructions: {bias}",
+            "It compares sets and pairs nothing: exchanging reconstructions between images leaves "
+            "it as it is, so there is no chance level.",
+        ),
+    )
+
+
+def _kernel(first: Values, second: Values) -> Values:
+    return np.asarray((first @ second.T / first.shape[1] + 1) ** 3)
+
+
+def _mean_of_others(kernel: Values) -> float:
+    n = len(kernel)
+    return float((kernel.sum() - np.trace(kernel)) / (n * (n - 1)))
+
+
+def _trace_of_root(first: Values, second: Values) -> float:
+    roots = [(f - f.mean(axis=0)) / math.sqrt(len(f) - 1) for f in (first, second)]
+    if max(len(first), len(second)) <= first.shape[1]:
+        # With S1 = X'X and S2 = Y'Y the root's trace is the sum of the singular values of XY'.
+        return float(np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum())
+    a, b = (root.T @ root for root in roots)
     values, vectors = np.linalg.eigh(a)
     root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
     inner = np.linalg.eigvalsh(root @ b @ root)

@@ -107,7 +107,17 @@ def n_way_top_k(
     true = np.take_along_axis(scores, np.asarray(classes)[:, None], axis=1)
     above = (scores > true).sum(axis=1)
     values = [_top_k_chance(int(g), n_classes, n, k) for g in above]
-    return scored(f"{n}-way top-{k}, {network}", values, chance=k / n)
+    return scored(n_way_name(n, k, network), values, chance=k / n)
+
+
+def n_ways(n_classes: int) -> tuple[int, ...]:
+    """Give how many classes the usual n-way scores compare: 2, 10, 50, 100 of ImageNet's."""
+    return tuple(n for n in ((2, 10, 50, 100) if n_classes > 100 else (2, 5, 10)) if n <= n_classes)
+
+
+def n_way_name(n: int, k: int, network: str) -> str:
+    """Name an n-way score."""
+    return f"{n}-way top-{k}, {network}"
 
 
 def drawn_subsets(n: int, *, size: int = 300, repeats: int = 30, seed: int = 0) -> NDArray[Any]:

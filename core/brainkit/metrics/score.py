@@ -76,6 +76,24 @@ def scored(
     )
 
 
+def not_computed(name: str, reason: str, *, higher_is_better: bool = True) -> Score:
+    """Stand in for a score that cannot be had here; its value is NaN and its note says why.
+
+    Args:
+        name: what the score would have been called.
+        reason: what is missing and what to do, e.g. "file X is missing, place it in Y".
+    """
+    return Score(
+        name=name,
+        mean=math.nan,
+        sem=math.nan,
+        per_item=np.empty(0),
+        n_defined=0,
+        higher_is_better=higher_is_better,
+        notes=(f"not computed ({reason})",),
+    )
+
+
 def over_samples(scores: Sequence[Score]) -> Score:
     """Average one metric over several reconstructions of the same items.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,14 @@ from brainkit.data import EXTRA_SCORES
 from brainkit.errors import BrainkitWarning, DataError
 from brainkit.metrics.captions import References, meteor, rouge
 from brainkit.metrics.coco import bleu, cider
+from brainkit.metrics.distribution import frechet_distance, kernel_distance
 from brainkit.metrics.features import feature_correlation, feature_cosine, text_cosine
-from brainkit.metrics.identification import identification_by_target, two_way_identification
+from brainkit.metrics.identification import (
+    identification_by_target,
+    n_way_top_k,
+    n_ways,
+    two_way_identification,
+)
 from brainkit.metrics.images import Images, pixel_correlation, ssim, ssim_one_window, ssim_uniform
 from brainkit.metrics.score import Score, over_samples
 
@@ -63,10 +69,13 @@ def extra_scores(
 
     Args:
         group: "ssim_variants" (one window; uniform 7 px, RGB), "clip_similarity" (correlation of
-            the embeddings; their cosine is among the standard scores) or "target_identification".
+            the embeddings; their cosine is among the standard scores), "target_identification",
+            "fid" (Fréchet and kernel distance of the sets) or "n_way" (2-, 5-, 10-way or, of more
+            than 100 classes, 2-, 10-, 50-, 100-way top-1).
         targets: stimuli.
         samples: first, second, ... reconstruction of all stimuli.
-        features: (items, dim) of the stimuli and, for each sample, of the reconstructions; without
+        features: (items, dim) of the stimuli and, for each sample, of the reconstructions, from
+            the network that the group reads: CLIP, FID's Inception, a classifier's logits; without
             them the groups that need them are empty.
         network: names what the features come from.
 
@@ -86,9 +95,26 @@ def extra_scores(
     if group == "clip_similarity":
         found = [feature_correlation(shown, each, network=network) for each in decoded]
         return (over_samples(found),)
+    if group == "n_way":
+        return _n_way(shown, decoded, network)
     if len(shown) < 2:
         return ()
+    if group == "fid":
+        return tuple(
+            over_samples([metric(shown, each, network=network) for each in decoded])
+            for metric in (frechet_distance, kernel_distance)
+        )
     return (identification_by_target(shown, decoded, network=network),)
+
+
+def _n_way(shown: Any, decoded: Sequence[Any], network: str) -> tuple[Score, ...]:
+    classes = np.argmax(shown, axis=1)
+    note = "the class of a stimulus is the one the classifier finds likeliest in it"
+    found = [
+        over_samples([n_way_top_k(each, classes, n=n, k=1, network=network) for each in decoded])
+        for n in n_ways(np.shape(shown)[1])
+    ]
+    return tuple(replace(each, notes=(note, *each.notes)) for each in found)
 
 
 def caption_scores(

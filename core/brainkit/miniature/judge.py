@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainkit.metrics import Score, scored, two_way_identification
-from brainkit.miniature.referee import GROUPS, judge, load_referee
+from brainkit.miniature.referee import GROUPS, features_of, judge, load_referee
 from brainkit.miniature.scenes import (
     BACKGROUNDS,
     KINDS,
@@ -34,6 +34,17 @@ def scenes_of(image_ids: Sequence[int], seed: int = 0) -> tuple[Scene, ...]:
 def verdicts(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Give the referee's logits, float32 (batch, labels), for uint8 (batch, 64, 64, 3)."""
     found: NDArray[np.float32] = judge(load_referee(), images).numpy()
+    return found
+
+
+def kind_verdicts(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Give the referee's logits of the kinds of object, float32 (batch, kinds)."""
+    return verdicts(images)[:, GROUPS["kinds"]]
+
+
+def features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Give what the referee's verdicts are read from, float32 (batch, dim), of 64 px pictures."""
+    found: NDArray[np.float32] = features_of(load_referee(), images).numpy()
     return found
 
 

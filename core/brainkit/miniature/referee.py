@@ -63,13 +63,20 @@ def load_referee(folder: Path = _FOLDER) -> Referee:
 @torch.no_grad()
 def judge(referee: Referee, images: NDArray[np.uint8]) -> Tensor:
     """Score every label of uint8 (batch, height, width, 3), as float32 (batch, labels) logits."""
+    scores: Tensor = referee.head(features_of(referee, images))
+    return scores
+
+
+@torch.no_grad()
+def features_of(referee: Referee, images: NDArray[np.uint8]) -> Tensor:
+    """Give what the head reads, float32 (batch, dim), of uint8 (batch, height, width, 3)."""
     if images.shape[1:] != (SIDE, SIDE, 3):
         message = f"the referee reads (batch, {SIDE}, {SIDE}, 3), not {images.shape}"
         raise ValueError(message)
-    scores = []
+    found = []
     for part in torch.split(torch.from_numpy(np.ascontiguousarray(images)), 256):
-        scores.append(referee(part.permute(0, 3, 1, 2).float() / 127.5 - 1))
-    return torch.cat(scores)
+        found.append(referee.body(part.permute(0, 3, 1, 2).float() / 127.5 - 1).flatten(1))
+    return torch.cat(found)
 
 
 def object_recall(referee: Referee, images: NDArray[np.uint8], scenes: Sequence[Scene]) -> float:

@@ -1,0 +1,190 @@
+"""Scores of sets and n-way scores, against closed forms, scipy, loops and enumeration."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy.linalg import sqrtm
+
+from brainkit import metrics
+from brainkit.errors import DataError
+
+RNG = np.random.default_rng(11)
+FIRST = RNG.normal(size=(60, 5)) @ RNG.normal(size=(5, 5))
+SECOND = RNG.normal(size=(45, 5)) @ RNG.normal(size=(5, 5)) + 0.7
+
+
+def with_moments(mean, deviation, n=50):
+    """Give (n, dim) whose sample means and deviations (n - 1) are exact, uncorrelated."""
+    raw = RNG.normal(size=(n, len(mean)))
+    raw -= raw.mean(axis=0)
+    basis = np.linalg.qr(raw)[0] * np.sqrt(n - 1)
+    return basis * np.asarray(deviation) + np.asarray(mean)
+
+
+def fid(*pair):
+    return metrics.frechet_distance(*pair, network="toy")
+
+
+def kid(*pair):
+    return metrics.kernel_distance(*pair, network="toy")
+
+
+def test_frechet_distance_of_gaussians_on_a_line_is_the_closed_form():
+    pair = with_moments([1.0], [2.0]), with_moments([4.0], [0.5], n=33)
+    assert fid(*pair).mean == pytest.approx((1 - 4) ** 2 + (2 - 0.5) ** 2, rel=1e-9)
+
+
+def test_frechet_distance_of_uncorrelated_gaussians_is_the_closed_form():
+    means, deviations = ([0, 1, -2], [3, 0, 1]), ([1, 2, 3], [0.5, 2.5, 3])
+    pair = [with_moments(*each) for each in zip(means, deviations, strict=True)]
+    truth = 9 + 1 + 9 + 0.5**2 + 0.5**2
+    assert fid(*pair).mean == pytest.approx(truth, rel=1e-9)
+
+
+def test_frechet_distance_of_any_gaussians_is_scipys():
+    a, b = np.cov(FIRST, rowvar=False), np.cov(SECOND, rowvar=False)
+    shift = np.sum((FIRST.mean(axis=0) - SECOND.mean(axis=0)) ** 2)
+    truth = shift + np.trace(a + b - 2 * np.real(sqrtm(a @ b)))
+    assert fid(FIRST, SECOND).mean == pytest.approx(truth, rel=1e-7)
+
+
+def test_dimensions_without_any_spread_change_no_frechet_distance():
+    narrow = fid(FIRST, SECOND).mean
+    wide = [np.pad(each, ((0, 0), (0, 90))) for each in (FIRST, SECOND)]
+    assert fid(*wide).mean == pytest.approx(narrow, rel=1e-7)
+
+
+def unbiased_by_loops(x, y):
+    def kernel(a, b):
+        return (sum(i * j for i, j in zip(a, b, strict=True)) / len(a) + 1) ** 3
+
+    def within(rows):
+        pairs = [(i, j) for i in range(len(rows)) for j in range(len(rows)) if i != j]
+        return sum(kernel(rows[i], rows[j]) for i, j in pairs) / len(pairs)
+
+    across = [kernel(a, b) for a in x for b in y]
+    return within(x) + within(y) - 2 * sum(across) / len(across)
+
+
+def test_kernel_distance_is_the_unbiased_estimate_by_loops():
+    assert kid(FIRST, SECOND).mean == pytest.approx(unbiased_by_loops(FIRST, SECOND), rel=1e-9)
+
+
+def test_kernel_distance_of_one_dimension_is_a_hand_computed_number():
+    # Kernels (xy + 1)^3: within {0, 1} 1; within {1, 2} 27; across 1, 1, 8, 27 of mean 37 / 4.
+    assert kid([[0.0], [1.0]], [[1.0], [2.0]]).mean == pytest.approx(1 + 27 - 2 * 37 / 4)
+
+
+def test_small_sets_bias_the_frechet_distance_and_not_the_kernel_distance():
+    rng = np.random.default_rng(0)
+    draws = [(rng.normal(size=(12, 4)), rng.normal(size=(12, 4))) for _ in range(400)]
+    frechet = [fid(*each).mean for each in draws]
+    kernel = np.array([kid(*each).mean for each in draws])
+    assert min(frechet) > 0.1
+    assert abs(kernel.mean()) < 4 * kernel.std() / 20
+    assert (kernel < 0).any()
+
+
+@pytest.mark.parametrize("metric", [fid, kid])
+def test_exchanging_reconstructions_between_images_changes_nothing(metric):
+    order = np.random.default_rng(1).permutation(len(SECOND))
+    score = metric(FIRST, SECOND)
+    assert metric(FIRST, SECOND[order]).mean == pytest.approx(score.mean, rel=1e-9)
+    assert score.chance is None
+    assert "no chance level" in " ".join(score.notes)
+
+
+@pytest.mark.parametrize("metric", [fid, kid])
+def test_scores_of_sets_tell_both_sizes(metric):
+    score = metric(FIRST, SECOND)
+    assert score.notes[0].startswith("n = 60 stimuli and 45 reconstructions: ")
+    assert score.n_defined == 45
+    assert not score.higher_is_better
+    assert score.per_item.shape == (0,)
+
+
+def test_the_frechet_distance_says_how_it_is_biased():
+    wide = np.random.default_rng(2).normal(size=(40, 64))
+    few = "n = 60 stimuli and 45 reconstructions: biased upward, as n < 2048;"
+    assert fid(FIRST, SECOND).notes[0].startswith(few)
+    assert "strongly biased upward, as n is no more than the 64 dim" in fid(wide, wide).notes[0]
+    many = np.random.default_rng(3).normal(size=(2048, 2))
+    assert "upward" not in fid(many, many).notes[0]
+    assert "unbiased whatever n" in kid(FIRST, SECOND).notes[0]
+
+
+@pytest.mark.parametrize(("metric", "what"), [(fid, "Fréchet"), (kid, "kernel")])
+def test_sets_of_other_widths_or_one_item_are_refused(metric, what):
+    for pair in ((FIRST, SECOND[:, :4]), (FIRST, SECOND[:1])):
+        with pytest.raises(DataError, match=f"have no {what} distance; give at least two rows"):
+            metric(*pair)
+
+
+def test_fid_of_reads_each_set_once_by_any_function():
+    seen = []
+
+    def features(pictures):
+        seen.append(len(pictures))
+        return pictures.reshape(len(pictures), -1)[:, :3] / 255
+
+    pictures = np.random.default_rng(4).integers(0, 256, (30, 8, 8, 3), dtype=np.uint8)
+    frechet, kernel = metrics.fid_of(pictures[:18], pictures[18:], features, network="pixels")
+    rows = pictures[:, 0, 0] / 255
+    assert seen == [18, 12]
+    assert frechet.mean == pytest.approx(fid(rows[:18], rows[18:]).mean)
+    assert kernel.mean == pytest.approx(kid(rows[:18], rows[18:]).mean)
+    assert frechet.name == "Fréchet distance, pixels"
+    assert kernel.name == "kernel distance, pixels"
+
+
+def test_several_samples_are_averaged_over_their_sets_and_not_pooled():
+    samples = [SECOND, SECOND + 1]
+    found = metrics.extra_scores("fid", None, [], features=(FIRST, samples), network="toy")
+    for score, metric in zip(found, (fid, kid), strict=True):
+        single = [metric(FIRST, each).mean for each in samples]
+        assert score.mean == pytest.approx(np.mean(single))
+        assert score.mean != pytest.approx(metric(FIRST, np.concatenate(samples)).mean, rel=1e-3)
+        assert score.notes[-1] == "mean over 2 samples of each image"
+
+
+def by_enumeration(logits, true, n, k):
+    others = [c for c in range(len(logits)) if c != true]
+    sets = list(combinations(others, n - 1))
+    return np.mean([sum(logits[c] > logits[true] for c in each) < k for each in sets])
+
+
+@pytest.mark.parametrize(("n", "k"), [(2, 1), (5, 1), (5, 3), (10, 1), (12, 2)])
+def test_n_way_is_the_share_of_all_sets_of_others(n, k):
+    rng = np.random.default_rng(5)
+    logits, classes = rng.normal(size=(6, 12)), rng.integers(0, 12, 6)
+    truth = [by_enumeration(*each, n, k) for each in zip(logits, classes, strict=True)]
+    score = metrics.n_way_top_k(logits, classes, n=n, k=k, network="toy")
+    np.testing.assert_allclose(score.per_item, truth, atol=1e-12)
+
+
+def test_the_class_of_a_stimulus_is_the_likeliest_one_in_it():
+    rng = np.random.default_rng(6)
+    shown, decoded = rng.normal(size=(7, 12)), rng.normal(size=(7, 12))
+    found = metrics.extra_scores("n_way", None, [], features=(shown, [decoded]), network="toy")
+    assert [each.name for each in found] == [f"{n}-way top-1, toy" for n in (2, 5, 10)]
+    assert [each.chance for each in found] == [1 / 2, 1 / 5, 1 / 10]
+    for score, n in zip(found, (2, 5, 10), strict=True):
+        pairs = zip(shown, decoded, strict=True)
+        truth = [by_enumeration(d, list(s).index(max(s)), n, 1) for s, d in pairs]
+        np.testing.assert_allclose(score.per_item, truth, atol=1e-12)
+
+
+def test_ways_never_exceed_the_classes():
+    assert metrics.n_ways(1000) == (2, 10, 50, 100)
+    assert metrics.n_ways(12) == (2, 5, 10)
+    assert metrics.n_ways(4) == (2,)
+
+
+def test_a_score_that_cannot_be_had_says_why():
+    score = metrics.not_computed("FID", "weights missing, place them", higher_is_better=False)
+    assert np.isnan(score.mean)
+    assert score.n_defined == 0
+    assert score.notes == ("not computed (weights missing, place them)",)
