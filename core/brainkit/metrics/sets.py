@@ -109,7 +109,7 @@ def extra_scores(
 
 def _n_way(shown: Any, decoded: Sequence[Any], network: str) -> tuple[Score, ...]:
     classes = np.argmax(shown, axis=1)
-    note = "the class of a stimulus is the one the classifier finds likeliest in it"
+    note = "the class of a stimulus is the one the classifier finds likeliest in it."
     found = [
         over_samples([n_way_top_k(each, classes, n=n, k=1, network=network) for each in decoded])
         for n in n_ways(np.shape(shown)[1])
