@@ -98,7 +98,7 @@ def load_picture_embedding(store: CheckpointStore) -> Callable[[Tensor], Tensor]
     """Give a function from pictures (batch, 3, side, side) in [-1, 1] to CLIP embeddings.
 
     Pictures are resized whole (bicubic, antialiased). CLIP is loaded at the first call; gradients
-    reach the pictures; embeddings are float32 (batch, dim), clamped and of length 1 like the targets.
+    reach the pictures; embeddings are float32 (batch, dim), clamped and of length 1 as targets are.
     """
 
     @cache

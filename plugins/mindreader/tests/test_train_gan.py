@@ -111,6 +111,14 @@ def test_the_discriminator_is_left_out_before_it_joins():
     )
 
 
+def test_the_paired_term_may_weigh_more_as_the_rate_falls():
+    late = replace(RECIPE, decay_from=0.5, paired_late=3 * RECIPE.weights.paired)
+    paired = [training(late).advance(draw, progress)["paired"] for progress in (0.4, 0.5)]
+    assert paired[0] > 0
+    assert paired[1] == pytest.approx(3 * paired[0])
+    assert training(RECIPE).advance(draw, 0.5)["paired"] == pytest.approx(paired[0])
+
+
 def test_every_phase_has_noise_of_its_own_in_its_conditions():
     course = training(replace(RECIPE, r1_every=1, path_every=1))
     judged, made = [], []

@@ -25,6 +25,7 @@ from brainkit_mindreader.generator import Generator, Noise
 from brainkit_mindreader.objectives import (
     Seen,
     Terms,
+    Weights,
     fake_terms,
     generator_terms,
     noised,
@@ -125,7 +126,7 @@ class GanTraining:
         if self.joint:
             batch = replace(batch, conditions=self.joint.predicted(batch.betas))
         adversary = progress >= recipe.adversary_from
-        said = self._generator_step(batch, draws, adversary)
+        said = self._generator_step(batch, draws, adversary, recipe.weights_at(progress))
         if adversary and recipe.path_every and self.step % recipe.path_every == 0:
             said |= self._path_step(batch, draws)
         if adversary:
@@ -140,8 +141,9 @@ class GanTraining:
         self.pictures += recipe.batch
         return said
 
-    def _generator_step(self, batch: Batch, draws: Draws, adversary: bool) -> dict[str, float]:
-        weights = self.recipe.weights
+    def _generator_step(
+        self, batch: Batch, draws: Draws, adversary: bool, weights: Weights
+    ) -> dict[str, float]:
         conditions = self._conditions(batch.conditions, draws)
         self.discriminator.requires_grad_(False)
         with self.accelerator.autocast():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from brainkit.errors import UsageError
 from brainkit_mindreader.discriminator import GROUP
@@ -32,6 +32,7 @@ class Recipe:
         adversary_from: progress at which the discriminator joins; before, only `weights.paired` and
             terms of other networks count.
         decay_from: progress from which the learning rate falls to 0; 1 for never.
+        paired_late: `weights.paired` from there on; None for no other.
         faster: factor on the learning rate of the condition branches.
         weights: of the loss terms.
         seed: of everything drawn.
@@ -53,9 +54,16 @@ class Recipe:
     ema_rampup: float = 0.05
     adversary_from: float = 0.0
     decay_from: float = 1.0
+    paired_late: float | None = None
     faster: float = 1.0
     weights: Weights = field(default_factory=Weights)
     seed: int = 0
+
+    def weights_at(self, progress: float) -> Weights:
+        """Give the weights of the loss terms at a progress in [0, 1]."""
+        if self.paired_late is None or progress < self.decay_from:
+            return self.weights
+        return replace(self.weights, paired=self.paired_late)
 
     def gamma_at(self, resolution: int) -> float:
         """Give the weight of R1 for pictures of a side in pixels."""
