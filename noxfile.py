@@ -78,7 +78,7 @@ def wheels(session: nox.Session) -> None:
     brainkit = str((place / "bin/brainkit").resolve())
     with session.chdir(session.create_tmp()):
         session.run(brainkit, "list-plugins", external=True)
-        for method in ("unibrain", "minddiffuser", "takagi"):
+        for method in ("unibrain", "minddiffuser", "takagi", "mindreader"):
             few = ("--images", "2", "--no-ceiling")
             session.run(brainkit, "run", method, *few, external=True, env=QUIET)
 
