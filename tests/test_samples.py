@@ -143,7 +143,7 @@ def test_scores_are_means_over_the_samples_of_the_written_files(do, nsd):
     assert score["value"] == pytest.approx(by_hand.mean(), abs=1e-6)
     assert score["sem"] == pytest.approx(by_hand.std(ddof=1) / len(by_hand) ** 0.5, abs=1e-6)
     assert score["chance"]["mean"] < score["value"]
-    assert "the method's paper reports it" in scores(folder)["SSIM (uniform 7, RGB)"]["note"]
+    assert "the method asks for it" in scores(folder)["SSIM (uniform 7, RGB)"]["note"]
     page = (folder / "report.html").read_text()
     assert "3 samples of each image are drawn" in page
     assert 'alt="Sample 3 of image' in page

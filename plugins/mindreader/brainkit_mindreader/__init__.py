@@ -29,7 +29,7 @@ MINDREADER = Method(
             "encoder.clip_image.views": 0,
         },
     },
-    scores=(),
+    scores=("fid", "n_way"),
 )
 
 
