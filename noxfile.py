@@ -93,7 +93,7 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session
 def miniature(session: nox.Session) -> None:
-    """Train the miniature's networks again, about four hours on two cores; resumes if killed."""
+    """Train the miniature's networks again, about six hours on two cores; resumes if killed."""
     session.install(".", *FOLDERS, *group("tests"))
     work = session.posargs or ["--work", str(Path("brainkit-runs/training").resolve())]
     for network in ("autokl", "clip", "clip_b32", "referee"):
@@ -101,3 +101,5 @@ def miniature(session: nox.Session) -> None:
     for network in ("text_vae", "four_flow"):
         session.run("python", "-m", "brainkit_unibrain.train", network, "--threads", "2", *work)
     session.run("python", "-m", "brainkit_minddiffuser.train", "unet", "--threads", "2", *work)
+    scenes = ("-m", "brainkit_mindreader.train", "scenes", "--device", "cpu")
+    session.run("torchrun", "--nproc_per_node", "2", *scenes, *work, env={"OMP_NUM_THREADS": "1"})
