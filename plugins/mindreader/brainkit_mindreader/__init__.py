@@ -26,7 +26,17 @@ MINDREADER = Method(
     presets={
         "miniature": {
             "selection.sessions": "available",
+            # 1000 images, where NSD has 9000: less noise, fewer weights and a stronger decay.
+            "selection.repeats": "average",
             "encoder.clip_image.views": 0,
+            "regressor.blocks": 0,
+            "regressor.hidden": 32,
+            "regressor.contrast": 0.2,
+            "regressor.epochs": 24,
+            "regressor.batch": 32,
+            "regressor.rate": 0.002,
+            "regressor.weight_decay": 0.01,
+            "regressor.decay_every": 3,
         },
     },
     scores=("fid", "n_way"),
