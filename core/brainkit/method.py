@@ -66,12 +66,13 @@ class Method:
             else:
                 yield kind, getattr(self, kind)
 
-    def checkpoints(self) -> tuple[Checkpoint, ...]:
-        """Give the checkpoints of all parts, each once."""
+    def checkpoints(self, *, generating: bool = True) -> tuple[Checkpoint, ...]:
+        """Give the checkpoints of all parts, each once, or without `generating` of encoders."""
         found = {
             checkpoint.name: checkpoint
-            for _, part in self.parts()
+            for address, part in self.parts()
             for checkpoint in getattr(part, "checkpoints", ())
+            if generating or address.startswith("encoder.")
         }
         return tuple(found.values())
 
@@ -159,13 +160,15 @@ class Method:
                 )
         return self
 
-    def check_checkpoints(self, store: CheckpointStore) -> None:
-        """Check that all weights are there.
+    def check_checkpoints(self, store: CheckpointStore, *, generating: bool = True) -> None:
+        """Check that all weights are there, or without `generating` those of encoders.
 
         Raises:
             CheckpointError: names every missing checkpoint at once.
         """
-        missing = [found for found in self.checkpoints() if not store.has(found)]
+        missing = [
+            found for found in self.checkpoints(generating=generating) if not store.has(found)
+        ]
         if len(missing) == 1:
             store.folder(missing[0])
         if missing:

@@ -219,8 +219,18 @@ def chosen_images(
     return tuple(sorted(set(asked)))
 
 
-def prepare(config: RunConfig, registry: Registry, say: Say, *, dry: bool = False) -> Run:
+def prepare(
+    config: RunConfig, registry: Registry, say: Say, *, dry: bool = False, generating: bool = True
+) -> Run:
     """Check everything that can be checked before work begins.
+
+    Args:
+        config: what is asked for.
+        registry: of the installed parts.
+        say: shows one line.
+        dry: only say what would be done.
+        generating: whether pictures or captions will be made; without, as before a training, the
+            weights of encoders are enough.
 
     Raises:
         BrainkitError: a wrong name, option, path, device or missing weights.
@@ -239,7 +249,7 @@ def prepare(config: RunConfig, registry: Registry, say: Say, *, dry: bool = Fals
     )
     if config.nsd is not None:
         require_root(config.nsd)
-    method.check_checkpoints(store)
+    method.check_checkpoints(store, generating=generating)
     root = config.work / ("miniature" if miniature else "nsd") / f"subj{config.subject:02d}"
     if config.difficulty and not miniature:
         raise UsageError(

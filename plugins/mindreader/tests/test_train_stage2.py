@@ -20,12 +20,11 @@ from brainkit.config import RunConfig
 from brainkit.encoders.clip import CLIP_B32
 from brainkit.nsd import load_stimuli
 from brainkit.plugins import Registry
-from brainkit.run import prepare as prepare_run
+from brainkit.run import prepare
 from brainkit.run import run as run_method
 from brainkit.testing.tiny import tiny_nsd
 from brainkit_mindreader.train.__main__ import main
 from brainkit_mindreader.train.pairs import fitted, training_pairs
-from brainkit_mindreader.train.prepare import prepare
 from brainkit_mindreader.train.snapshots import write_checkpoint
 
 FITTING = {
@@ -112,7 +111,7 @@ def lines(work: Path) -> list[dict[str, float]]:
 def test_a_run_finds_the_mappers_of_the_first_stage_current(place, work):
     stored(place / "store")
     said: list[str] = []
-    run_method(prepare_run(config(place, work), Registry.installed(), said.append))
+    run_method(prepare(config(place, work), Registry.installed(), said.append))
     fits = [line for line in said if line.startswith(("trials", "features", "weights", "decoded"))]
     assert len(fits) == 7
     assert all(line.endswith(": kept") for line in fits)
@@ -121,7 +120,7 @@ def test_a_run_finds_the_mappers_of_the_first_stage_current(place, work):
 def test_pairs_are_pictures_with_what_the_mapper_predicts_for_their_trials(place, work):
     init = stored(work / "init")
     generator(place, "--init", str(init), "--kimg", "0.004", work=work)
-    run = prepare(config(place, work), Registry.installed(), lambda text: None)
+    run = prepare(config(place, work), Registry.installed(), lambda text: None, generating=False)
     found = fitted(run)
     kept = load_file(training_folder(work) / "embeddings.safetensors")
     weights = load_file(run.folder / "weights" / "clip_text.safetensors")

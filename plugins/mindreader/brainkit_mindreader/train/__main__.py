@@ -101,7 +101,7 @@ def _add_tuning(stage: argparse.ArgumentParser) -> None:
 
 def train_mappers(args: argparse.Namespace) -> None:
     """Fit the mappers and say where they are."""
-    from brainkit_mindreader.train.prepare import fit_mappers
+    from brainkit_mindreader.train.mappers import fit_mappers
 
     run = _run(args)
     fit_mappers(run)
@@ -137,7 +137,7 @@ def _run(args: argparse.Namespace) -> Run:
     from brainkit.config import RunConfig
     from brainkit.plugins import Registry
     from brainkit.progress import to_stderr
-    from brainkit_mindreader.train.prepare import prepare
+    from brainkit.run import prepare
     from brainkit_mindreader.train.settings import pairs, values
 
     config = RunConfig(
@@ -153,7 +153,7 @@ def _run(args: argparse.Namespace) -> Run:
         options=values(args.option, "-o"),
     )
     say = to_stderr if main_process() else (lambda text: None)
-    return prepare(config, Registry.installed(), say)
+    return prepare(config, Registry.installed(), say, generating=False)
 
 
 def main_process() -> bool:
