@@ -140,6 +140,8 @@ class Checkpoint:
         sha256: hash of the released safetensors file, empty when unknown.
         miniature: `package:folder` holding the small trained weights of the same network class,
             e.g. "brainkit.miniature.checkpoints:clip"; empty when there are none.
+        release: `module:NAME` of the `brainkit.weights.Release` that `brainkit fetch` follows;
+            empty when the released files can only be placed by hand.
     """
 
     name: str
@@ -147,3 +149,4 @@ class Checkpoint:
     size: int = 0
     sha256: str = ""
     miniature: str = ""
+    release: str = ""

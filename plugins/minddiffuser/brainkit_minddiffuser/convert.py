@@ -24,7 +24,7 @@ from brainkit.encoders.autokl import KL_F8
 from brainkit.encoders.clip import CLIP_L14
 from brainkit.errors import BrainkitError, CheckpointError
 from brainkit_minddiffuser import layouts
-from brainkit_minddiffuser.weightfiles import (
+from brainkit.weights.files import (
     SIZES,
     Entry,
     WeightFile,
