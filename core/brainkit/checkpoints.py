@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS = "model.safetensors"
+GUIDE = "docs/weights.md"
+"""Tells people which files there are and where they go."""
 
 
 @dataclass(frozen=True)
@@ -69,24 +71,39 @@ class CheckpointStore:
             raise CheckpointError(f"{path} is not a network configuration: {error}") from error
         return loaded
 
-    def load(self, checkpoint: Checkpoint, prefix: str = "") -> dict[str, Tensor]:
-        """Give the tensors whose names begin with a prefix, which is cut off, as float32 on CPU."""
+    def load(
+        self, checkpoint: Checkpoint, prefix: str = "", dtype: torch.dtype | None = None
+    ) -> dict[str, Tensor]:
+        """Give the tensors whose names begin with a prefix, which is cut off, on the CPU.
+
+        Tensors that the file has in the dtype asked for are mapped from it, not copied: a network
+        on the meta device that takes them by `load_state_dict(..., assign=True)` is never held
+        twice. Changing such a tensor in place leaves the file as it is.
+
+        Args:
+            checkpoint: whose weights.
+            prefix: of the names that are wanted.
+            dtype: of all floating-point tensors; None means float32.
+
+        Raises:
+            CheckpointError: the weights are missing or damaged.
+        """
         import torch
         from safetensors import SafetensorError, safe_open
 
         path = self.folder(checkpoint) / WEIGHTS
+        wanted = torch.float32 if dtype is None else dtype
         tensors: dict[str, Tensor] = {}
         try:
             with safe_open(path, framework="pt") as opened:
                 for name in opened.keys():  # noqa: SIM118 (safe_open is no mapping)
                     if name.startswith(prefix):
                         tensor = opened.get_tensor(name)
-                        if tensor.is_floating_point():
-                            tensor = tensor.to(torch.float32)
-                        tensors[name[len(prefix) :]] = tensor
-        except SafetensorError as error:
+                        found = tensor.to(wanted) if tensor.is_floating_point() else tensor
+                        tensors[name[len(prefix) :]] = found
+        except (SafetensorError, OSError) as error:
             raise CheckpointError(
-                f"{path} is not a whole safetensors file ({error}); fetch or copy it again"
+                f"{path} is not a whole safetensors file ({error}); {_again(checkpoint)}"
             ) from error
         return tensors
 
@@ -125,7 +142,16 @@ class CheckpointStore:
 def _remedy(checkpoint: Checkpoint, miniature: bool) -> str:
     if miniature:
         return "the package that ships them is damaged, install it again"
-    return f"place {WEIGHTS} and config.json there (source: {checkpoint.source or 'unknown'})"
+    source = f" (source: {checkpoint.source or 'unknown'})"
+    if checkpoint.release:
+        return f"run `brainkit fetch {checkpoint.name}`, or place them by hand, see {GUIDE}{source}"
+    return f"place {WEIGHTS} and config.json there by hand, see {GUIDE}{source}"
+
+
+def _again(checkpoint: Checkpoint) -> str:
+    if checkpoint.release:
+        return f"delete it and run `brainkit fetch {checkpoint.name}`, or copy it again"
+    return "copy it again"
 
 
 @cache

@@ -136,8 +136,6 @@ class Checkpoint:
     Attributes:
         name: folder name in the store, e.g. "clip-vit-l14".
         source: where the released file comes from, for people.
-        size: bytes of the released file, 0 when unknown.
-        sha256: hash of the released safetensors file, empty when unknown.
         miniature: `package:folder` holding the small trained weights of the same network class,
             e.g. "brainkit.miniature.checkpoints:clip"; empty when there are none.
         release: `module:NAME` of the `brainkit.weights.Release` that `brainkit fetch` follows;
@@ -146,7 +144,5 @@ class Checkpoint:
 
     name: str
     source: str = ""
-    size: int = 0
-    sha256: str = ""
     miniature: str = ""
     release: str = ""

@@ -174,8 +174,9 @@ class Method:
         if missing:
             names = ", ".join(found.name for found in missing)
             raise CheckpointError(
-                f"{self.name} lacks the weights of {names} in {store.root}; place each there as "
-                "NAME/model.safetensors with NAME/config.json, or run on the miniature (no --nsd)"
+                f"{self.name} lacks the weights of {names} in {store.root}; run `brainkit fetch "
+                f"{self.name}`, place them by hand (docs/weights.md), or run on the miniature (no "
+                "--nsd)"
             )
 
     def _check_options(self) -> None:
