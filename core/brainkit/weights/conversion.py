@@ -121,7 +121,11 @@ def conversions(
         if not place.exists():
             raise CheckpointError(f"there is no file or folder {place}; check the path")
     opened = _Opened(stack)
-    found = [each for release in releases if (each := _conversion(release, places, config, opened))]
+    found = [
+        _accompanied(each, release, places, companions)
+        for release in releases
+        if (each := _conversion(release, places, config, opened))
+    ]
     said = [
         f"{each.checkpoint} has {', '.join(each.differences)}" for each in found if each.differences
     ]

@@ -1,0 +1,291 @@
+"""Released files into the store: found, checked, written by a confined child, never half."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from brainkit.errors import CheckpointError
+from brainkit.weights import convert as converting
+from brainkit.weights.convert import Source, convert
+from brainkit.weights.record import FileFacts, Record, differences
+
+TOYS = Path(__file__).parent / "toys"
+NET, OTHER = "toy_released:NET", "toy_released:OTHER_NET"
+
+
+@pytest.fixture(autouse=True)
+def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOYS))
+
+
+def numbers(seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    """The tensors of a whole published file; its head is the network's `out`, transposed."""
+    drawn = torch.Generator().manual_seed(seed)
+    shapes = {"net.w": (6, 4), "net.b": (6,), "net.qkv": (6, 4), "net.head": (2, 3),
+              "other.scale": (5,), "other.square": (4, 4, 1, 1)}  # fmt: skip
+    made = {n: torch.randn(shape, generator=drawn).to(dtype) for n, shape in shapes.items()}
+    return {**made, "step": torch.tensor(7)}
+
+
+def expected(file: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    rows = dict(zip("qkv", file["net.qkv"].chunk(3), strict=True))
+    return {"w": file["net.w"], "b": file["net.b"], "out": file["net.head"].T, **rows}
+
+
+def same(folder: Path, wanted: dict[str, torch.Tensor]) -> bool:
+    found = load_file(folder / "model.safetensors")
+    assert found.keys() == wanted.keys()
+    return all(
+        torch.equal(found[n], each) and found[n].dtype == each.dtype for n, each in wanted.items()
+    )
+
+
+def at(path: Path) -> Source:
+    return Source((path,))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [
+        (torch.float32, "net.pth"),
+        (torch.float16, "anything.ckpt"),
+        (torch.bfloat16, "net.safetensors"),
+        (torch.float64, "net.pth"),
+    ],
+)
+def test_tensors_come_out_renamed_cut_and_turned(tmp_path, dtype, name) -> None:
+    file = numbers(dtype=dtype)
+    if name.endswith(".safetensors"):
+        save_file(file, tmp_path / name)
+    else:
+        torch.save({"state_dict": file, "epoch": 3}, tmp_path / name)
+    (done,) = convert([NET], at(tmp_path / name), tmp_path / "store")
+    assert same(tmp_path / "store/toy-net", expected(file))
+    assert (done.tensors, done.layout, done.kept) == (6, "official", False)
+    config = json.loads((tmp_path / "store/toy-net/config.json").read_text())
+    assert config == {"width": 6, "kind": "toy"}
+
+
+def test_one_file_serves_two_networks_and_a_convolution_serves_a_matrix(tmp_path) -> None:
+    file = numbers()
+    torch.save(file, tmp_path / "net.pth")
+    done = convert([NET, OTHER], at(tmp_path / "net.pth"), tmp_path / "store")
+    assert [each.checkpoint for each in done] == ["toy-net", "toy-other"]
+    square = file["other.square"].reshape(4, 4)
+    assert same(tmp_path / "store/toy-other", {"scale": file["other.scale"], "square": square})
+
+
+def test_a_folder_with_two_files_and_what_lies_beside_is_read(tmp_path) -> None:
+    wanted = expected(numbers())
+    for folder in ("one", "two", "words"):
+        (tmp_path / "given" / folder).mkdir(parents=True)
+    first = {n: wanted[n].contiguous() for n in ("w", "b", "q", "k", "v")}
+    save_file(first, tmp_path / "given/one/model.safetensors")
+    torch.save({"head": wanted["out"].contiguous()}, tmp_path / "given/two/model.bin")
+    (tmp_path / "given/words/words.json").write_text('["a"]')
+    (done,) = convert([NET, OTHER], at(tmp_path / "given"), tmp_path / "store")
+    assert same(tmp_path / "store/toy-net", wanted)
+    assert (tmp_path / "store/toy-net/words.json").read_text() == '["a"]'
+    assert (done.layout, done.lacks) == ("two files", ())
+
+
+def test_files_beside_the_weights_are_asked_for_where_they_are_missing(tmp_path) -> None:
+    torch.save(numbers(), tmp_path / "net.pth")
+    (done,) = convert([NET], at(tmp_path / "net.pth"), tmp_path / "store")
+    assert done.lacks == ("words.json",)
+    (tmp_path / "more/words").mkdir(parents=True)
+    (tmp_path / "more/words/words.json").write_text("[]")
+    source = Source((tmp_path / "net.pth",), beside={"words.json": (tmp_path / "more",)})
+    (done,) = convert([NET], source, tmp_path / "other-store")
+    assert done.lacks == ()
+    assert (tmp_path / "other-store/toy-net/words.json").read_text() == "[]"
+
+
+def test_every_difference_of_every_network_is_in_one_message(tmp_path) -> None:
+    file = numbers()
+    file["net.new"] = torch.zeros(1)
+    file["net.b"] = torch.zeros(7)
+    file["other.scale"] = torch.zeros(5, dtype=torch.int64)
+    del file["net.w"], file["other.square"]
+    torch.save(file, tmp_path / "net.pth")
+    with pytest.raises(CheckpointError) as caught:
+        convert([NET, OTHER], at(tmp_path / "net.pth"), tmp_path / "store")
+    said = str(caught.value)
+    assert "toy-net has 1 missing (w), 1 extra (net.new), 1 misshapen (b 7, expected 6)" in said
+    assert "toy-other has 1 missing (square), 1 not floating point (scale I64)" in said
+    assert not list((tmp_path / "store").glob("toy*"))
+
+
+def test_another_configuration_is_given_for_networks_of_other_sizes(tmp_path) -> None:
+    file = numbers() | {"net.w": torch.ones(9, 4), "net.b": torch.ones(9)}
+    torch.save(file, tmp_path / "net.pth")
+    with pytest.raises(CheckpointError, match=r"b 9, expected 6.*w 9x4, expected 6x4"):
+        convert([NET], at(tmp_path / "net.pth"), tmp_path / "store")
+    convert([NET], at(tmp_path / "net.pth"), tmp_path / "store", config={"width": 9})
+    assert json.loads((tmp_path / "store/toy-net/config.json").read_text()) == {"width": 9}
+
+
+def test_a_configuration_beside_the_weights_has_to_agree(tmp_path) -> None:
+    torch.save(numbers(), tmp_path / "net.pth")
+    (tmp_path / "config.json").write_text('{"kind": "other", "width": 99}')
+    with pytest.raises(CheckpointError, match="kind is 'other', expected 'toy'"):
+        convert([NET], at(tmp_path), tmp_path / "store")
+
+
+def test_source_json_tells_whence_and_what(tmp_path) -> None:
+    torch.save(numbers(), tmp_path / "net.pth")
+    store = tmp_path / "store"
+    convert([NET], at(tmp_path / "net.pth"), store)
+    record = Record.read(store / "toy-net")
+    assert (record.origin, record.layout) == ("by hand", "official")
+    assert record.sources == {"net.pth": FileFacts.of(tmp_path / "net.pth")}
+    assert set(record.files) == {"model.safetensors", "config.json"}
+    assert not differences(store / "toy-net", record, whole=True)
+    weights = store / "toy-net/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x55")
+    assert not differences(store / "toy-net", record, whole=False)
+    assert differences(store / "toy-net", record, whole=True) == [
+        "model.safetensors has another content than was written"
+    ]
+
+
+def test_the_same_weights_are_kept_damaged_ones_mended_and_others_never_replaced(tmp_path) -> None:
+    torch.save(numbers(), tmp_path / "net.pth")
+    store = tmp_path / "store"
+    convert([NET], at(tmp_path / "net.pth"), store)
+    weights = store / "toy-net/model.safetensors"
+    before = weights.stat().st_mtime_ns
+    assert convert([NET], at(tmp_path / "net.pth"), store)[0].kept
+    assert weights.stat().st_mtime_ns == before
+    weights.write_bytes(weights.read_bytes()[:-40])
+    assert not convert([NET], at(tmp_path / "net.pth"), store)[0].kept
+    assert same(store / "toy-net", expected(numbers()))
+    torch.save(numbers(seed=1), tmp_path / "net.pth")
+    with pytest.raises(CheckpointError, match="holds weights of other files already, from by hand"):
+        convert([NET], at(tmp_path / "net.pth"), store)
+    assert same(store / "toy-net", expected(numbers()))
+
+
+def test_weights_placed_by_hand_are_never_replaced(tmp_path) -> None:
+    torch.save(numbers(), tmp_path / "net.pth")
+    (tmp_path / "store/toy-net").mkdir(parents=True)
+    (tmp_path / "store/toy-net/model.safetensors").write_bytes(b"mine")
+    with pytest.raises(CheckpointError, match="that were placed by hand"):
+        convert([NET], at(tmp_path / "net.pth"), tmp_path / "store")
+    assert (tmp_path / "store/toy-net/model.safetensors").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda path: None, "there is no file or folder"),
+        (lambda path: path.write_bytes(b"nonsense"), "is not a whole"),
+        (lambda path: path.mkdir(), "has nothing of toy-net"),
+        (lambda path: torch.save({"a": torch.ones(2)}, path), "has 1 tensors, but none of toy-net"),
+        (lambda path: torch.save([1, 2], path), "list"),
+    ],
+)
+def test_nonsense_gets_one_clear_sentence(tmp_path, made, said) -> None:
+    made(tmp_path / "net.pth")
+    with pytest.raises(CheckpointError, match=said) as caught:
+        convert([NET], at(tmp_path / "net.pth"), tmp_path / "store")
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "store").glob("toy*"))
+
+
+def test_a_full_disk_is_told_before_anything_is_written(tmp_path, monkeypatch) -> None:
+    torch.save(numbers(), tmp_path / "net.pth")
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(converting.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(CheckpointError, match=r"0\.0 GB free"):
+        convert([NET], at(tmp_path / "net.pth"), tmp_path / "store")
+
+
+def test_a_store_that_cannot_be_written_is_told(tmp_path) -> None:
+    torch.save(numbers(), tmp_path / "net.pth")
+    (tmp_path / "store").write_text("a file")
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        convert([NET], at(tmp_path / "net.pth"), tmp_path / "store")
+
+
+def test_nothing_half_written_survives_a_kill(tmp_path) -> None:
+    # Both ends are killed while the child waits for the second name: one part is whole, none moved.
+    torch.save(numbers(), tmp_path / "net.pth")
+    script = (
+        "import sys, time; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from brainkit.weights import convert as c\n"
+        "c._move = lambda aside, folder: (print('moving', flush=True), time.sleep(60))\n"
+        "c.convert([*sys.argv[4:]], c.Source((Path(sys.argv[2]),)), Path(sys.argv[3]))\n"
+    )
+    store = tmp_path / "store"
+    command = [sys.executable, "-c", script, str(TOYS), str(tmp_path / "net.pth"), str(store)]
+    process = subprocess.Popen(
+        [*command, NET, OTHER], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout.readline() == "moving\n"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (store / "toy-net").exists()
+    assert (store / "toy-net.part").is_dir()
+    done = convert([NET, OTHER], at(tmp_path / "net.pth"), store)
+    assert [each.kept for each in done] == [False, False]
+    assert not list(store.glob("*.part"))
+    assert same(store / "toy-net", expected(numbers()))
+
+
+def test_a_child_that_dies_is_told_and_leaves_nothing(tmp_path, monkeypatch) -> None:
+    torch.save(numbers(), tmp_path / "net.pth")
+    answer = converting._Child.answer
+
+    def killed(self, wanted, *rest):
+        if wanted == "written":
+            self.process.kill()
+            time.sleep(0.2)
+            while self.answers.readline():
+                pass
+        return answer(self, wanted, *rest)
+
+    monkeypatch.setattr(converting._Child, "answer", killed)
+    with pytest.raises(CheckpointError, match=r"the process that read .* ended \(signal 9\)"):
+        convert([NET], at(tmp_path / "net.pth"), tmp_path / "store")
+    assert not list((tmp_path / "store").glob("toy*"))
+
+
+def test_two_conversions_into_one_store_do_not_mix(tmp_path) -> None:
+    from filelock import FileLock
+
+    torch.save(numbers(), tmp_path / "net.pth")
+    (tmp_path / "store").mkdir()
+    with (
+        FileLock(tmp_path / "store/.lock"),
+        pytest.raises(CheckpointError, match="is being written by another process"),
+    ):
+        convert([NET], at(tmp_path / "net.pth"), tmp_path / "store")
+
+
+def test_the_child_that_reads_files_can_reach_no_network(tmp_path) -> None:
+    (tmp_path / "calls.py").write_text(
+        "import socket\n"
+        "from brainkit.weights import Release\n"
+        "def read(source, config, stack):\n"
+        "    socket.create_connection(('127.0.0.1', 9))\n"
+        "RELEASE = Release('calls', (), read=read)\n"
+    )
+    (tmp_path / "file").write_text("")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        with pytest.raises(CheckpointError, match=r"socket\.\w+ was tried"):
+            convert(["calls:RELEASE"], at(tmp_path / "file"), tmp_path / "store")
+    finally:
+        sys.path.remove(str(tmp_path))
