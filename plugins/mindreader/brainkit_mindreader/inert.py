@@ -11,12 +11,14 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 MAX_OPCODES = 500_000
 """A snapshot of full size has about 100,000."""
 MAX_DEPTH = 1000
 """Of containers that are still open; snapshots have about 60."""
+COPIED = 4096
+"""Bytes up to which a piece of a file is copied."""
 
 
 class DamagedError(ValueError):
@@ -69,8 +71,41 @@ class Allowed:
     persistent: Callable[[Any], Any] | None = None
 
 
-def read(stream: BinaryIO, allowed: Allowed) -> Any:
+class Mapped:
+    """Bytes in memory or in a mapped file, read as a file is; long pieces are views of them."""
+
+    def __init__(self, content: memoryview) -> None:
+        self.content, self.place = content, 0
+
+    def read(self, count: int) -> bytes | memoryview:
+        """Give the next bytes, as many as there are."""
+        piece = self.content[self.place : self.place + count]
+        self.place += len(piece)
+        return piece if len(piece) > COPIED else bytes(piece)
+
+    def readline(self) -> bytes:
+        """Give the bytes up to the next line's end, with it."""
+        line = b""
+        while not line.endswith(b"\n") and self.place < len(self.content):
+            block = bytes(self.content[self.place : self.place + COPIED])
+            piece = block[: block.find(b"\n") + 1] or block
+            self.place += len(piece)
+            line += piece
+        return line
+
+    def tell(self) -> int:
+        """Give the place in bytes."""
+        return self.place
+
+    def rest(self) -> memoryview:
+        """Give all that was not read yet."""
+        return self.content[self.place :]
+
+
+def read(stream: Mapped, allowed: Allowed) -> Any:
     """Give the value of the pickle that begins at the stream's place; stop behind it.
+
+    Bytes of more than 4096 are given as views of the stream's content.
 
     Raises:
         RefusedError: it asks for a name that is not allowed, which the message gives.
@@ -78,14 +113,15 @@ def read(stream: BinaryIO, allowed: Allowed) -> Any:
     """
     machine = _Machine(allowed)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+        opcodes = pickletools.genops(stream)  # type: ignore[arg-type]  # reads as files do
+        for count, (opcode, argument, _) in enumerate(opcodes):
             if count > MAX_OPCODES:
                 raise DamagedError(f"it has more than {MAX_OPCODES} opcodes")
             machine.follow(opcode.name, argument)
     except DamagedError:
         raise
-    except (ValueError, OverflowError, MemoryError) as error:
-        # What pickletools makes of bytes that are no pickle.
+    except (ValueError, OverflowError, MemoryError, AttributeError) as error:
+        # What pickletools makes of bytes that are no pickle, and of Python 2's texts in a view.
         raise DamagedError(shown(str(error) or type(error).__name__)) from error
     return machine.pop()
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from brainkit_mindreader.shape import SMALLEST, GeneratorShape
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
-Tensors = Mapping[str, "Tensor"]
+class Shaped(Protocol):
+    """A tensor, or what is known of one."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Lengths of its axes."""
+        ...
+
+
+Tensors = Mapping[str, Shaped]
 UNCLAMPED = 3e38
 """Stands for a network whose feature maps are not clamped: all but the largest float32."""
 

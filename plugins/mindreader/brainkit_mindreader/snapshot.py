@@ -10,7 +10,6 @@ Source: layout of NVLabs stylegan2-ada-pytorch, torch_utils/persistence.py.
 from __future__ import annotations
 
 import mmap
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainkit.errors import CheckpointError
-from brainkit_mindreader.inert import DamagedError, Record, RefusedError, read, shown
+from brainkit_mindreader.inert import DamagedError, Mapped, Record, RefusedError, read, shown
 from brainkit_mindreader.standins import ALLOWED, CONTAINERS, PERSISTENT, Stored
 
 if TYPE_CHECKING:
@@ -39,18 +38,23 @@ class Network:
 
     Attributes:
         class_name: of the class that it was.
-        tensors: parameters and buffers by their name, on the CPU, in the file's dtype.
+        stored: parameters and buffers by their name; the numbers still lie in the mapped file.
         arguments: plain values (numbers, texts, tables of them) its class was made with.
     """
 
     class_name: str
-    tensors: Mapping[str, Tensor]
+    stored: Mapping[str, Stored]
     arguments: Mapping[str, Any]
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Copies of all parameters and buffers, on the CPU, in the file's dtype."""
+        return {name: each.tensor() for name, each in self.stored.items()}
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A file that was read.
+    """A file that was read; it stays mapped as long as this or a network of it is kept.
 
     Attributes:
         path: where it lies.
@@ -78,8 +82,8 @@ class Snapshot:
         record = self.records[name]
         with _told(self.path):
             state = _state(record)
-            tensors = _tensors(record, self.size)
-            return Network(_class_name(record), tensors, _plain(state.get("_init_kwargs")))
+            stored = _stored(record, self.size)
+            return Network(_class_name(record), stored, _plain(state.get("_init_kwargs")))
 
 
 def read_snapshot(path: Path) -> Snapshot:
@@ -121,11 +125,11 @@ def _snapshot(path: Path, descriptor: int) -> Snapshot:
     size = path.stat().st_size
     if not size:
         raise DamagedError("it is empty")
-    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as file:
-        if file[:2] == b"PK":
-            raise DamagedError("it is an archive, as torch.save writes")
-        value = read(file, ALLOWED)  # type: ignore[arg-type]  # reads as files do
-        digest = sha256(file).hexdigest()
+    content = memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+    if bytes(content[:2]) == b"PK":
+        raise DamagedError("it is an archive, as torch.save writes")
+    value = read(Mapped(content), ALLOWED)
+    digest = sha256(content).hexdigest()
     if type(value) is not dict:
         raise DamagedError(f"it holds a {shown(type(value).__name__)} in place of named networks")
     records = {_named(n): each for n, each in value.items() if _is_module(each)}
@@ -184,8 +188,8 @@ def _modules(record: Record) -> Iterator[tuple[str, dict[Any, Any]]]:
             waiting.append((f"{prefix}{name}.", each, depth + 1))
 
 
-def _tensors(record: Record, limit: int) -> dict[str, Tensor]:
-    """Give a network's parameters and lasting buffers, if they take no more than the file."""
+def _stored(record: Record, limit: int) -> dict[str, Stored]:
+    """Find a network's parameters and lasting buffers, if they take no more than the file."""
     stored: dict[str, Stored] = {}
     for prefix, state in _modules(record):
         passing = state.get("_non_persistent_buffers_set")
@@ -199,20 +203,7 @@ def _tensors(record: Record, limit: int) -> dict[str, Tensor]:
             raise DamagedError(f"a network of its has more than {MAX_TENSORS} tensors")
     if sum(each.bytes for each in stored.values()) > limit + SPARE:
         raise DamagedError("the tensors of a network of its take more than the whole file")
-    return {name: _made(each) for name, each in stored.items()}
-
-
-def _made(stored: Stored) -> Tensor:
-    """Copy a view's numbers into a tensor of its own, row-major."""
-    import torch
-
-    storage = stored.storage
-    start = stored.offset * storage.size
-    content = storage.content[start : start + stored.span * storage.size]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the bytes may not be written to: they are copied
-        flat = torch.frombuffer(content, dtype=getattr(torch, storage.dtype))
-    return flat.as_strided(stored.shape, stored.strides).contiguous().clone()
+    return stored
 
 
 def _plain(value: Any, depth: int = 0) -> dict[str, Any]:

@@ -10,11 +10,14 @@ torch/serialization.py, _legacy_save.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
-from io import BytesIO
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from brainkit_mindreader.inert import Allowed, DamagedError, Name, Record, pairs, read
+from brainkit_mindreader.inert import Allowed, DamagedError, Mapped, Name, Record, pairs, read
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_AXES = 8
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -58,6 +61,18 @@ class Stored(NamedTuple):
     def bytes(self) -> int:
         """What it takes in memory, or what is read for it, whichever is more."""
         return self.storage.size * max(math.prod(self.shape), self.span)
+
+    def tensor(self) -> Tensor:
+        """Copy its numbers into a tensor on the CPU, row-major, in the file's dtype."""
+        import torch
+
+        dtype, size, content = self.storage
+        start = self.offset * size
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the bytes may not be written to: they are copied
+            seen = content[start : start + self.span * size]
+            flat = torch.frombuffer(seen, dtype=getattr(torch, dtype))
+        return flat.as_strided(self.shape, self.strides).contiguous().clone()
 
 
 PERSISTENT = Name("torch_utils.persistence", "_reconstruct_persistent_obj")
@@ -108,8 +123,8 @@ def _parameter(arguments: tuple[Any, ...]) -> Stored:
 def _storage(arguments: tuple[Any, ...]) -> Storage:
     """Cut a storage out of the bytes torch wrote for it: five small pickles, then the numbers."""
     match arguments:
-        case (bytes() as content,):
-            stream = BytesIO(content)
+        case (bytes() | memoryview() as content,):
+            stream = Mapped(memoryview(content))
         case _:
             raise DamagedError("one of its storages is not made of bytes")
     magic, protocol, system, described, _ = (read(stream, STORAGE_ALLOWED) for _ in range(5))
@@ -118,7 +133,7 @@ def _storage(arguments: tuple[Any, ...]) -> Storage:
     if type(system) is not dict or system.get("little_endian") is not True:
         raise DamagedError("its numbers are big-endian, expected little-endian")
     dtype, size = STORAGES[described.name]
-    count, numbers = stream.read(8), memoryview(content)[stream.tell() :]
+    count, numbers = stream.read(8), stream.rest()
     if int.from_bytes(count, "little") != described.numbers:
         raise DamagedError("one of its storages has not the length it was announced with")
     if len(numbers) != described.numbers * size:

@@ -112,6 +112,28 @@ def test_a_storage_is_read_as_torch_reads_it():
     assert read_snapshot(path).network("G").tensors["x"].tolist() == list(theirs)
 
 
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_reading_leaves_the_numbers_in_the_file(protocol):
+    tensors = {name: torch.rand(10**6) for name in ("a", "b.c", "b.d")}
+    path = written(Path("large.pkl"), {"G": network(tensors)}, protocol)
+    tracemalloc.start()
+    try:
+        found = read_snapshot(path).network("G")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert path.stat().st_size > 12e6
+    assert peak < 1e6
+    assert all(torch.equal(found.tensors[name], tensors[name]) for name in tensors)
+
+
+def test_a_network_is_kept_when_its_snapshot_is_let_go():
+    path = written(Path("a.pkl"), {"G": network({"x": torch.arange(5000.0)})})
+    found = read_snapshot(path).network("G")
+    path.unlink()
+    assert found.tensors["x"].tolist() == list(range(5000))
+
+
 def test_buffers_that_are_not_kept_are_left_out():
     content = module(
         {"kept": torch.ones(2), "passing": torch.ones(2)}, _non_persistent_buffers_set={"passing"}
@@ -168,6 +190,8 @@ def test_easy_dicts_and_other_tables_are_read():
         "text that is no text": b"X\x01\x00\x00\x00\xff.",
         "number that is no number": b"Iabc\n.",
         "quotes": b"S'abc\n.",
+        "a long text of Python 2": b"T" + struct.pack("<i", 9999) + b"a" * 9999 + b".",
+        "a line without end": b"c" + b"a" * 99_999,
         "only a mark": b"(.",
         "nothing": b".",
         "end": b"N",
