@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -62,3 +65,36 @@ def toy_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "BRAINKIT_HOME": str(home),
         "OMP_NUM_THREADS": "1",
     }
+
+
+@dataclass(frozen=True)
+class Brainkit:
+    """The command, with one plugin and a home of its own."""
+
+    environment: Mapping[str, str]
+
+    def __call__(self, *words: str, fails: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run it; it has to succeed, or to fail with an error of one line."""
+        command = [sys.executable, "-m", "brainkit", *words]
+        done = subprocess.run(
+            command, env=self.environment, text=True, capture_output=True, timeout=3000, check=False
+        )
+        assert (done.returncode != 0) is fails, done.stderr
+        return done
+
+    def folder(self, *words: str) -> Path:
+        """Do a run and give the folder of its report."""
+        return Path(self("run", *words).stdout.splitlines()[-1]).parent
+
+
+@pytest.fixture(scope="session")
+def brainkit_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Brainkit]:
+    """Give the command for a plugin; skips where that is not installed."""
+
+    def command(plugin: str) -> Brainkit:
+        pytest.importorskip(f"brainkit_{plugin}", reason="the plugin is not installed here")
+        home = str(tmp_path_factory.mktemp("home"))
+        wanted = {"BRAINKIT_PLUGINS": plugin, "BRAINKIT_HOME": home, "HF_HUB_OFFLINE": "1"}
+        return Brainkit({**os.environ, **wanted})
+
+    return command

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import resource
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,20 +15,8 @@ FEW = ["-o", "miniature.train_images=60", "-o", "miniature.test_images=10", "--i
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory) -> dict[str, str]:
-    pytest.importorskip("brainkit_unibrain", reason="the plugin is not installed here")
-    home = tmp_path_factory.mktemp("home")
-    wanted = {"BRAINKIT_PLUGINS": "unibrain", "BRAINKIT_HOME": str(home), "HF_HUB_OFFLINE": "1"}
-    return {**os.environ, **wanted}
-
-
-def unibrain(words: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "brainkit", "run", "unibrain", *words]
-    done = subprocess.run(
-        command, env=env, text=True, capture_output=True, timeout=1200, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done
+def brainkit(brainkit_with):
+    return brainkit_with("unibrain")
 
 
 def test_the_readme_has_exactly_two_commands_and_the_first_runs_unibrain():
@@ -42,9 +27,9 @@ def test_the_readme_has_exactly_two_commands_and_the_first_runs_unibrain():
     assert blocks[1].split("&& ")[1].replace("python", "python3") in (ROOT / ".ci/run").read_text()
 
 
-def test_unibrain_makes_pictures_and_captions_and_then_keeps_them(environment, tmp_path):
+def test_unibrain_makes_pictures_and_captions_and_then_keeps_them(brainkit, tmp_path):
     words = [*FEW, "-o", "sampler.steps=8", "--work", str(tmp_path)]
-    first = unibrain(words, environment)
+    first = brainkit("run", "unibrain", *words)
     report = Path(first.stdout.splitlines()[-1])
     page = report.read_text(encoding="utf-8")
     assert "Simulated data" in page
@@ -52,20 +37,18 @@ def test_unibrain_makes_pictures_and_captions_and_then_keeps_them(environment, t
     assert len(list((report.parent / "images").glob("*.png"))) == 4
     lines = (report.parent / "captions.jsonl").read_text().splitlines()
     assert all(json.loads(line)["caption"] for line in lines)
-    again = unibrain(words, environment)
+    again = brainkit("run", "unibrain", *words)
     assert "0 steps computed" in again.stderr
-    changed = unibrain([*words, "-o", "decoder.caption.decode=greedy"], environment)
+    changed = brainkit("run", "unibrain", *words, "-o", "decoder.caption.decode=greedy")
     done = [each for each in changed.stderr.splitlines() if "computing" in each]
     assert {each.partition(":")[0] for each in done} == {
         *("captions/brain", "captions/true", "metrics", "report")
     }
 
 
-def test_unibrain_gives_the_same_image_in_any_batch(environment, tmp_path):
-    steps = ["-o", "sampler.steps=8", "--no-ceiling"]
-    one = unibrain([*FEW, *steps, "--batch-size", "1", "--work", str(tmp_path / "a")], environment)
-    four = unibrain([*FEW, *steps, "--batch-size", "4", "--work", str(tmp_path / "b")], environment)
-    folders = [Path(each.stdout.splitlines()[-1]).parent for each in (one, four)]
+def test_unibrain_gives_the_same_image_in_any_batch(brainkit, tmp_path):
+    words = ["unibrain", *FEW, "-o", "sampler.steps=8", "--no-ceiling", "--batch-size"]
+    folders = [brainkit.folder(*words, n, "--work", str(tmp_path / n)) for n in ("1", "4")]
     captions = [(each / "captions.jsonl").read_text().splitlines() for each in folders]
     assert [json.loads(a)["caption"] for a in captions[0]] == [
         json.loads(b)["caption"] for b in captions[1]
@@ -80,13 +63,13 @@ def test_unibrain_gives_the_same_image_in_any_batch(environment, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def whole(environment, tmp_path_factory) -> dict[str, object]:
+def whole(brainkit, tmp_path_factory) -> dict[str, object]:
     """Scores, seconds and memory of the whole command, from an empty cache."""
     work = tmp_path_factory.mktemp("work")
     times = []
     for _ in range(2):
         began = time.monotonic()
-        done = unibrain(["--work", str(work)], environment)
+        done = brainkit("run", "unibrain", "--work", str(work))
         times.append(time.monotonic() - began)
     scores = json.loads(next(work.rglob("metrics.json")).read_text())["scores"]
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024

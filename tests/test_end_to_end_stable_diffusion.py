@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -17,51 +16,35 @@ FEW = ["-o", "miniature.train_images=60", "-o", "miniature.test_images=10", "--i
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory) -> dict[str, str]:
-    pytest.importorskip("brainkit_minddiffuser", reason="the plugin is not installed here")
-    home = tmp_path_factory.mktemp("home")
-    wanted = {"BRAINKIT_PLUGINS": "minddiffuser", "BRAINKIT_HOME": str(home), "HF_HUB_OFFLINE": "1"}
-    return {**os.environ, **wanted}
+def brainkit(brainkit_with):
+    return brainkit_with("minddiffuser")
 
 
-def brainkit(words: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "brainkit", "run", *words]
-    done = subprocess.run(
-        command, env=env, text=True, capture_output=True, timeout=3000, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def folder(done: subprocess.CompletedProcess[str]) -> Path:
-    return Path(done.stdout.splitlines()[-1]).parent
-
-
-def test_minddiffuser_refines_pictures_and_then_keeps_them(environment, tmp_path):
+def test_minddiffuser_refines_pictures_and_then_keeps_them(brainkit, tmp_path):
     few = ["-o", "sampler.steps=6", "-o", "sampler.iterations=4", "-o", "sampler.every=2"]
     words = ["minddiffuser", *FEW, *few, "--no-ceiling", "--work", str(tmp_path)]
-    first = brainkit(words, environment)
-    made = folder(first)
+    first = brainkit("run", *words)
+    made = Path(first.stdout.splitlines()[-1]).parent
     assert len(list((made / "images").glob("*.png"))) == 3
     assert len(list((made / "paths").glob("*.png"))) == 3
     assert (made / "report.html").read_text(encoding="utf-8").count("<polyline") >= 3
-    assert "0 steps computed" in brainkit(words, environment).stderr
+    assert "0 steps computed" in brainkit("run", *words).stderr
 
 
-def test_takagi_makes_five_pictures_of_each_image(environment, tmp_path):
+def test_takagi_makes_five_pictures_of_each_image(brainkit, tmp_path):
     few = ["-o", "sampler.steps=5", "--images", "2", "--no-ceiling"]
-    done = brainkit(["takagi", *FEW, *few, "--work", str(tmp_path)], environment)
-    assert len(list((folder(done) / "images").glob("*.png"))) == 10
+    made = brainkit.folder("takagi", *FEW, *few, "--work", str(tmp_path))
+    assert len(list((made / "images").glob("*.png"))) == 10
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_a_killed_refinement_goes_on_to_the_same_pictures(environment, tmp_path):
+def test_a_killed_refinement_goes_on_to_the_same_pictures(brainkit, tmp_path):
     few = ["-o", "sampler.iterations=12", "-o", "sampler.every=3", "--no-ceiling"]
     words = ["minddiffuser", *FEW, *few, "--work"]
-    whole = folder(brainkit([*words, str(tmp_path / "whole")], environment))
+    whole = brainkit.folder(*words, str(tmp_path / "whole"))
     command = [sys.executable, "-m", "brainkit", "run", *words, str(tmp_path / "killed")]
-    killed = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    killed = subprocess.Popen(command, env=brainkit.environment, stderr=subprocess.DEVNULL)
     states = tmp_path / "killed"
     while len(list(states.rglob("*.state.safetensors"))) < 3:
         assert killed.poll() is None
@@ -70,7 +53,7 @@ def test_a_killed_refinement_goes_on_to_the_same_pictures(environment, tmp_path)
     killed.wait()
     reached = [len(load_file(each)["path.losses"]) for each in states.rglob("*.state.safetensors")]
     assert all(0 < each < 12 for each in reached)
-    resumed = folder(brainkit([*words, str(tmp_path / "killed")], environment))
+    resumed = brainkit.folder(*words, str(tmp_path / "killed"))
     for path in sorted((whole / "latents" / "image").iterdir()):
         found, expected = load_file(resumed / "latents" / "image" / path.name), load_file(path)
         assert found.keys() == expected.keys()
@@ -79,7 +62,7 @@ def test_a_killed_refinement_goes_on_to_the_same_pictures(environment, tmp_path)
 
 
 @pytest.fixture(scope="module")
-def runs(environment, tmp_path_factory):
+def runs(brainkit, tmp_path_factory):
     """Give a function from a run's name to its folder; each is made once, 100 images."""
     work = tmp_path_factory.mktemp("work")
     one_walk = ["--use", "sampler=ddim", "-o", "sampler.steps=10", "-o", "sampler.noise_lead=1"]
@@ -95,7 +78,7 @@ def runs(environment, tmp_path_factory):
     def run(name: str) -> Path:
         if name not in made:
             place = ["--work", str(work / name.replace(" ", "-"))]
-            made[name] = folder(brainkit([*words[name], *place], environment))
+            made[name] = brainkit.folder(*words[name], *place)
         return made[name]
 
     return run
@@ -161,10 +144,10 @@ def test_layout_comes_from_z_and_content_from_c(runs):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_z_is_read_from_early_areas_and_c_from_ventral_ones(runs, environment):
+def test_z_is_read_from_early_areas_and_c_from_ventral_ones(runs, brainkit):
     made = runs("stage 1")
     command = [sys.executable, "-m", "brainkit", "map", str(made)]
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    subprocess.run(command, env=brainkit.environment, check=True, capture_output=True)
 
     def mean_weight(feature: str, region: str) -> float:
         facts = json.loads((made / "maps" / f"{feature}.json").read_text(encoding="utf-8"))
