@@ -185,6 +185,52 @@ def test_weights_placed_by_hand_are_never_replaced(tmp_path) -> None:
     assert (tmp_path / "store/toy-net/model.safetensors").read_bytes() == b"mine"
 
 
+def test_another_layout_of_the_same_files_is_not_taken_for_what_is_there(tmp_path) -> None:
+    torch.save(numbers(), tmp_path / "net.pth")
+    convert([NET], at(tmp_path / "net.pth"), tmp_path / "store")
+    path = tmp_path / "store/toy-net/source.json"
+    path.write_text(path.read_text().replace('"official"', '"other"'))
+    with pytest.raises(CheckpointError, match="holds the other of these files already"):
+        convert([NET], at(tmp_path / "net.pth"), tmp_path / "store")
+
+
+def test_a_file_in_place_of_a_checkpoint_s_folder_stays(tmp_path) -> None:
+    torch.save(numbers(), tmp_path / "net.pth")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/toy-other").write_text("mine")
+    with pytest.raises(CheckpointError, match="toy-other is a file"):
+        convert([NET, OTHER], at(tmp_path / "net.pth"), tmp_path / "store")
+    assert (tmp_path / "store/toy-other").read_text() == "mine"
+    assert not (tmp_path / "store/toy-net").exists()
+
+
+def test_a_release_that_reads_files_itself_is_given_those_of_any_name(
+    tmp_path, monkeypatch
+) -> None:
+    (tmp_path / "words.py").write_text(
+        "from brainkit.weights import Layout, Piece, Release\n"
+        "from brainkit.weights.conversion import Fit, fitted\n"
+        "from brainkit.weights.files import Entry, WeightFile\n"
+        "LAYOUT = Layout('text', (), lambda config, names: {})\n"
+        "def read(source, config, stack):\n"
+        "    words = source.read_text().split()\n"
+        "    entries = {word: Entry('F32', (1,)) for word in words}\n"
+        "    file = WeightFile(source, entries, lambda name: bytes(4))\n"
+        "    fit = Fit(LAYOUT, (file,), {name: Piece(name) for name in 'ab'})\n"
+        "    return fitted('words', {}, fit, {'a': (1,), 'b': (1,)})\n"
+        "RELEASE = Release('words', (), read=read)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "file.txt").write_text("a b")
+    # NET, whose file may have any name, is no text file.
+    (done,) = convert(["words:RELEASE", NET], at(tmp_path / "file.txt"), tmp_path / "store")
+    assert (done.checkpoint, done.layout) == ("words", "text")
+    assert same(tmp_path / "store/words", {"a": torch.zeros(1), "b": torch.zeros(1)})
+    (tmp_path / "file.txt").write_text("a c")
+    with pytest.raises(CheckpointError, match=r"words has 1 missing \(b\), 1 extra \(c\)"):
+        convert(["words:RELEASE"], at(tmp_path / "file.txt"), tmp_path / "store")
+
+
 @pytest.mark.parametrize(
     ("made", "said"),
     [

@@ -14,7 +14,16 @@ from typing import Any
 from brainkit.checkpoints import WEIGHTS
 from brainkit.errors import CheckpointError
 from brainkit.weights import Companion, Config, Layout, Piece, Release, Shapes
-from brainkit.weights.files import SIZES, Entry, WeightFile, open_weights, write_safetensors
+from brainkit.weights.files import (
+    PICKLES,
+    SIZES,
+    Entry,
+    WeightFile,
+    open_weights,
+    write_safetensors,
+)
+
+READABLE = (".safetensors", ".safetensors.index.json", *PICKLES)
 
 
 @dataclass(frozen=True)
@@ -186,12 +195,23 @@ def _laid_out(
         return None
     if config is None:
         _check_configs(release, fit)
-    shapes = release.shapes(own)
+    return fitted(release.name, own, fit, release.shapes(own))
+
+
+def fitted(checkpoint: str, config: Config, fit: Fit, shapes: Shapes) -> Conversion:
+    """Give the conversion of files in a layout, with how they differ from a manifest.
+
+    Args:
+        checkpoint: its folder in the store.
+        config: of the network.
+        fit: the files, and where the tensors lie in them.
+        shapes: the network's manifest.
+    """
     there = {name: piece for name, piece in fit.there.items() if name in shapes}
     entries = {name: Entry(fit.entry(piece).dtype, shapes[name]) for name, piece in there.items()}
     return Conversion(
-        checkpoint=release.name,
-        config=own,
+        checkpoint=checkpoint,
+        config=config,
         entries=entries,
         read=lambda name: fit.read(there[name]),
         layout=fit.layout.name,
@@ -217,7 +237,7 @@ def _path(patterns: Sequence[str], places: Sequence[Path], single: bool) -> Path
         paths += [folder / Path(pattern).name for pattern in patterns]
         if found := next((path for path in paths if path.is_file()), None):
             return found
-    files = [place for place in places if place.is_file()]
+    files = [place for place in places if place.is_file() and place.name.endswith(READABLE)]
     names = {Path(pattern).name for pattern in patterns}
     named = [file for file in files if file.name in names]
     return next(iter(named or (files if single else [])), None)

@@ -223,17 +223,21 @@ def _is_there(store: Path, plan: Mapping[str, Any], record: Record) -> bool:
     """Say whether the store has the same weights already, and all of them.
 
     Raises:
-        CheckpointError: it has others.
+        CheckpointError: it has others, or a file in place of the folder.
     """
     folder = store / plan["checkpoint"]
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"{folder} is a file, but a folder is to be written; move it away")
     if not (folder / WEIGHTS).is_file():
         return False
     there = Record.read(folder)
-    if there is not None and there.sources == record.sources:
+    same = there is not None and there.sources == record.sources
+    if there is not None and same and there.layout == record.layout:
         return not differences(folder, there, whole=False)
+    what = f"the {there.layout} of these files" if there and same else "weights of other files"
     whence = f"from {there.origin}" if there else "that were placed by hand"
     raise CheckpointError(
-        f"{folder} holds weights of other files already, {whence}; delete or move that folder, or "
+        f"{folder} holds {what} already, {whence}; delete or move that folder, or "
         "give another store with --checkpoints"
     )
 
