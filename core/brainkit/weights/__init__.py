@@ -7,7 +7,7 @@ do. A release says under which names and in which files the tensors of a network
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,8 +139,12 @@ class Release:
         layouts: the ways in which its tensors are published.
         companions: files it needs besides.
         read: reads files that no layout describes, e.g. because sizes follow from the tensors:
-            `read(source, config, stack)`; None for those that are described.
-        checked: keys of a `config.json` beside published weights that have to agree with `config`.
+            `read(source, config, stack)` gives None where nothing of it is there. None for those
+            that are described.
+        checked: keys of a `config.json` beside published weights that have to agree with `config`;
+            "text_config.hidden_act" is one within another.
+        remarks: `remarks(conversion, store, stack)` gives sentences for the user on files that fit,
+            such as how they agree with other weights in the folder of the store.
     """
 
     name: str
@@ -149,8 +153,9 @@ class Release:
     shapes: Callable[[Config], Shapes] = lambda config: {}
     layouts: tuple[Layout, ...] = ()
     companions: tuple[Companion, ...] = ()
-    read: Callable[[Path, Config | None, ExitStack], Conversion] | None = None
+    read: Callable[[Path, Config | None, ExitStack], Conversion | None] | None = None
     checked: tuple[str, ...] = ()
+    remarks: Callable[[Conversion, Path, ExitStack], Sequence[str]] | None = None
 
 
 SUFFIXES = (".safetensors", ".fp16.safetensors", ".safetensors.index.json", ".bin", ".fp16.bin")
