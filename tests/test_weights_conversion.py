@@ -335,3 +335,24 @@ def test_the_child_that_reads_files_can_reach_no_network(tmp_path) -> None:
             convert(["calls:RELEASE"], at(tmp_path / "file"), tmp_path / "store")
     finally:
         sys.path.remove(str(tmp_path))
+
+
+def test_the_child_builds_networks_without_weights(tmp_path, monkeypatch) -> None:
+    # On "meta" torch loads its compiler, which looks for a folder of temporary files; modules
+    # loaded for the first time would leave their bytecode beside them.
+    (tmp_path / "late.py").write_text("SHAPE = (3,)\n")
+    (tmp_path / "built.py").write_text(
+        "from brainkit.weights import Layout, Piece, Release\n"
+        "def shapes(config):\n"
+        "    import torch\n"
+        "    from late import SHAPE\n"
+        "    with torch.device('meta'):\n"
+        "        return {'a': tuple(torch.outer(torch.zeros(3), torch.zeros(3)).shape)}\n"
+        "LAYOUT = Layout('plain', (('a.pth',),), lambda config, names: {'a': Piece('a')})\n"
+        "RELEASE = Release('built', (), shapes=shapes, layouts=(LAYOUT,))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    torch.save({"a": torch.ones(3, 3)}, tmp_path / "a.pth")
+    (done,) = convert(["built:RELEASE"], at(tmp_path / "a.pth"), tmp_path / "store")
+    assert same(done.folder, {"a": torch.ones(3, 3)})

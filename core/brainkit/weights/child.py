@@ -60,12 +60,15 @@ def release(reference: str) -> Release:
 
 
 def _warm() -> None:
-    """Load libraries while loading is still allowed."""
+    """Load libraries, and find the folder for temporary files, while writing is still allowed."""
+    import tempfile
+
     import numpy
     import safetensors.torch
     import torch
 
     torch.zeros(1).numpy()
+    tempfile.gettempdir()  # writes one to try; torch asks for it once networks are built on "meta"
     _ = numpy, safetensors
 
 

@@ -186,6 +186,7 @@ def _child(
 ) -> Iterator[_Child]:
     paths = os.pathsep.join(path for path in sys.path if path)
     quiet = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
+    quiet["PYTHONDONTWRITEBYTECODE"] = "1"  # it writes below the store only
     command = [sys.executable, "-P", "-m", "brainkit.weights.child"]
     pipe, shown = subprocess.PIPE, " and ".join(map(str, source.places))
     with (
