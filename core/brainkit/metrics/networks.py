@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.data import Checkpoint
 from brainkit.errors import CheckpointError
+from brainkit.metrics.released import built, checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,15 +18,8 @@ if TYPE_CHECKING:
 Network = Callable[[NDArray[np.uint8]], NDArray[Any]]
 """From uint8 (images, height, width, 3) to float32 (images, dim)."""
 
-INCEPTION: Final = Checkpoint(
-    "inception-2015",
-    source="weights-inception-2015-12-05-6726825d.pth of torch-fidelity's releases, as safetensors",
-)
-CLASSIFIER: Final = Checkpoint(
-    "imagenet-classifier",
-    source="a torchvision classifier of ImageNet's 1000 classes (usual: vit_h_14, SWAG), as "
-    "safetensors, with config.json",
-)
+INCEPTION: Final = checkpoint("inception-2015")
+CLASSIFIER: Final = checkpoint("imagenet-classifier")
 AT_ONCE: Final = 16
 _MEAN: Final = (0.485, 0.456, 0.406)
 _STD: Final = (0.229, 0.224, 0.225)
@@ -48,7 +41,7 @@ def load_inception(store: CheckpointStore) -> Network:
     if missing or strange:
         raise CheckpointError(
             f"checkpoint {INCEPTION.name!r} is not FID's Inception (lacks {missing[:3]}, has "
-            f"{strange[:3]}); place {INCEPTION.source}"
+            f"{strange[:3]}); delete its folder and run `brainkit fetch {INCEPTION.name}`"
         )
     return _over_batches(network, store)
 
@@ -63,13 +56,12 @@ def load_classifier(store: CheckpointStore) -> Network:
     Raises:
         CheckpointError: weights or configuration are missing or do not fit together.
     """
-    from torchvision.models import get_model
     from torchvision.transforms.v2 import functional
 
     config = store.config(CLASSIFIER)
     try:
         side = int(config["side"])
-        network = get_model(config["architecture"], weights=None, **config.get("options", {}))
+        network = built(config["architecture"], config.get("options"))
         network.load_state_dict(store.load(CLASSIFIER))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
