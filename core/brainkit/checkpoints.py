@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -115,6 +116,14 @@ class CheckpointStore:
         )
         facts = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths)
         return _hashed(facts)
+
+    def lacking(self, who: str, missing: Sequence[Checkpoint]) -> CheckpointError:
+        """Give the error for a method that lacks several checkpoints."""
+        names = ", ".join(each.name for each in missing)
+        return CheckpointError(
+            f"{who} lacks the weights of {names} in {self.root}; run `brainkit fetch {who}`, place "
+            f"them by hand ({GUIDE}), or run on the miniature (no --nsd)"
+        )
 
     def torch_dtype(self) -> torch.dtype:
         """Give the torch dtype of the store's dtype name."""

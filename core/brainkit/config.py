@@ -13,7 +13,10 @@ from brainkit.method import Lookup, Method
 from brainkit.options import options
 
 DTYPES = ("float32", "bfloat16", "float16")
+WEIGHTS = ("released", "random")
 MINIATURE = "miniature."
+OF_DATA = ("selection.", "regressor.")
+"""What of a preset for the miniature speaks of its data, not of its small networks."""
 Images = int | tuple[int, ...] | None
 
 
@@ -27,6 +30,9 @@ class RunConfig:
         nsd: folder of an NSD download; None means the miniature.
         work: folder for artefacts.
         checkpoints: folder of the checkpoint store.
+        weights: "released"; "random" for the released sizes with seeded random weights, whose
+            pictures and scores mean nothing; None for the miniature's on the miniature and the
+            released ones on NSD.
         images: how many test images are reconstructed, or their 0-based ids; None means all.
         batch_size: images per network call; changes memory and speed, never a result.
         device: "auto", "cpu", "cuda" or "cuda:n".
@@ -34,8 +40,9 @@ class RunConfig:
         seed: of all noise.
         ceiling: whether the same pipeline also runs from the true features.
         samples: reconstructions made of each image; None means as many as the method's paper.
-        preset: name of a set of options the method comes with; None means "miniature" on the
-            miniature where the method has one, otherwise "paper".
+        preset: name of a set of options the method comes with; None means "miniature" for the
+            miniature's weights where the method has one, otherwise "paper". Other weights on the
+            miniature's data take of it what speaks of data.
         use: address -> name of another part there.
         options: dotted address -> value.
     """
@@ -45,6 +52,7 @@ class RunConfig:
     nsd: Path | None = None
     work: Path = Path("brainkit-runs")
     checkpoints: Path | None = None
+    weights: str | None = None
     images: Images = None
     batch_size: int = 20
     device: str = "auto"
@@ -71,6 +79,11 @@ class RunConfig:
             raise UsageError(
                 f"--dtype is {self.dtype!r}, expected auto, {', '.join(DTYPES)}.{hint}"
             )
+        if self.weights is not None and self.weights not in WEIGHTS:
+            hint = did_you_mean(self.weights, WEIGHTS)
+            raise UsageError(
+                f"--weights is {self.weights!r}, expected {' or '.join(WEIGHTS)}.{hint}"
+            )
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed is {self.seed}, expected 0 to 2**63 - 1")
         return self
@@ -84,7 +97,7 @@ class RunConfig:
     def applied(self, lookup: Lookup) -> Method:
         """Give the method with its preset, its parts replaced and options set, checked."""
         method: Method = lookup("method", self.method)
-        method = method.with_preset(self.preset_of(method))
+        method = method.with_preset(self.preset_of(method)).with_options(self._of_data(method))
         for address, name in self.use.items():
             method = method.with_part(address, name, lookup)
         others = {a: v for a, v in self.options.items() if not a.startswith(MINIATURE)}
@@ -95,7 +108,24 @@ class RunConfig:
         """Give the name of the preset that a run of the method begins with."""
         if self.preset is not None:
             return self.preset
-        return "miniature" if self.nsd is None and "miniature" in method.presets else "paper"
+        small = self.networks == "miniature" and "miniature" in method.presets
+        return "miniature" if small else "paper"
+
+    @property
+    def data(self) -> str:
+        """Whose data they are: "miniature" or "nsd"."""
+        return "miniature" if self.nsd is None else "nsd"
+
+    @property
+    def networks(self) -> str:
+        """Which weights networks have: "miniature", "released" or "random"."""
+        return self.weights or ("miniature" if self.nsd is None else "released")
+
+    def _of_data(self, method: Method) -> dict[str, Any]:
+        if self.preset is not None or self.nsd is not None or self.networks == "miniature":
+            return {}
+        small = method.presets.get("miniature", {})
+        return {address: value for address, value in small.items() if address.startswith(OF_DATA)}
 
     def resolved(self, method: Method) -> RunConfig:
         """Give a copy in which every option of every part is written out."""

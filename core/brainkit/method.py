@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from brainkit.data import EXTRA_SCORES, Selection
-from brainkit.errors import CheckpointError, UsageError, did_you_mean
+from brainkit.errors import UsageError, did_you_mean
 from brainkit.options import options, replaced, validated
 
 if TYPE_CHECKING:
@@ -172,12 +172,7 @@ class Method:
         if len(missing) == 1:
             store.folder(missing[0])
         if missing:
-            names = ", ".join(found.name for found in missing)
-            raise CheckpointError(
-                f"{self.name} lacks the weights of {names} in {store.root}; run `brainkit fetch "
-                f"{self.name}`, place them by hand (docs/weights.md), or run on the miniature (no "
-                "--nsd)"
-            )
+            raise store.lacking(self.name, missing)
 
     def _check_options(self) -> None:
         for address, part in self.parts():

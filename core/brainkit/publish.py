@@ -14,7 +14,15 @@ from brainkit.artefacts import write_text
 from brainkit.errors import BrainkitError, UsageError
 from brainkit.generate import strip_frames
 from brainkit.journal import PATH
-from brainkit.report import ReportData, ReportRow, ScoreRow, Way, metrics_json, write_report
+from brainkit.report import (
+    RANDOM_LINE,
+    ReportData,
+    ReportRow,
+    ScoreRow,
+    Way,
+    metrics_json,
+    write_report,
+)
 from brainkit.run import Run, log_versions, reproduce_command, run_file
 from brainkit.scoring import Order, Scorer, Shown, feature_scorers, scorers, sentences
 from brainkit.work import Artefact
@@ -87,13 +95,14 @@ def report_data(
     )
     said = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
     return ReportData(
-        title=f"{run.method.name} on {'the miniature' if run.miniature else 'NSD'}",
+        title=_title(run),
         method=run.method.name,
         subject=f"subj{run.config.subject:02d}",
         n_train=len(run.image_ids[0]),
         n_test=len(run.chosen),
         test_images=run.plan.test_images,
         miniature=run.miniature,
+        random=run.networks == "random",
         scores=tuple(_score_row(each, ceilings, chances) for each in [*brain, *predicted]),
         rows=rows,
         n_shuffles=N_SHUFFLES if chances else 0,
@@ -105,6 +114,12 @@ def report_data(
         run_toml=run_file(run),
         maps=importance.shown(run),
     )
+
+
+def _title(run: Run) -> str:
+    data = "the miniature" if run.miniature else "NSD"
+    unusual = run.networks != ("miniature" if run.miniature else "released")
+    return f"{run.method.name} on {data}" + f" with {run.networks} weights" * unusual
 
 
 def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
@@ -239,7 +254,8 @@ def summary(run: Run) -> str:
     path = run.folder / "metrics.json"
     scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
     width = max(len(each["name"]) for each in scores)
-    lines = [f"{'':<{width}}  brain   ceiling  chance"]
+    lines = [RANDOM_LINE] if run.networks == "random" else []
+    lines.append(f"{'':<{width}}  brain   ceiling  chance")
     for each in scores:
         values = (each["value"], each["ceiling"], each["chance"]["mean"])
         cells = "  ".join(f"{'-' if v is None else format(v, '.3f'):>6}" for v in values)

@@ -52,8 +52,13 @@ class Run:
 
     @property
     def miniature(self) -> bool:
-        """Whether data and weights are the miniature's."""
-        return self.store.miniature
+        """Whether the data are the miniature's."""
+        return self.config.nsd is None
+
+    @property
+    def networks(self) -> str:
+        """Which weights the networks have: "miniature", "released" or "random"."""
+        return self.config.networks
 
     @property
     def folder(self) -> Path:
@@ -240,26 +245,44 @@ def prepare(
     config = config.check()
     method = config.applied(registry.get)
     device = quick_device(config.device)
-    miniature = config.nsd is None
-    store = CheckpointStore(
-        root=config.checkpoints or default_home() / "checkpoints",
-        device=device,
-        dtype=resolved_dtype(config.dtype, device),
-        miniature=miniature,
-    )
+    store = chosen_store(config, device)
     if config.nsd is not None:
         require_root(config.nsd)
     method.check_checkpoints(store, generating=generating)
-    root = config.work / ("miniature" if miniature else "nsd") / f"subj{config.subject:02d}"
-    if config.difficulty and not miniature:
+    if config.difficulty and config.nsd is not None:
         raise UsageError(
             "options miniature.* are of the simulated subject; leave out --nsd or them"
         )
     nsd = config.nsd if config.nsd is not None else made_miniature(config, say)
+    root = config.work / place_of(config) / f"subj{config.subject:02d}"
     prepared = Run(config, method, registry, Work(root, say, dry), store, nsd)
     # Looks at every file's header and at the ids asked for, before anything is computed.
     _ = prepared.chosen
     return prepared
+
+
+def chosen_store(config: RunConfig, device: str) -> CheckpointStore:
+    """Give the store with the weights that are asked for."""
+    dtype = resolved_dtype(config.dtype, device)
+    if config.networks == "random":
+        from brainkit.weights.random import RandomStore
+
+        return RandomStore(default_home() / "random", device, dtype)
+    return CheckpointStore(
+        root=config.checkpoints or default_home() / "checkpoints",
+        device=device,
+        dtype=dtype,
+        miniature=config.networks == "miniature",
+    )
+
+
+def place_of(config: RunConfig) -> str:
+    """Name the folder for results of these data and weights, so that no two kinds mix.
+
+    "miniature" and "nsd" are the usual ones, each with its own weights.
+    """
+    usual = RunConfig(config.method, nsd=config.nsd).networks
+    return config.data if config.networks == usual else f"{config.data}-{config.networks}"
 
 
 def made_miniature(config: RunConfig, say: Say) -> Path:

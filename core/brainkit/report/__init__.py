@@ -2,6 +2,7 @@
 
 from brainkit.report.data import (
     MINIATURE_LINE,
+    RANDOM_LINE,
     BrainMap,
     Figure,
     Picture,
@@ -15,6 +16,7 @@ from brainkit.report.page import write_report
 
 __all__ = [
     "MINIATURE_LINE",
+    "RANDOM_LINE",
     "BrainMap",
     "Figure",
     "Picture",

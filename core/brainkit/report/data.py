@@ -23,6 +23,10 @@ MINIATURE_LINE = (
     "Simulated data: the miniature subject, not a human brain. "
     "These scores say whether the program works, not how well it decodes people."
 )
+RANDOM_LINE = (
+    "Random weights: the networks have their true sizes but were never trained. "
+    "Pictures, captions and scores mean nothing; only time and memory do."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +144,7 @@ class ReportData:
         test_images: which images those are taken from and how many, e.g. "the 1000 shared by all
             subjects"; said below the heading.
         miniature: whether the data are simulated; said in the first line.
+        random: whether the networks have random weights; said before everything else.
         scores: metrics in the order to show.
         rows: test images.
         n_shuffles: shuffles behind the chance levels.
@@ -161,6 +166,7 @@ class ReportData:
     n_test: int
     miniature: bool
     test_images: str = ""
+    random: bool = False
     scores: tuple[ScoreRow, ...] = ()
     rows: tuple[ReportRow, ...] = ()
     n_shuffles: int = 0
@@ -180,7 +186,8 @@ def metrics_json(data: ReportData) -> dict[str, Any]:
     return {
         "layout": LAYOUT,
         "data": "miniature" if data.miniature else "nsd",
-        **({"note": MINIATURE_LINE} if data.miniature else {}),
+        **({"note": " ".join(lines)} if (lines := said_first(data)) else {}),
+        **({"weights": "random"} if data.random else {}),
         "title": data.title,
         "method": data.method,
         "subject": data.subject,
@@ -200,6 +207,12 @@ def metrics_json(data: ReportData) -> dict[str, Any]:
         "command": data.command,
         "seconds": _finite(data.timings),
     }
+
+
+def said_first(data: ReportData) -> tuple[str, ...]:
+    """Give what a reader has to know before any number or picture."""
+    lines = (RANDOM_LINE, data.random), (MINIATURE_LINE, data.miniature)
+    return tuple(line for line, true in lines if true)
 
 
 def finite(value: float | None) -> float | None:

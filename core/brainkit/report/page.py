@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from brainkit.report.data import (
-    MINIATURE_LINE,
     BrainMap,
     ReportData,
     ReportRow,
     ScoreRow,
     Way,
     finite,
+    said_first,
 )
 from brainkit.report.pictures import Size, data_uri, size_for
 
@@ -108,7 +108,7 @@ def rendered(data: ReportData) -> str:
     better = {row.name: row.higher_is_better for row in data.scores}
     return environment.get_template("page.html.j2").render(
         data=data,
-        miniature_line=MINIATURE_LINE,
+        said_first=said_first(data),
         cards=cards,
         names=names,
         picks=picks(data.rows, names[0], better.get(names[0], True)) if names else (),

@@ -1,0 +1,202 @@
+"""Seeded random weights in the sizes of released networks, to try a method before one has them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from importlib import import_module
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainkit.checkpoints import CheckpointStore
+from brainkit.errors import CheckpointError
+from brainkit.weights import Config, Release, Shapes
+from brainkit.weights.tokens import stand_in
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from brainkit.data import Checkpoint
+
+VERSION = 1
+"""Of how tensors are filled; part of what stamps depend on."""
+BLOCK = 262_139
+"""Numbers drawn of a tensor; larger ones repeat them. A prime, so that rows of a matrix differ."""
+EMBEDDING = re.compile(r"embed|\bwte\b|\bwpe\b|class_embedding|\bconst$")
+GAIN = re.compile(r"(^|[._/])(weight|gamma|running_var)$|affine\.bias$")
+SHIFT = re.compile(r"(^|[._/])(bias|beta|running_mean|w_avg)$")
+COUNT = re.compile(r"(^|[._/])(position_ids|num_batches_tracked)$")
+SMALL = 0.02
+
+
+@dataclass(frozen=True)
+class RandomStore(CheckpointStore):
+    """A store in which every released network has its true sizes and random weights.
+
+    A tensor depends on the names of checkpoint and tensor alone. Its folders hold tokenizers that
+    stand in for the released ones, made of the miniature's.
+    """
+
+    def folder(self, checkpoint: Checkpoint) -> Path:
+        """Give the folder with the checkpoint's tokenizers, writing them when they are not there.
+
+        Raises:
+            CheckpointError: the network's sizes are not known.
+        """
+        folder = self.root / checkpoint.name
+        for name, text in _stand_ins(checkpoint).items():
+            path = folder / name
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                _write(path, text)
+        return folder
+
+    def has(self, checkpoint: Checkpoint) -> bool:
+        """Say whether the sizes of a checkpoint's network are known."""
+        try:
+            return bool(manifest(checkpoint))
+        except CheckpointError:
+            return False
+
+    def config(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Give the configuration of the released network."""
+        manifest(checkpoint)
+        copied: dict[str, Any] = json.loads(json.dumps(dict(release_of(checkpoint).config)))
+        return copied
+
+    def load(
+        self, checkpoint: Checkpoint, prefix: str = "", dtype: torch.dtype | None = None
+    ) -> dict[str, Tensor]:
+        """Draw the tensors whose names begin with a prefix, which is cut off, on the CPU."""
+        import torch
+
+        wanted = torch.float32 if dtype is None else dtype
+        return {
+            name[len(prefix) :]: drawn(f"{checkpoint.name}/{name}", shape, wanted)
+            for name, shape in manifest(checkpoint).items()
+            if name.startswith(prefix)
+        }
+
+    def fingerprint(self, checkpoint: Checkpoint) -> str:
+        """Give a SHA-256 (hex) of all that the random weights depend on."""
+        facts = {
+            "version": VERSION,
+            "name": checkpoint.name,
+            "config": self.config(checkpoint),
+            "shapes": {name: list(shape) for name, shape in manifest(checkpoint).items()},
+            "files": dict(_stand_ins(checkpoint)),
+        }
+        return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def lacking(self, who: str, missing: Sequence[Checkpoint]) -> CheckpointError:
+        """Give the error for a method whose networks have unknown sizes."""
+        names = ", ".join(each.name for each in missing)
+        return CheckpointError(
+            f"{who} cannot run with random weights: the sizes of {names} are not known, since no "
+            "release of it is declared; leave out --weights random"
+        )
+
+
+def release_of(checkpoint: Checkpoint) -> Release:
+    """Give the release that a checkpoint names.
+
+    Raises:
+        CheckpointError: it names none, or one that cannot be imported.
+    """
+    module, _, name = checkpoint.release.partition(":")
+    if not name:
+        raise CheckpointError(f"checkpoint {checkpoint.name!r} declares no release")
+    try:
+        found: Release = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.name!r} names the release {checkpoint.release!r}, which "
+            f"cannot be imported ({error}); install its plugin again"
+        ) from error
+    return found
+
+
+@cache
+def manifest(checkpoint: Checkpoint) -> Shapes:
+    """Give the shape of every tensor of a released network.
+
+    Raises:
+        CheckpointError: there is no release, or it states no sizes.
+    """
+    release = release_of(checkpoint)
+    shapes = release.shapes(release.config)
+    if not shapes:
+        raise CheckpointError(
+            f"the release of checkpoint {checkpoint.name!r} states no sizes of its network, so it "
+            "cannot have random weights"
+        )
+    return shapes
+
+
+def drawn(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Draw a tensor so that activations of a network of such tensors stay finite.
+
+    Matrices and kernels are N(0, 1 / fan-in), embeddings N(0, 0.02^2), gains 1, shifts 0.
+
+    Args:
+        name: seeds it and says what it is: "clip-vit-l14/visual_projection.weight".
+        shape: of the tensor.
+        dtype: of the tensor, unless it counts something.
+    """
+    import torch
+
+    if COUNT.search(name):
+        return torch.arange(prod(shape)).view(shape)
+    if len(shape) < 2 and GAIN.search(name):
+        return torch.ones(shape, dtype=dtype)
+    if len(shape) < 2 and (SHIFT.search(name) or not shape):
+        return torch.zeros(shape, dtype=dtype)
+    small = len(shape) < 2 or EMBEDDING.search(name)
+    return _filled(name, shape, dtype, SMALL if small else prod(shape[1:]) ** -0.5)
+
+
+def _filled(name: str, shape: tuple[int, ...], dtype: torch.dtype, spread: float) -> Tensor:
+    import torch
+
+    size = prod(shape)
+    seed = int.from_bytes(sha256(name.encode()).digest()[:8], "little") >> 1
+    generator = torch.Generator().manual_seed(seed)
+    block = (torch.randn(min(size, BLOCK), generator=generator) * spread).to(dtype)
+    if size <= BLOCK:
+        return block.view(shape)
+    flat, whole = torch.empty(size, dtype=dtype), size // BLOCK
+    flat[: whole * BLOCK].view(whole, BLOCK).copy_(block)
+    flat[whole * BLOCK :] = block[: size % BLOCK]
+    return flat.view(shape)
+
+
+@cache
+def _stand_ins(checkpoint: Checkpoint) -> Mapping[str, str]:
+    """Give the tokenizer files that the miniature of a checkpoint has, in the released sizes."""
+    miniature = CheckpointStore(Path(), miniature=True)
+    if not checkpoint.miniature or not miniature.has(checkpoint):
+        return {}
+    folder, size = miniature.folder(checkpoint), _vocabulary(release_of(checkpoint).config)
+    return {
+        path.relative_to(folder).as_posix(): stand_in(path.read_text("utf-8"), size)
+        for path in sorted(folder.rglob("tokenizer.json"))
+    }
+
+
+def _vocabulary(config: Config) -> int:
+    """Give the largest `vocab_size` anywhere in a configuration."""
+    inner = (_vocabulary(each) for each in config.values() if isinstance(each, Mapping))
+    return max([int(config.get("vocab_size", 0)), *inner])
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
