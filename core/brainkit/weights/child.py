@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
@@ -33,7 +33,7 @@ def main() -> None:
     try:
         job = json.loads(sys.stdin.readline())
         releases = [release(reference) for reference in job["releases"]]
-        _warm()
+        _warm(releases)
         confine(Path(job["store"]))
         with ExitStack() as stack:
             found = conversions(
@@ -59,16 +59,15 @@ def release(reference: str) -> Release:
     return found
 
 
-def _warm() -> None:
-    """Load libraries, and find the folder for temporary files, while writing is still allowed."""
-    import tempfile
-
+def _warm(releases: Sequence[Release]) -> None:
+    """Load libraries, and build the networks without weights, while all is still allowed."""
     import numpy
     import safetensors.torch
     import torch
 
     torch.zeros(1).numpy()
-    tempfile.gettempdir()  # writes one to try; torch asks for it once networks are built on "meta"
+    for each in releases:
+        each.shapes(each.config)  # loads what the network is made of, and torch's "meta" with it
     _ = numpy, safetensors
 
 
