@@ -9,11 +9,9 @@ walk, and from its role inside the block.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from brainkit_unibrain.networks import FourFlow
 from brainkit_unibrain.walk import FourFlowConfig, plan_walk
@@ -115,18 +113,3 @@ def _diffusers_data(place: str, inner: str, kind: str) -> str:
     if kind == "down" and part == "op":
         return f"{place}.conv.{tensor}"
     return f"{place}.{inner}"
-
-
-def from_deprecated(tensors: Mapping[str, Tensor], config: FourFlowConfig) -> dict[str, Tensor]:
-    """Rename the tensors of the deprecated layout, leaving out what is not the denoiser's."""
-    return {name: tensors[other.deprecated] for name, other in names_of(config).items()}
-
-
-def from_diffusers(
-    image_unet: Mapping[str, Tensor], text_unet: Mapping[str, Tensor], config: FourFlowConfig
-) -> dict[str, Tensor]:
-    """Rename and join the tensors of the two networks of the diffusers folder."""
-    parts = {"image_unet": image_unet, "text_unet": text_unet}
-    return {
-        name: parts[other.component][other.diffusers] for name, other in names_of(config).items()
-    }

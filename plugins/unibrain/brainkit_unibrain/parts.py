@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 FOUR_FLOW = Checkpoint(
     name="vd-four-flow",
-    source="vd-four-flow-v1-0.pth of shi-labs/versatile-diffusion-model",
+    source="vd-four-flow-v1-0.pth of shi-labs/versatile-diffusion",
     miniature="brainkit_unibrain.miniature:four_flow",
+    release="brainkit_unibrain.released:FOUR_FLOW",
 )
 OPTIMUS = Checkpoint(
     name="optimus-vae",
-    source="optimus-vae.pth of shi-labs/versatile-diffusion-model",
+    source="optimus-vae.pth of shi-labs/versatile-diffusion",
     miniature="brainkit_unibrain.miniature:optimus",
+    release="brainkit_unibrain.released:OPTIMUS",
 )
 OWN_CONTEXT = {"image": "clip_image", "text": "clip_text"}
 
