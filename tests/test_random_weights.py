@@ -189,7 +189,7 @@ def test_the_stand_in_for_clip_gives_77_tokens_between_the_released_ends(tmp_pat
 
 
 def test_every_id_of_a_stand_in_can_be_read():
-    tokenizer = Tokenizer.from_str(stand_in(CLIP_TOKENIZER.read_text("utf-8"), 1000))
+    tokenizer = Tokenizer.from_str(stand_in(CLIP_TOKENIZER.read_text("utf-8"), [1000]))
     assert tokenizer.get_vocab_size() == 1000
     assert all(tokenizer.decode([each], skip_special_tokens=False) for each in range(1000))
 
@@ -198,10 +198,23 @@ def test_words_keep_the_ids_they_have_in_the_miniature():
     text = CLIP_TOKENIZER.read_text("utf-8")
     before = Tokenizer.from_str(text)
     before.no_padding()
-    after = Tokenizer.from_str(stand_in(text, 5000))
+    after = Tokenizer.from_str(stand_in(text, [5000]))
     said = "a blue square beside a red circle"
     assert after.encode(said).ids[1:-1] == before.encode(said).ids[1:-1]
     assert after.encode(said).ids[-1] == 4999
+
+
+def test_of_two_vocabularies_the_writer_ends_the_larger_and_the_reader_fits_the_smaller():
+    def tokenizer(special):
+        words = {"[PAD]": 0, "a": 1, "b": 2, "c": 3, "d": 4, "<END>": 5}
+        added = [{"id": words[special], "content": special, "special": True}]
+        return json.dumps({"added_tokens": added, "model": {"type": "WordLevel", "vocab": words}})
+
+    reader, writer = (json.loads(stand_in(tokenizer(t), [40, 90])) for t in ("[PAD]", "<END>"))
+    assert len(reader["model"]["vocab"]) == 40
+    assert reader["model"]["vocab"]["[PAD]"] == 0
+    assert len(writer["model"]["vocab"]) == 90
+    assert writer["model"]["vocab"]["<END>"] == 89
 
 
 def test_tokenizers_are_not_written_twice(tmp_path):

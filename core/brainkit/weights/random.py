@@ -182,17 +182,18 @@ def _stand_ins(checkpoint: Checkpoint) -> Mapping[str, str]:
     miniature = CheckpointStore(Path(), miniature=True)
     if not checkpoint.miniature or not miniature.has(checkpoint):
         return {}
-    folder, size = miniature.folder(checkpoint), _vocabulary(release_of(checkpoint).config)
+    folder, sizes = miniature.folder(checkpoint), _vocabularies(release_of(checkpoint).config)
     return {
-        path.relative_to(folder).as_posix(): stand_in(path.read_text("utf-8"), size)
+        path.relative_to(folder).as_posix(): stand_in(path.read_text("utf-8"), sizes)
         for path in sorted(folder.rglob("tokenizer.json"))
     }
 
 
-def _vocabulary(config: Config) -> int:
-    """Give the largest `vocab_size` anywhere in a configuration."""
-    inner = (_vocabulary(each) for each in config.values() if isinstance(each, Mapping))
-    return max([int(config.get("vocab_size", 0)), *inner])
+def _vocabularies(config: Config) -> list[int]:
+    """Give every `vocab_size` anywhere in a configuration."""
+    inner = (_vocabularies(each) for each in config.values() if isinstance(each, Mapping))
+    own = [int(config["vocab_size"])] if "vocab_size" in config else []
+    return own + [size for sizes in inner for size in sizes]
 
 
 def _write(path: Path, text: str) -> None:

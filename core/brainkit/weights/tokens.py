@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 FILLER = "word{}"
 """Stands for every id that the miniature has no word for."""
 
 
-def stand_in(tokenizer: str, size: int) -> str:
+def stand_in(tokenizer: str, sizes: Sequence[int]) -> str:
     """Turn the miniature's tokenizer into one with as many ids as a released network has.
 
     Special tokens at the end of the miniature's vocabulary are at the end again, in the same order,
@@ -19,7 +19,9 @@ def stand_in(tokenizer: str, size: int) -> str:
 
     Args:
         tokenizer: a `tokenizer.json` of the kind WordLevel.
-        size: ids of the released network, at least as many as the miniature's.
+        sizes: of the network's vocabularies. Of several, as in a text autoencoder that reads in
+            BERT's and writes in GPT-2's, the largest is that of special tokens at the end, the
+            smallest that of those at the beginning.
 
     Returns:
         the text of another `tokenizer.json`, without truncation and padding.
@@ -28,6 +30,7 @@ def stand_in(tokenizer: str, size: int) -> str:
     vocabulary: dict[str, int] = table["model"]["vocab"]
     special = {str(each["content"]) for each in table["added_tokens"]}
     last = {token for token in special if vocabulary[token] > len(vocabulary) // 2}
+    size = max(sizes) if last else min(sizes)
     moved = size - len(vocabulary)
     ids = {token: old + moved * (token in last) for token, old in vocabulary.items()}
     free = set(range(size)) - set(ids.values())
