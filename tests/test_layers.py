@@ -21,6 +21,7 @@ ROWS = [
     ["builtin", "brainkit"],
     ["plugins"],
     ["(run steps generate scoring judges publish importance)"],
+    ["(known stored)"],
     ["listing", "testing", "fetch"],
     ["cli"],
     ["__main__"],

@@ -131,6 +131,13 @@ def run(
     checkpoints: Annotated[
         Path | None, typer.Option(help="Folder of the released weights.")
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="released, or random: the released sizes untrained, to see time and memory.  "
+            "[default: the miniature's on the miniature, else released]"
+        ),
+    ] = None,
     images: Annotated[
         str | None,
         typer.Option(help="Count of test images, or ids: 10 or 3,17,52."),
@@ -165,6 +172,7 @@ def run(
     """
     given = {
         "subject": subject, "nsd": nsd, "work": work, "checkpoints": checkpoints,
+        "weights": weights,
         "images": _images(images), "batch_size": batch_size, "device": device, "dtype": dtype,
         "seed": seed, "ceiling": ceiling, "samples": samples, "preset": preset,
     }  # fmt: skip
@@ -178,6 +186,68 @@ def run(
     path = running.run(prepared)
     if not dry_run:
         _print_result(prepared, path)
+
+
+@app.command()
+def fetch(
+    name: Annotated[
+        str, typer.Argument(metavar="METHOD|CHECKPOINT", help="See list-plugins and checkpoints.")
+    ],
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="PATH", help="Released file or folder you have already."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="With --from: config.json of a network of other sizes."),
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Use only what was downloaded before.")
+    ] = False,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder of the released weights.")
+    ] = None,
+    origin: Annotated[int, typer.Option(help="Which of the places that --dry-run lists.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would come, how large, which licence.")
+    ] = False,
+) -> None:
+    """Download released weights, check them, and write them into the checkpoint store.
+
+    A method stands for all its checkpoints and for the networks of its scores. Sizes and licences
+    are shown first; a stopped fetch goes on where it was.
+    """
+    from brainkit import fetch as fetching
+    from brainkit.progress import to_stderr
+
+    asked = fetching.Asked(name, from_, config, offline=offline, origin=origin)
+    for text in fetching.fetch(_registry(), asked, _store(checkpoints), dry=dry_run, say=to_stderr):
+        print(text, flush=True)
+
+
+@app.command("checkpoints")
+def checkpoints_(
+    name: Annotated[
+        str | None, typer.Argument(metavar="METHOD", help="Only what it needs, see list-plugins.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every file and compare its hash.")
+    ] = False,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder of the released weights.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell which released weights are there, missing or damaged. Exits with 1 when one is damaged.
+
+    Without --verify, sizes and headers are compared, which takes no time.
+    """
+    from brainkit.stored import stored
+
+    found = stored(_registry(), _store(checkpoints), name, verify=verify)
+    print(found.json() if as_json else found.text())
+    if found.damaged:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -238,6 +308,12 @@ def _registry() -> Registry:
     from brainkit.plugins import Registry
 
     return Registry.installed()
+
+
+def _store(given: Path | None) -> Path:
+    from brainkit.run import default_home
+
+    return given or default_home() / "checkpoints"
 
 
 def _configured(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +91,7 @@ def _choices(annotation: Any) -> str:
 def doctor(registry: Registry) -> str:
     """Give the text of `doctor`."""
     from brainkit.run import default_home, log_versions
+    from brainkit.stored import doctor_lines
 
     lines = [f"{name} {version}" for name, version in log_versions().items()]
     lines.append(f"system {platform.platform()}")
@@ -102,7 +102,7 @@ def doctor(registry: Registry) -> str:
         lines.append(f"  {plugin.distribution or plugin.name}: {state}")
     home = default_home()
     lines += ["", f"home {home} ({_folder_size(home)})", "weights:"]
-    lines += _weights(registry, home / "checkpoints")
+    lines += doctor_lines(registry, home / "checkpoints")
     return "\n".join(lines)
 
 
@@ -120,29 +120,6 @@ def _devices() -> list[str]:
     return lines
 
 
-def _weights(registry: Registry, root: Path) -> Iterator[str]:
-    from brainkit.checkpoints import CheckpointStore
-    from brainkit.work import human_size
-
-    seen: dict[str, Any] = {}
-    for name in registry.names("method"):
-        seen |= {found.name: found for found in registry.get("method", name).checkpoints()}
-    for name, checkpoint in sorted(seen.items()):
-        states = []
-        for what, store in (
-            ("released", CheckpointStore(root)),
-            ("miniature", CheckpointStore(root, miniature=True)),
-        ):
-            if what == "miniature" and not checkpoint.miniature:
-                states.append("no miniature")
-            elif store.has(checkpoint):
-                size = (store.folder(checkpoint) / "model.safetensors").stat().st_size
-                states.append(f"{what} {human_size(size)}")
-            else:
-                states.append(f"{what} absent")
-        yield f"  {name}: {', '.join(states)}"
-
-
 def _folder_size(folder: Path) -> str:
     from brainkit.work import human_size
 
@@ -157,6 +134,7 @@ def plan(run: Run) -> str:
     each = f" {run.method.samples} times" if run.method.samples > 1 else ""
     lines = [
         f"method   {run.method.name} on {'the miniature' if run.miniature else run.nsd}",
+        f"weights  {_networks(run)}",
         f"subject  {run.config.subject}: {len(train)} training images, {len(test)} test images, "
         f"{len(run.chosen)} to be reconstructed{each}",
         f"tests    {run.plan.test_images}",
@@ -165,3 +143,9 @@ def plan(run: Run) -> str:
         f"writes   {run.folder}",
     ]
     return "\n".join(lines)
+
+
+def _networks(run: Run) -> str:
+    if run.networks == "random":
+        return "random, in the released sizes: pictures and scores will mean nothing"
+    return "the miniature's" if run.networks == "miniature" else f"released, in {run.store.root}"

@@ -1,0 +1,22 @@
+"""Bring released weights into the checkpoint store: say what will happen, then do it.
+
+`plan` asks what there is and what would come, and moves nothing; `carry_out` downloads and converts
+origin by origin, so that a file which holds several networks is downloaded and read once.
+"""
+
+from brainkit.fetch.command import Asked, fetch
+from brainkit.fetch.plan import Item, Plan, check_disks, plan, text
+from brainkit.fetch.work import alone, carry_out, from_path
+
+__all__ = [
+    "Asked",
+    "Item",
+    "Plan",
+    "alone",
+    "carry_out",
+    "check_disks",
+    "fetch",
+    "from_path",
+    "plan",
+    "text",
+]

@@ -1,0 +1,88 @@
+"""The command `brainkit fetch`, from the words typed to the lines printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainkit.errors import CheckpointError, UsageError
+from brainkit.fetch.plan import Plan, plan, text, there
+from brainkit.fetch.work import alone, carry_out, from_path
+from brainkit.known import named
+from brainkit.plugins import Registry
+from brainkit.progress import Say
+from brainkit.weights import Config
+from brainkit.weights.hub import cache_folder, forbidden
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user asked for.
+
+    Attributes:
+        name: of a method or checkpoint.
+        path: file or folder the user has already; None to download.
+        config: file with the configuration of a network of other sizes; None for the published.
+        offline: whether no connection may be made.
+        origin: which of a checkpoint's origins is taken, from 1.
+    """
+
+    name: str
+    path: Path | None = None
+    config: Path | None = None
+    offline: bool = False
+    origin: int = 1
+
+    def check(self) -> Asked:
+        """Check that the options go together, and give them back."""
+        if self.config and not self.path:
+            raise UsageError("--config is for a network of your own; give its file with --from")
+        if self.path and self.origin != 1:
+            raise UsageError(f"--origin {self.origin} says where to download, but --from does not")
+        return self
+
+
+def fetch(registry: Registry, asked: Asked, store: Path, *, dry: bool, say: Say) -> Iterator[str]:
+    """Do what was asked for; gives what is to be printed.
+
+    Raises:
+        UsageError: an unknown name, or options that exclude each other.
+        CheckpointError: something that runs need could not be had.
+    """
+    asked.check()
+    wanted = named(registry, asked.name)
+    config = _config(asked.config) if asked.config else None
+    connect = not asked.offline and not forbidden()
+    if dry:
+        yield text(plan(wanted, store, connect=connect, origin=asked.origin))
+        return
+    with alone(store, say):
+        if asked.path is not None:
+            given = Plan(tuple(there(wanted, store)), store)
+            yield from from_path(given, asked.path, config, connect=connect, say=say)
+            return
+        planned = plan(wanted, store, connect=connect, origin=asked.origin)
+        yield text(planned)
+        yield from carry_out(planned, say)
+        yield from _cached(planned)
+
+
+def _cached(planned: Plan) -> Iterator[str]:
+    """Say that the hub's cache may be emptied."""
+    if any(found.hub for found in planned.found):
+        place = cache_folder()
+        yield f"the downloads stay in {place}; runs do not need them, see `hf cache --help`"
+
+
+def _config(path: Path) -> Config:
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a network configuration: {error}") from error
+    if not isinstance(loaded, dict):
+        raise CheckpointError(
+            f"{path} holds a {type(loaded).__name__}, expected the object of a config.json"
+        )
+    return loaded

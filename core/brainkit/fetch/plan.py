@@ -1,0 +1,260 @@
+"""What a fetch will do: what is there, what would come, how large it is, under which terms."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from brainkit.errors import CheckpointError, UsageError
+from brainkit.known import Known
+from brainkit.weights import Origin, Release
+from brainkit.weights.download import UnreachableError
+from brainkit.weights.hub import cache_folder
+from brainkit.weights.remote import Found, find
+from brainkit.weights.state import DOWNLOADS, State, state
+from brainkit.work import human_size
+
+SPARE = 1 << 26
+"""Bytes of disk that have to stay free."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A checkpoint that is wanted.
+
+    Attributes:
+        known: it, and who needs it.
+        state: what the store has of it.
+        release: where it is published; None when nobody says.
+        origin: the one of its origins that is taken.
+        found: that origin's files; None when they are not needed or not to be had.
+        beside: files beside the weights that have origins of their own, by their path in the store.
+        problem: why it cannot be fetched, or nothing.
+    """
+
+    known: Known
+    state: State
+    release: Release | None = None
+    origin: Origin | None = None
+    found: Found | None = None
+    beside: Mapping[str, Found] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def all_found(self) -> list[Found]:
+        """Everything that has to be here before it is converted."""
+        return [*([self.found] if self.found else []), *self.beside.values()]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fetch will do.
+
+    Attributes:
+        items: all checkpoints that are wanted.
+        store: folder of the store.
+    """
+
+    items: tuple[Item, ...]
+    store: Path
+
+    @property
+    def weights(self) -> list[Found]:
+        """The files that become checkpoints, each origin's once."""
+        return list({item.found.origin: item.found for item in self.items if item.found}.values())
+
+    @property
+    def found(self) -> list[Found]:
+        """All files, each origin's once."""
+        return list({each.origin: each for item in self.items for each in item.all_found}.values())
+
+
+def plan(wanted: Sequence[Known], store: Path, *, connect: bool = True, origin: int = 1) -> Plan:
+    """Find out what there is of checkpoints and what would have to come; nothing is moved.
+
+    Args:
+        wanted: the checkpoints.
+        store: folder of the checkpoint store.
+        connect: whether servers may be asked.
+        origin: which of a release's origins is taken, from 1.
+
+    Raises:
+        UsageError: a release has no such origin.
+    """
+    search = Search(store / DOWNLOADS, connect)
+    return Plan(tuple(_searched(item, search, origin) for item in there(wanted, store)), store)
+
+
+def there(wanted: Sequence[Known], store: Path) -> list[Item]:
+    """Find out what a store has of checkpoints."""
+    return [Item(each, state(each.checkpoint, store), each.release) for each in wanted]
+
+
+class Search:
+    """Ask for each origin once, and no host again that cannot be reached."""
+
+    def __init__(self, downloads: Path, connect: bool) -> None:
+        self.downloads, self.connect = downloads, connect
+        self.found: dict[Origin, Found] = {}
+        self.dead: dict[str, UnreachableError] = {}
+
+    def __call__(self, origin: Origin) -> Found:
+        host = "" if origin.repository else origin.url.split("/")[2:3][0] if origin.url else "-"
+        if origin not in self.found:
+            try:
+                connect = self.connect and host not in self.dead
+                self.found[origin] = find(origin, self.downloads, connect=connect)
+            except UnreachableError as error:
+                self.dead[host] = error
+                raise
+            except CheckpointError as error:
+                raise self.dead.get(host, error) from error
+        return self.found[origin]
+
+
+def _searched(item: Item, search: Search, origin: int) -> Item:
+    known, release = item.known, item.release
+    if item.state.there:
+        return item
+    if release is None or not release.origins:
+        source = known.checkpoint.source or "nobody says where it is published"
+        problem = f"place {known.name}/model.safetensors with config.json into the store by hand"
+        return replace(item, problem=f"{problem} ({source})")
+    if not 1 <= origin <= len(release.origins):
+        raise UsageError(
+            f"--origin is {origin}, but {known.name} has {len(release.origins)} origins: "
+            f"{'; '.join(_numbered(release.origins))}"
+        )
+    item = replace(item, origin=release.origins[origin - 1])
+    try:
+        found = search(release.origins[origin - 1])
+        beside = {each.path: search(each.origins[0]) for each in release.companions if each.origins}
+    except CheckpointError as error:
+        return replace(item, problem=str(error))
+    return replace(item, found=found, beside=beside)
+
+
+def _numbered(origins: Sequence[Origin]) -> list[str]:
+    return [
+        f"{number}: {', '.join(file.path for file in origin.files)} of "
+        f"{origin.repository or origin.url or origin.page}"
+        for number, origin in enumerate(origins, start=1)
+    ]
+
+
+def text(planned: Plan) -> str:
+    """Give the table that is shown before anything starts."""
+    rows = [_row(item) for item in planned.items]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [f"checkpoint store {planned.store}", ""]
+    for item, row in zip(planned.items, rows, strict=True):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+        lines += [f"    {line}" for line in _files(item)]
+    problems = grouped((item.problem, item.known.name) for item in planned.items if item.problem)
+    lines += [f"\n{', '.join(names)}: {problem}" for problem, names in problems.items()]
+    return "\n".join([*lines, "", *_sums(planned)])
+
+
+def grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Give for each problem the names of those that have it.
+
+    >>> grouped([("late", "a"), ("cold", "b"), ("late", "c")])
+    {'late': ['a', 'c'], 'cold': ['b']}
+    """
+    found: dict[str, list[str]] = {}
+    for problem, name in pairs:
+        found.setdefault(problem, []).append(name)
+    return found
+
+
+def _row(item: Item) -> tuple[str, ...]:
+    word, record, found = item.state.word, item.state.record, item.found
+    name = item.known.name + (" (for scores)" if item.known.scores else "")
+    if item.state.there:
+        licence, whence = (record.licence, record.origin) if record else ("", "")
+        return name, word, human_size(item.state.size), licence.partition(";")[0], whence
+    if found is not None:
+        licence = found.origin.licence.partition(";")[0]
+        return name, word, _size(found.sizes), licence, found.whence
+    origin = item.origin
+    if origin is None:
+        return name, word, "", "", ""
+    size = _size([file.size for file in origin.files])
+    whence = origin.repository or origin.url or origin.page
+    return name, word, size, origin.licence.partition(";")[0], whence
+
+
+def _files(item: Item) -> Iterator[str]:
+    """Describe each file that has to come, and what is wrong with what is there."""
+    if item.state.word == "damaged":
+        yield f"damaged: {item.state.why}"
+    if item.origin and item.problem:
+        yield from (f"{file.path}, {_size([file.size])}" for file in item.origin.files)
+    for found in item.all_found:
+        of = "" if found is item.found else f", {found.whence}, {found.origin.licence}"
+        for file, size, missing in zip(found.origin.files, found.sizes, found.missing, strict=True):
+            yield f"{file.path}, {_size([size])}{of}{_here(size, missing)}"
+    if item.release and item.origin:
+        origins = item.release.origins
+        for origin, line in zip(origins, _numbered(origins), strict=True):
+            if origin != item.origin:
+                yield f"or with --origin {line}"
+
+
+def _here(size: int, missing: int) -> str:
+    if not size or missing == size:
+        return ""
+    return ", here already" if not missing else f", {human_size(size - missing)} of it here already"
+
+
+def _size(sizes: Sequence[int]) -> str:
+    known = human_size(sum(sizes))
+    return known if all(sizes) else (f"over {known}" if any(sizes) else "size unknown")
+
+
+def _sums(planned: Plan) -> Iterator[str]:
+    if not planned.found:
+        problems = any(item.problem for item in planned.items)
+        yield "nothing can be downloaded" if problems else "nothing to download"
+        return
+    sizes = [size for found in planned.found for size in found.missing]
+    unknown = not all(size for found in planned.found for size in found.sizes)
+    yield f"to download  {'over ' if unknown else ''}{human_size(sum(sizes))}"
+    for folder, needed, free in _disks(planned):
+        yield f"disk         {human_size(needed)} needed in {folder}, {human_size(free)} free"
+
+
+def _disks(planned: Plan) -> list[tuple[Path, int, int]]:
+    """Give (folder, bytes needed, bytes free) of each file system that is written.
+
+    What is downloaded stays until it is converted, and a checkpoint is about as large as its files.
+    """
+    needs = {planned.store: sum(sum(found.sizes) for found in planned.weights)}
+    for found in planned.found:
+        folder = cache_folder() if found.hub else planned.store
+        needs[folder] = needs.get(folder, 0) + sum(found.missing)
+    by_disk: dict[int, tuple[Path, int, int]] = {}
+    for folder, needed in needs.items():
+        place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        disk = place.stat().st_dev
+        first, before, free = by_disk.get(disk, (folder, 0, shutil.disk_usage(place).free))
+        by_disk[disk] = (first, before + needed, free)
+    return list(by_disk.values())
+
+
+def check_disks(planned: Plan) -> None:
+    """Refuse before a byte is moved what the disks have no room for.
+
+    Raises:
+        CheckpointError: with the numbers.
+    """
+    for folder, needed, free in _disks(planned):
+        if needed and needed + SPARE > free:
+            raise CheckpointError(
+                f"{folder} has {human_size(free)} free, but {human_size(needed)} are needed for "
+                "what is downloaded and what is made of it; make room, give another folder with "
+                "--checkpoints, or set HF_HOME for the downloads"
+            )

@@ -1,0 +1,264 @@
+"""Download and convert what a plan says, or convert what the user has already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from brainkit.errors import CheckpointError, UsageError
+from brainkit.fetch.plan import Item, Plan, Search, check_disks, grouped
+from brainkit.progress import Bar, Say
+from brainkit.weights import Companion, Config, RemoteFile
+from brainkit.weights.convert import Converted, Source, convert
+from brainkit.weights.record import Record
+from brainkit.weights.remote import Found, bring
+from brainkit.weights.state import DOWNLOADS
+from brainkit.work import human_size
+
+SMALL = 10**7
+"""Bytes below which a file gets no progress bar."""
+
+
+@contextmanager
+def alone(store: Path, say: Say) -> Iterator[None]:
+    """Wait until no other fetch writes into a store.
+
+    Raises:
+        CheckpointError: the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(store / ".fetch.lock")
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"another fetch is writing into {store}; waiting for it")
+        lock.acquire()
+    except OSError as error:
+        raise CheckpointError(
+            f"{store} cannot be written ({error.strerror or error}); give another folder with "
+            "--checkpoints"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def carry_out(planned: Plan, say: Say) -> Iterator[str]:
+    """Download and convert what is missing; gives a line for each checkpoint that is done.
+
+    Raises:
+        CheckpointError: at the end, what failed of that which runs need; the rest is done.
+    """
+    check_disks(planned)
+    failed = [(item, item.problem) for item in planned.items if item.problem]
+    converted: list[Found] = []
+    for items in _groups(planned.items):
+        try:
+            yield from _group(items, planned.store, say)
+            converted += [found for item in items for found in item.all_found]
+        except CheckpointError as error:
+            failed += [(item, str(error)) for item in items]
+    wanted = {each.origin for item, _ in failed for each in item.all_found}
+    _tidy([each for each in converted if each.origin not in wanted])
+    missing = grouped((problem, item.known.name) for item, problem in failed if item.known.scores)
+    for problem, names in missing.items():
+        say(f"Warning: scores of {', '.join(names)} will be left out: {problem}")
+    needed = grouped((why, item.known.name) for item, why in failed if not item.known.scores)
+    if needed:
+        raise CheckpointError(
+            "; ".join(f"{', '.join(names)}: {problem}" for problem, names in needed.items())
+        )
+
+
+def _groups(items: Sequence[Item]) -> list[list[Item]]:
+    """Put together what is read from the same files, unless it needs other files beside it."""
+    origins = {item.found.origin: item.found for item in items if item.found}
+    return [
+        group
+        for found in origins.values()
+        for group in _compatible([item for item in items if item.found == found])
+    ]
+
+
+def _compatible(items: Sequence[Item]) -> list[list[Item]]:
+    """Split checkpoints that need different files under the same name."""
+    groups: list[list[Item]] = []
+    for item in items:
+        fitting = (group for group in groups if not any(_differ(each, item) for each in group))
+        group = next(fitting, None)
+        if group is None:
+            groups.append([item])
+        else:
+            group.append(item)
+    return groups
+
+
+def _differ(one: Item, other: Item) -> bool:
+    return any(one.beside[p] != other.beside[p] for p in one.beside.keys() & other.beside.keys())
+
+
+def _brought(items: Sequence[Item], bars: _Bars) -> dict[str, tuple[Path, ...]]:
+    return {
+        path: (bring(found, bars.downloading),)
+        for item in items
+        for path, found in item.beside.items()
+    }
+
+
+def _group(items: Sequence[Item], store: Path, say: Say) -> Iterator[str]:
+    found = items[0].found
+    assert found is not None
+    with _Bars(say) as bars:
+        folder = bring(found, bars.downloading)
+        source = Source((folder,), _brought(items, bars), found.origin, found.commit)
+        references = [item.known.checkpoint.release for item in items]
+        say(f"checking {', '.join(item.known.name for item in items)}")
+        made = convert(references, source, store, progress=bars.writing)
+    yield from (line for each in made for line in _done(each))
+    lacking = {item.known.name for item in items} - {each.checkpoint for each in made}
+    if lacking:
+        raise CheckpointError(
+            f"{found.whence} has nothing of {', '.join(sorted(lacking))}; take another origin with "
+            "--origin, or give the published files with --from PATH"
+        )
+
+
+class _Bars:
+    """One progress bar at a time, for files that take a while."""
+
+    def __init__(self, say: Say) -> None:
+        self.say, self.shown = say, ""
+        self.bar: Bar | None = None
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.close()
+
+    def downloading(self, name: str, done: int, size: int) -> None:
+        self._show(f"downloading {name}", done, size)
+
+    def writing(self, name: str, done: int, size: int) -> None:
+        self._show(f"writing {name}", done, size)
+
+    def _show(self, what: str, done: int, size: int) -> None:
+        if what != self.shown:
+            self.__exit__()
+            self.shown, self.bar = what, None
+            if size >= SMALL:
+                self.bar = Bar(what, round(size / 1e6), "MB", round(done / 1e6))
+            else:
+                self.say(what)
+        if self.bar:
+            self.bar.of(round(done / 1e6), round(size / 1e6))
+
+
+def _done(made: Converted) -> Iterator[str]:
+    kept = "was there already, " if made.kept else ""
+    yield (
+        f"{made.checkpoint}: {kept}{made.tensors} tensors, {human_size(made.size)}, layout "
+        f"{made.layout}, in {made.folder}"
+    )
+    yield from (f"    {note}" for note in made.notes)
+    for path in made.lacks:
+        yield f"    lacks {path}: give the folder it lies in with --from PATH"
+
+
+def _tidy(converted: Sequence[Found]) -> None:
+    """Delete downloads of the store that have become checkpoints."""
+    for found in converted:
+        for _, path in found.direct:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.parent.rmdir()
+                path.parent.parent.rmdir()
+
+
+def from_path(
+    planned: Plan, path: Path, config: Config | None, *, connect: bool, say: Say
+) -> Iterator[str]:
+    """Convert what a file or folder of the user has of checkpoints.
+
+    Files beside the weights, such as a tokenizer's, that are not there too are fetched if they can
+    be.
+
+    Raises:
+        UsageError: no checkpoint names a release, so none is known to read.
+        CheckpointError: as `convert`.
+    """
+    items = [item for item in planned.items if item.known.checkpoint.release]
+    if not items:
+        names = ", ".join(item.known.name for item in planned.items)
+        raise UsageError(f"nothing is known of the files of {names}; place it in {planned.store}")
+    search = Search(planned.store / DOWNLOADS, connect)
+    items = [replace(item, beside=_beside(item, path, search)) for item in items]
+    made: list[Converted] = []
+    errors: list[CheckpointError] = []
+    for group in _compatible(items):
+        try:
+            with _Bars(say) as bars:
+                source = Source((path,), _brought(group, bars))
+                references = [item.known.checkpoint.release for item in group]
+                say(f"checking {path}")
+                found = convert(
+                    references, source, planned.store, config=config, progress=bars.writing
+                )
+        except CheckpointError as error:
+            errors.append(error)
+            continue
+        made += found
+        for each in found:
+            yield from _done(each)
+            yield from _compared(each, group)
+    if not made:
+        raise errors[0]
+    for failed in errors:
+        say(f"Warning: {failed}")
+    done = {each.checkpoint for each in made}
+    missing = [
+        i.known.name for i in planned.items if not i.state.there and i.known.name not in done
+    ]
+    if missing:
+        yield f"still missing: {', '.join(missing)}"
+
+
+def _beside(item: Item, path: Path, search: Search) -> Mapping[str, Found]:
+    """Find the files beside the weights that the user's folder does not have."""
+    found = {}
+    for companion in item.release.companions if item.release else ():
+        if companion.origins and not _has(path, companion):
+            with suppress(CheckpointError):  # told as lacking once the weights are there
+                found[companion.path] = search(companion.origins[0])
+    return found
+
+
+def _has(path: Path, companion: Companion) -> bool:
+    patterns = companion.files
+    return path.is_dir() and all(any((path / n).is_file() for n in each) for each in patterns)
+
+
+def _compared(made: Converted, items: Sequence[Item]) -> Iterator[str]:
+    """Say of the user's files whether they are the published ones, where hashes are known."""
+    record = Record.read(made.folder)
+    releases = [item.release for item in items if item.known.name == made.checkpoint]
+    published: list[RemoteFile] = [
+        file
+        for release in releases
+        if release
+        for origin in release.origins
+        for file in origin.files
+        if file.sha256
+    ]
+    for name, facts in record.sources.items() if record else ():
+        wanted = [file.sha256 for file in published if Path(file.path).name == name]
+        if any(facts.sha256.startswith(each) for each in wanted):
+            yield f"    {name} is the published file (SHA-256 {facts.sha256[:12]}...)"
+        elif wanted:
+            yield f"    {name} is not the published file, whose SHA-256 begins {wanted[0][:12]}"

@@ -1,0 +1,314 @@
+"""Download a file so that a broken transfer goes on where it stopped and nothing wrong is kept."""
+
+from __future__ import annotations
+
+import errno
+import re
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha1, sha256
+from http.client import HTTPException, HTTPMessage, HTTPResponse
+from pathlib import Path
+from typing import IO, Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
+
+from brainkit.errors import CheckpointError
+
+BLOCK = 1 << 20
+TIMEOUT = 30.0
+"""Seconds without a byte after which a connection counts as broken."""
+PAUSES = (1.0, 2.0, 5.0, 10.0)
+"""Seconds before each new attempt; an attempt that brings a byte starts the count again."""
+BUSY = (408, 425, 429, 500, 502, 503, 504)
+PART = ".part"
+ETAG = ".etag"
+Progress = Callable[[int, int], Any]
+
+
+class UnreachableError(CheckpointError):
+    """A server cannot be reached at all."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file as it lies on a server.
+
+    Attributes:
+        url: of its content.
+        size: bytes; 0 when unknown.
+        sha256: hexadecimal, only its first digits, or empty.
+        git: hexadecimal SHA-1 as git computes it for a file's content, or empty.
+        headers: to be sent along, to no other host than the URL's.
+    """
+
+    url: str
+    size: int = 0
+    sha256: str = ""
+    git: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def download(
+    remote: Remote,
+    path: Path,
+    progress: Progress = lambda done, total: None,
+    pauses: tuple[float, ...] = PAUSES,
+    lock: Path | None = None,
+) -> Path:
+    """Download a file that is not there yet; what an earlier call left in `path.part` is used.
+
+    Args:
+        remote: the file.
+        path: where it lies once it is whole and its hash is right; its folder is made.
+        progress: told the bytes that are there and all of them, 0 when unknown.
+        pauses: seconds before each new attempt after a broken transfer.
+        lock: file by which processes that download the same file wait for each other.
+
+    Raises:
+        CheckpointError: the server refuses or is not to be reached, the disk is full, or what came
+            is another file; then nothing of it is kept.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        waiting = _locked(lock)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    with waiting:
+        if not path.is_file():
+            part = path.with_name(path.name + PART)
+            _whole(remote, part, progress, pauses)
+            _check(remote, part)
+            part.replace(path)
+            _tag(part).unlink(missing_ok=True)
+    return path
+
+
+def _locked(lock: Path | None) -> AbstractContextManager[Any]:
+    from filelock import FileLock
+
+    if lock is None:
+        return nullcontext()
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(lock)
+
+
+def begun(path: Path) -> int:
+    """Give the bytes that an earlier download of a file left."""
+    part = path.with_name(path.name + PART)
+    return part.stat().st_size if part.is_file() else 0
+
+
+def remote_size(url: str) -> int:
+    """Ask a server for a file's bytes; 0 when it does not say.
+
+    Raises:
+        CheckpointError: the server refuses or is not to be reached.
+    """
+    try:
+        with _opener().open(Request(url, method="HEAD"), timeout=TIMEOUT) as response:
+            return int(response.headers.get("Content-Length") or 0)
+    except HTTPError as error:
+        if error.code in (403, 405, 501):  # of servers that answer GET only
+            return 0
+        raise refused(url, error.code) from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise unreachable(url, error) from error
+
+
+def refused(url: str, code: int) -> CheckpointError:
+    """Give the error for a server's refusal."""
+    host = urlsplit(url).netloc
+    why = "is being refused, so try again later"
+    if code in (404, 410):
+        why = "is not there any more"
+    elif code in (401, 403):
+        why = "asks for rights you lack"
+    return CheckpointError(
+        f"{host} answered {code}: {url} {why}, or give the file with --from PATH"
+    )
+
+
+def unreachable(url: str, error: BaseException) -> UnreachableError:
+    """Give the error for a server that is not to be reached."""
+    reason = getattr(error, "reason", None) or error
+    return UnreachableError(
+        f"{urlsplit(url).netloc} cannot be reached ({reason}); check the connection and "
+        "HTTPS_PROXY and run the same command again, which goes on where it stopped, or give the "
+        "files with --from PATH"
+    )
+
+
+def _whole(remote: Remote, part: Path, progress: Progress, pauses: tuple[float, ...]) -> None:
+    """Transfer until all bytes are there, with new attempts after broken ones."""
+    failures = 0
+    while True:
+        before = part.stat().st_size if part.is_file() else 0
+        try:
+            if _transfer(remote, part, progress):
+                return
+            broken: BaseException = ConnectionError("the connection was closed too early")
+        except HTTPError as error:
+            if error.code not in BUSY:
+                raise refused(remote.url, error.code) from error
+            broken = error
+        except (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
+            broken = error
+        except OSError as error:
+            raise _unwritable(part, error) from error
+        came = part.is_file() and part.stat().st_size > before
+        failures = 0 if came else failures + 1
+        if failures > len(pauses):
+            raise unreachable(remote.url, broken) from broken
+        time.sleep(pauses[max(failures - 1, 0)] if pauses else 0)
+
+
+def _transfer(remote: Remote, part: Path, progress: Progress) -> bool:
+    """Make one request and write what comes; say whether all is there now."""
+    start = _start(remote, part)
+    if remote.size and start == remote.size:
+        return True
+    try:
+        response = _opener().open(_request(remote, part, start), timeout=TIMEOUT)
+    except HTTPError as error:
+        if error.code != 416:
+            raise
+        part.unlink()  # it does not fit the file there is now
+        return False
+    with response:
+        if response.status != 206:
+            start = 0
+        total = _total(response, start)
+        if remote.size and total and total != remote.size:
+            raise CheckpointError(
+                f"{remote.url} has {total} bytes, expected {remote.size}; another file has taken "
+                "its place, so give the one that was published with --from PATH"
+            )
+        _remember(response, part)
+        done = _write(response, part, start, lambda so_far: progress(so_far, total or remote.size))
+    return done == (total or remote.size or done)
+
+
+def _start(remote: Remote, part: Path) -> int:
+    """Give the bytes that need not be transferred again."""
+    if not part.is_file():
+        return 0
+    size = part.stat().st_size
+    known = remote.sha256 or remote.git or _tag(part).is_file()
+    if not known or (remote.size and size > remote.size):
+        part.unlink()
+        return 0
+    return size
+
+
+def _request(remote: Remote, part: Path, start: int) -> Request:
+    request = Request(remote.url, headers=dict(remote.headers))
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+        tag = _tag(part)
+        if tag.is_file():
+            request.add_header("If-Range", tag.read_text(encoding="utf-8"))
+    return request
+
+
+def _total(response: HTTPResponse, start: int) -> int:
+    if response.status == 206:
+        told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        if not told or int(told[1]) != start:
+            raise HTTPException("it sent another part of the file than was asked for")
+        return int(told[2])
+    return int(response.headers.get("Content-Length") or 0)
+
+
+def _remember(response: HTTPResponse, part: Path) -> None:
+    """Keep what identifies the content, for the case that the transfer breaks."""
+    tag = response.headers.get("ETag", "")
+    if tag and not tag.startswith("W/"):
+        _tag(part).write_text(tag, encoding="utf-8")
+    else:
+        _tag(part).unlink(missing_ok=True)
+
+
+def _tag(part: Path) -> Path:
+    return part.with_name(part.name + ETAG)
+
+
+def _write(response: HTTPResponse, part: Path, done: int, progress: Callable[[int], Any]) -> int:
+    with open(part, "ab" if done else "wb") as file:
+        progress(done)
+        while block := response.read1(BLOCK):
+            file.write(block)
+            done += len(block)
+            progress(done)
+    return done
+
+
+def _check(remote: Remote, part: Path) -> None:
+    """Compare size and hash with what is published; a wrong file is deleted."""
+    size = part.stat().st_size
+    wrong = remote.size and size != remote.size and f"{size} bytes, expected {remote.size}"
+    if not wrong and remote.sha256:
+        found = _digest(part, sha256())
+        if not found.startswith(remote.sha256.lower()):
+            wrong = f"the SHA-256 {found}, expected {remote.sha256}"
+    if not wrong and remote.git:
+        found = _digest(part, sha1(b"blob %d\0" % size))
+        if found != remote.git:
+            wrong = f"the git hash {found}, expected {remote.git}"
+    if wrong:
+        part.unlink()
+        _tag(part).unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{remote.url} brought a file with {wrong}, so nothing was kept; run the same command "
+            "again, and if that happens twice give the published file with --from PATH"
+        )
+
+
+def _digest(path: Path, digest: Any) -> str:
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return str(digest.hexdigest())
+
+
+def _unwritable(part: Path, error: OSError) -> CheckpointError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    what = "make room" if full else "check the folder's rights"
+    return CheckpointError(
+        f"{part} cannot be written ({error.strerror or error}); {what} and run the same command "
+        "again, which goes on where it stopped"
+    )
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Follow redirects, and show tokens to no other host."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if request is not None and urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
+            request.remove_header("Authorization")
+        return request
+
+
+@cache
+def _opener() -> OpenerDirector:
+    """Give what opens URLs: certificates as other Python libraries have them, proxies as set."""
+    import os
+
+    given = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+    context = ssl.create_default_context()
+    if not given:
+        try:
+            import certifi
+
+            context.load_verify_locations(certifi.where())
+        except ImportError:
+            pass  # the system's own are used
+    return build_opener(HTTPSHandler(context=context), _Redirects())
