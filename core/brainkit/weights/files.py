@@ -1,40 +1,34 @@
 """Open files with weights without reading them whole, and write a safetensors file likewise.
 
 Pickled files are opened in this process, so only a confined one (`brainkit.weights.confined`) is to
-call this; `torch.load(weights_only=True)` reads them.
+call this. Their opcodes are followed as data first (`brainkit.weights.statedicts`), then
+`torch.load(weights_only=True)` reads them; there is no other way in.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from math import prod
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from brainkit.errors import CheckpointError
+from brainkit.weights.archives import DamagedError, RefusedError
+from brainkit.weights.headers import SIZES, Entry, Header, check_header, read_header
+from brainkit.weights.pickles import CodeError
+from brainkit.weights.shards import INDEX, read_index
+from brainkit.weights.statedicts import check_file
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["SIZES", "Entry", "WeightFile", "check_header", "open_weights", "write_safetensors"]
+
 PICKLES = (".ckpt", ".bin", ".pt", ".pth", ".tar")
-SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-"""Bytes of a number, of the dtypes that weights have."""
-
-
-class Entry(NamedTuple):
-    """A tensor's dtype, in safetensors' words, and its shape."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes of the tensor; only for dtypes that weights have."""
-        return SIZES[self.dtype] * prod(self.shape)
+WRAPPERS = ("state_dict", "model", "net")
+"""Where training programs put the tensors, when they are not at the top."""
 
 
 class WeightFile(NamedTuple):
@@ -44,100 +38,129 @@ class WeightFile(NamedTuple):
         path: where it lies.
         entries: dtype and shape of every tensor.
         read: gives the bytes of one, row-major and little-endian.
+        shards: the files of those that `path` is the index of.
     """
 
     path: Path
     entries: Mapping[str, Entry]
     read: Callable[[str], bytes]
+    shards: tuple[Path, ...] = ()
 
 
 @contextmanager
 def open_weights(path: Path) -> Iterator[WeightFile]:
-    """Open a file with weights: `.safetensors`, its `.index.json`, or a pickled one.
+    """Open a file with weights: `.safetensors`, an `.index.json` of several, or a pickled one.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another kind, or asks for code to be run.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}; check the path or download it again")
-    if path.suffix == ".safetensors":
-        with _safetensors(path) as opened:
-            yield opened
-    elif path.suffix in PICKLES:
-        yield _pickled(path)
-    else:
+    with ExitStack() as stack:
+        if path.name.endswith(INDEX):
+            yield _joint(path, stack)
+        elif path.suffix == ".safetensors":
+            header = read_header(path)
+            yield _safetensors(path, header, stack.enter_context(open(path, "rb")))
+        elif path.suffix in PICKLES:
+            yield _pickled(path)
+        else:
+            raise CheckpointError(
+                f"{path} is no file with weights, whose names end in .safetensors or "
+                f"{', '.join(PICKLES)}; give one of these or the folder it belongs to"
+            )
+
+
+def _safetensors(path: Path, header: Header, file: BinaryIO) -> WeightFile:
+    def read(name: str) -> bytes:
+        begin, end = header.places[name]
+        file.seek(begin)
+        content = file.read(end - begin)
+        if len(content) < end - begin:
+            raise CheckpointError(
+                f"{path} was cut off while it was read; download or copy it again"
+            )
+        return content
+
+    return WeightFile(path, header.entries, read)
+
+
+def _joint(path: Path, stack: ExitStack) -> WeightFile:
+    """Open all files of an index; a tensor that two of them have is taken as listed.
+
+    Raises:
+        CheckpointError: a file lacks a tensor that is listed in it.
+    """
+    listed = read_index(path)
+    files = {each: stack.enter_context(open_weights(each)) for each in sorted({*listed.values()})}
+    absent = sorted(name for name, each in listed.items() if name not in files[each].entries)
+    if absent:
         raise CheckpointError(
-            f"{path} is no file with weights, whose names end in .safetensors or "
-            f"{', '.join(PICKLES)}; give one of these or the folder it belongs to"
+            f"{path} lists {', '.join(f'{n} in {listed[n].name}' for n in absent)}, but it is not "
+            "there; download these files again"
         )
-
-
-@contextmanager
-def _safetensors(path: Path) -> Iterator[WeightFile]:
-    import torch
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as opened:
-            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
-            entries = {n: Entry(s.get_dtype(), tuple(s.get_shape())) for n, s in slices.items()}
-
-            def read(name: str) -> bytes:
-                flat = opened.get_tensor(name).reshape(-1)
-                content: bytes = flat.view(torch.uint8).numpy().tobytes()
-                return content
-
-            yield WeightFile(path, entries, read)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is not a whole safetensors file ({error}); download or copy it again"
-        ) from error
+    places = {name: file for file in files.values() for name in file.entries}
+    places |= {name: files[each] for name, each in listed.items()}
+    entries = {name: file.entries[name] for name, file in places.items()}
+    return WeightFile(path, entries, lambda name: places[name].read(name), tuple(files))
 
 
 def _pickled(path: Path) -> WeightFile:
     import torch
 
     try:
-        mapped = zipfile.is_zipfile(path)
+        mapped = check_file(path)
         tensors = _named(torch.load(path, "cpu", weights_only=True, mmap=mapped))
-    except CheckpointError:
-        raise
+    except CodeError as error:
+        raise _refused(path, f"{error}, code that loading would run") from error
+    except RefusedError as error:
+        raise _refused(path, f"{error}, which no file with weights has") from error
     except Exception as error:
         # Damaged files raise whatever their bytes happen to spell.
-        raise _refused(path, str(error).strip() or type(error).__name__) from error
+        raise _damaged(path, error) from error
     entries = {name: Entry(_dtype(each), tuple(each.shape)) for name, each in tensors.items()}
-
-    def read(name: str) -> bytes:
-        flat = tensors[name].detach().contiguous().reshape(-1)
-        content: bytes = flat.view(torch.uint8).numpy().tobytes()
-        return content
-
-    return WeightFile(path, entries, read)
+    return WeightFile(path, entries, partial(_content, tensors))
 
 
-def _refused(path: Path, error: str) -> CheckpointError:
-    refused = re.search(r"GLOBAL ([\w.]+)", error)
-    if refused:
-        return CheckpointError(
-            f"{path} holds {refused[1]}, code that loading would run, so it was not read; "
-            "give the .safetensors file or the diffusers folder of the same weights"
-        )
-    foreign = error.startswith("Weights only load failed")
-    reason = "not what torch writes" if foreign else error.partition(".")[0]
+def _content(tensors: Mapping[str, Tensor], name: str) -> bytes:
+    import torch
+
+    flat = tensors[name].detach().contiguous().reshape(-1)
+    content: bytes = flat.view(torch.uint8).numpy().tobytes()
+    return content
+
+
+def _refused(path: Path, what: str) -> CheckpointError:
     return CheckpointError(
-        f"{path} is not a whole checkpoint ({reason}); download or copy it again"
+        f"{path} holds {what}, so it was not read; give the .safetensors file or the diffusers "
+        "folder of the same weights"
     )
 
 
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    said = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, DamagedError | _NoTensorsError):
+        said = "not what torch writes" if "Weights only load" in said else said.partition(".")[0]
+    return CheckpointError(
+        f"{path} is not a whole checkpoint ({said[:200]}); download or copy it again"
+    )
+
+
+class _NoTensorsError(ValueError):
+    """A file of torch's holds something other than named tensors."""
+
+
 def _named(loaded: object) -> dict[str, Tensor]:
-    """Give the tensors under `state_dict`, where training programs put them, or at the top."""
+    """Give the tensors at the top, or where training programs put them."""
     import torch
 
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-        loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping):
-        raise ValueError(f"it holds a {type(loaded).__name__} in place of named tensors")
-    return {str(name): each for name, each in loaded.items() if isinstance(each, torch.Tensor)}
+        raise _NoTensorsError(f"it holds a {type(loaded).__name__} in place of named tensors")
+    found = [loaded[name] for name in WRAPPERS if isinstance(loaded.get(name), Mapping)]
+    bare = not any(isinstance(each, torch.Tensor) for each in loaded.values())
+    inner = found and (bare or found[0] is loaded.get("state_dict"))
+    table: Mapping[Any, Any] = found[0] if inner else loaded
+    return {str(name): each for name, each in table.items() if isinstance(each, torch.Tensor)}
 
 
 def _dtype(tensor: Tensor) -> str:
