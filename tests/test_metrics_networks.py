@@ -145,6 +145,8 @@ def do(nsd, toy, tmp_path):
         settings = {"images": 4, "ceiling": False}
         config = RunConfig(method="toy", nsd=nsd, work=tmp_path, **settings)
         prepared = prepare(config, registry, lambda line: None)
+        if store.miniature:
+            prepared = dataclasses.replace(prepared, config=dataclasses.replace(config, nsd=None))
         return run(dataclasses.replace(prepared, method=method, store=store)).parent
 
     return doing
@@ -162,7 +164,7 @@ def test_a_run_without_weights_says_what_is_missing_and_scores_the_rest(do, tmp_
     for name in names:
         assert found[name]["value"] is None
         assert found[name]["note"].startswith(f"not computed ({tmp_path / 'empty'}")
-        assert "is missing, place there: " in found[name]["note"]
+        assert "is missing, run `brainkit fetch i" in found[name]["note"]
         assert found[name]["chance"]["mean"] is None
     assert found["SSIM"]["value"] is not None
     assert "not computed (" in (folder / "report.html").read_text()
@@ -193,7 +195,7 @@ def test_on_the_miniature_the_referee_judges(do, nsd, tmp_path):
 
 @pytest.mark.parametrize("group", judges.GROUPS)
 def test_pictures_that_the_referee_cannot_read_are_said_to_be(group):
-    on_miniature = SimpleNamespace(miniature=True)
+    on_miniature = SimpleNamespace(miniature=True, networks="miniature")
     absent = judges.judge(on_miniature, group, side=(32, 32, 3)).absent()
     assert len(absent) == {"fid": 2, "n_way": 3}[group]
     for score in absent:

@@ -76,25 +76,62 @@ def _over_samples(score: Callable[[int, Order], Sequence[Score]], n_samples: int
 
 
 def _image_scorers(run: Run, shown: Shown, samples: Pictures) -> list[Scorer]:
-    from brainkit import metrics
-
     features: Features | None = None
-    if len(shown.images) > 1 and run.store.has(CLIP_L14):
+    if len(shown.images) > 1 and _sees(run):
         embed = _clip_images(run)
         features = embed(shown.images), [embed(each) for each in samples]
+    first = _standard_scorers if run.networks == "released" else _small_scorers
+    groups = [each for each in run.method.scores if each not in judges.profiles(run.method.scores)]
+    return [
+        *first(run, shown, samples, features),
+        *(_group_scorer(run, group, shown, samples, features) for group in groups),
+        *(_referee_scorers(run, shown, samples) if run.miniature else ()),
+    ]
 
-    def standard(sample: int, order: Order) -> tuple[Score, ...]:
+
+def _small_scorers(
+    run: Run, shown: Shown, samples: Pictures, clip: Features | None
+) -> list[Scorer]:
+    """Score without the released networks: pixels, SSIM, and the run's own CLIP if it is there."""
+    from brainkit import metrics
+
+    def small(sample: int, order: Order) -> tuple[Score, ...]:
         recons = ordered(samples[sample], order)
-        if features is None:
+        if clip is None:
             pair = shown.images, recons
             return metrics.pixel_correlation(*pair), metrics.ssim(*pair)
-        given = features[0], ordered(features[1][sample], order)
+        given = clip[0], ordered(clip[1][sample], order)
         return metrics.image_scores(shown.images, recons, features=given, network=clip_name(run))
 
+    return [_over_samples(small, len(samples))]
+
+
+def _standard_scorers(
+    run: Run, shown: Shown, samples: Pictures, clip: Features | None
+) -> list[Scorer]:
+    """Score by the eight of each profile, and by CLIP's cosine after the first of them."""
+    from brainkit import metrics
+
+    def eight(profile: str, note: tuple[str, ...]) -> Scorer:
+        read = judges.standard(run, profile, shown.images, samples)
+
+        def score(sample: int, order: Order) -> tuple[Score, ...]:
+            found = read.scores(sample, order)
+            return tuple(replace(each, notes=(*each.notes, *note)) for each in found)
+
+        return _over_samples(score, len(samples))
+
+    def cosine(sample: int, order: Order) -> tuple[Score, ...]:
+        if clip is None:
+            return ()
+        given = clip[0], ordered(clip[1][sample], order)
+        return (metrics.feature_cosine(*given, network=clip_name(run)),)
+
+    default, *others = judges.profiles(run.method.scores)
     return [
-        _over_samples(standard, len(samples)),
-        *(_group_scorer(run, group, shown, samples, features) for group in run.method.scores),
-        *(_referee_scorers(run, shown, samples) if run.miniature else ()),
+        eight(default, ()),
+        _over_samples(cosine, len(samples)),
+        *(eight(each, (PAPER_NOTE,)) for each in others),
     ]
 
 
@@ -147,7 +184,7 @@ def _caption_scorers(run: Run, shown: Shown, samples: list[list[str]]) -> list[S
     from brainkit.miniature import judge
 
     features: tuple[list[Any], list[Any]] | None = None
-    if run.store.has(CLIP_L14):
+    if _sees(run):
         embed = _clip_texts(run)
         features = [embed(each) for each in samples], [embed(each) for each in shown.captions]
 
@@ -201,7 +238,12 @@ def _feature_scorer(run: Run, name: str, features: Path) -> Scorer:
 
 def clip_name(run: Run) -> str:
     """Name the CLIP of the run, as part of a score's name."""
-    return "CLIP (miniature)" if run.miniature else "CLIP ViT-L/14"
+    return "CLIP (miniature)" if run.networks == "miniature" else "CLIP ViT-L/14"
+
+
+def _sees(run: Run) -> bool:
+    """Say whether CLIP can score: it is there, and its weights are not random."""
+    return run.networks != "random" and run.store.has(CLIP_L14)
 
 
 def _clip_images(run: Run) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:

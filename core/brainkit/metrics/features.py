@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from brainkit.metrics.correlation import correlation_matrix, paired_correlation
-from brainkit.metrics.score import Score, check_paired, scored
+from brainkit.metrics.score import Score, Values, check_paired, scored
 
 
 def feature_cosine(targets: Any, recons: Any, *, network: str) -> Score:
@@ -74,8 +74,23 @@ def variance_explained(targets: Any, predicted: Any, *, feature: str) -> Score:
 def correlation_distance(targets: Any, recons: Any, *, network: str) -> Score:
     """Give one minus the correlation of each pair of features; lower is better."""
     check_paired(targets, recons, ("targets", "reconstructions"))
-    distances = 1 - paired_correlation(targets, recons)
-    return scored(f"{network} correlation distance", distances, higher_is_better=False)
+    return _distance(paired_correlation(targets, recons), network)
+
+
+def distance_of(correlations: Values, *, network: str) -> Score:
+    """Give `correlation_distance` from correlations of all stimuli with all reconstructions.
+
+    Args:
+        correlations: (items, items), the pairs on the diagonal.
+        network: becomes part of the name.
+    """
+    check_paired(correlations, correlations.T, ("targets", "reconstructions"))
+    return _distance(np.diagonal(correlations), network)
+
+
+def _distance(correlations: Values, network: str) -> Score:
+    name = f"{network} correlation distance"
+    return scored(name, 1 - correlations, higher_is_better=False)
 
 
 def clip_s(images: Any, captions: Any, *, network: str) -> Score:

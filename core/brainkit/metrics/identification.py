@@ -37,8 +37,21 @@ def two_way_identification(
     if direction == "target":
         return identification_by_target(targets, [recons], network=network)
     check_paired(targets, recons, ("targets", "reconstructions"), at_least=2)
-    r = correlation_matrix(targets, recons)
-    return _won(r.T, f"two-way identification, {network}", ())
+    return identified(correlation_matrix(targets, recons), network=network)
+
+
+def identified(correlations: Values, *, network: str) -> Score:
+    """Give `two_way_identification` from the correlations it compares.
+
+    Args:
+        correlations: (items, items), of every stimulus (row) with every reconstruction (column).
+        network: becomes part of the name.
+
+    Raises:
+        DataError: there is one item only.
+    """
+    check_paired(correlations, correlations.T, ("targets", "reconstructions"), at_least=2)
+    return _won(correlations.T, f"two-way identification, {network}", ())
 
 
 def identification_by_target(

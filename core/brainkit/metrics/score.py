@@ -104,7 +104,8 @@ def over_samples(scores: Sequence[Score]) -> Score:
         scores: of the first, second, ... sample of every item, in the same order.
     """
     first = scores[0]
-    if len(scores) == 1:
+    absent = not first.n_defined and not len(first.per_item)
+    if len(scores) == 1 or absent:
         return first
     note = f"mean over {len(scores)} samples of each image"
     said = tuple(dict.fromkeys(note for each in scores for note in each.notes))

@@ -1,0 +1,225 @@
+"""The eight scores that papers on NSD report, in their customary order.
+
+Six of them compare features. Each follows from the correlations of all stimuli with all
+reconstructions in one network's node, (items, items): the pairs are its diagonal, and pairs that do
+not belong together are the same numbers in another order. So pictures are read once, in blocks, and
+features never have to be in memory together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainkit.errors import CheckpointError, DataError
+from brainkit.metrics.correlation import correlation_matrix
+from brainkit.metrics.features import distance_of
+from brainkit.metrics.identification import identified
+from brainkit.metrics.images import pixel_correlation, ssim
+from brainkit.metrics.profiles import DEFAULT, PROFILES, Profile
+from brainkit.metrics.score import Score, Values, not_computed
+
+if TYPE_CHECKING:
+    from brainkit.metrics.nodes import Nodes
+
+AT_ONCE: Final = 32
+"""Pictures a network reads at once."""
+BUDGET: Final = 1 << 28
+"""Bytes of features of either side that are in memory at once."""
+
+Read = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], ...]]
+"""From uint8 (images, height, width, 3) to a float32 (images, dim) of each node."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A score of features.
+
+    Attributes:
+        label: as papers write it.
+        network: short name, a key of `Profile.sides`.
+        node: which of the network's nodes.
+        distance: whether it is the correlation distance, otherwise two-way identification.
+    """
+
+    label: str
+    network: str
+    node: int = 0
+    distance: bool = False
+
+    def name(self, profile: Profile) -> str:
+        """Give the score's name."""
+        what = "{} correlation distance" if self.distance else "two-way identification, {}"
+        return what.format(self.label) + profile.suffix
+
+    def score(self, correlations: Values, profile: Profile) -> Score:
+        """Score pairs by the correlations (items, items) of stimuli with reconstructions."""
+        by = distance_of if self.distance else identified
+        found = by(correlations, network=self.label)
+        return _noted(replace(found, name=self.name(profile)), profile)
+
+    def absent(self, profile: Profile, reason: str) -> Score:
+        """Stand in for the score where it cannot be had."""
+        better = not self.distance
+        return not_computed(self.name(profile), reason, higher_is_better=better)
+
+
+COLUMNS: Final = (
+    Column("AlexNet(2)", "alexnet", 0),
+    Column("AlexNet(5)", "alexnet", 1),
+    Column("Inception", "inception"),
+    Column("CLIP ViT-L/14", "clip"),
+    Column("EffNet-B", "efficientnet", distance=True),
+    Column("SwAV", "swav", distance=True),
+)
+"""The scores of features in the order in which papers print them, after PixCorr and SSIM."""
+
+
+def low_level_scores(
+    targets: NDArray[np.uint8], recons: NDArray[np.uint8], profile: Profile
+) -> tuple[Score, Score]:
+    """Give pixel correlation and SSIM as a profile compares pictures.
+
+    SSIM is the two-dimensional one under every profile; the code of Brain-Diffuser took each column
+    of pixels by itself, see `ssim_columns_legacy`.
+    """
+    pair = profile.pairs(targets, recons)
+    found = (pixel_correlation(*pair), ssim(*pair))
+    first, second = (replace(each, name=f"{each.name}{profile.suffix}") for each in found)
+    return _noted(first, profile), _noted(second, profile)
+
+
+def _noted(score: Score, profile: Profile) -> Score:
+    return replace(score, notes=(*score.notes, profile.note))
+
+
+def reader(nodes: Nodes, profile: Profile, network: str, device: str = "cpu") -> Read:
+    """Read pictures at a network's nodes in batches, prepared as the profile says."""
+    import torch
+
+    def read(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        parts = []
+        for start in range(0, len(images), AT_ONCE):
+            pixels = profile.prepared(images[start : start + AT_ONCE], network)
+            parts.append([each.float().cpu() for each in nodes(pixels.to(device))])
+        return tuple(torch.cat(each).numpy() for each in zip(*parts, strict=True))
+
+    return read
+
+
+def similarities(
+    read: Read,
+    targets: NDArray[np.uint8],
+    samples: Sequence[NDArray[np.uint8]],
+    *,
+    budget: int = BUDGET,
+) -> list[tuple[Values, ...]]:
+    """Correlate the features of every stimulus with those of every reconstruction.
+
+    Pictures are read in blocks whose features stay below the budget; where the stimuli are several
+    blocks, reconstructions are read again for each.
+
+    Args:
+        read: gives features of pictures.
+        targets: uint8 (items, height, width, 3), stimuli.
+        samples: for each sample the reconstructions of all items.
+        budget: bytes of one side's features that may be in memory.
+
+    Returns:
+        for each sample and node float64 (items, items), row a stimulus, column a reconstruction.
+
+    Raises:
+        DataError: the numbers of pictures differ.
+    """
+    n = len(targets)
+    if any(len(each) != n for each in samples):
+        counts = [len(each) for each in samples]
+        raise DataError(f"{n} stimuli cannot be compared with {counts} reconstructions")
+    per_picture = sum(each[0].nbytes for each in read(targets[:1]))
+    blocks = list(_blocks(n, max(1, budget // per_picture)))
+    found: list[tuple[Values, ...]] = []
+    for rows in blocks:
+        shown = read(targets[rows])
+        found = found or [tuple(np.empty((n, n)) for _ in shown) for _ in samples]
+        for sample, recons in enumerate(samples):
+            for columns in blocks:
+                decoded = read(recons[columns])
+                for node, pair in enumerate(zip(shown, decoded, strict=True)):
+                    found[sample][node][rows, columns] = correlation_matrix(*pair)
+    return found
+
+
+def _blocks(n: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """Reconstructions of one set of stimuli, read by all networks that are there.
+
+    Attributes:
+        profile: how pictures were prepared.
+        targets: uint8 (items, height, width, 3), stimuli.
+        samples: for each sample the reconstructions of all items.
+        correlations: of each network that is there, see `similarities`.
+        lacks: why the other networks are not.
+    """
+
+    profile: Profile
+    targets: NDArray[np.uint8]
+    samples: Sequence[NDArray[np.uint8]]
+    correlations: Mapping[str, Sequence[tuple[Values, ...]]]
+    lacks: Mapping[str, str]
+
+    def scores(self, sample: int, order: NDArray[np.intp] | None = None) -> tuple[Score, ...]:
+        """Give the scores of one sample, in their customary order.
+
+        Args:
+            sample: from 0.
+            order: takes reconstruction `order[j]` for that of item j; what cannot be computed is
+                then left out.
+        """
+        recons = self.samples[sample] if order is None else self.samples[sample][order]
+        first = low_level_scores(self.targets, recons, self.profile)
+        columns = [each for each in COLUMNS if order is None or not self._lack(each)]
+        return (*first, *(self._score(each, sample, order) for each in columns))
+
+    def _score(self, column: Column, sample: int, order: NDArray[np.intp] | None) -> Score:
+        if lack := self._lack(column):
+            return column.absent(self.profile, lack)
+        found = self.correlations[column.network][sample][column.node]
+        return column.score(found if order is None else found[:, order], self.profile)
+
+    def _lack(self, column: Column) -> str:
+        if not column.distance and len(self.targets) < 2:
+            return "it takes 2 images or more"
+        return self.lacks.get(column.network, "")
+
+
+def compared(
+    targets: NDArray[np.uint8],
+    samples: Sequence[NDArray[np.uint8]],
+    load: Callable[[str], Read],
+    *,
+    profile: str = DEFAULT,
+) -> Standard:
+    """Read stimuli and reconstructions by one network after the other.
+
+    Args:
+        targets: uint8 (items, height, width, 3).
+        samples: for each sample the reconstructions of all items.
+        load: gives a network by its short name, a key of `Profile.sides`. The sentence of a
+            `CheckpointError` becomes what the report says instead of the scores.
+        profile: a name in `PROFILES`.
+    """
+    found, lacks = {}, {}
+    for network in dict.fromkeys(each.network for each in COLUMNS):
+        try:
+            found[network] = similarities(load(network), targets, samples)
+        except CheckpointError as error:
+            lacks[network] = str(error)
+    return Standard(PROFILES[profile], targets, samples, found, lacks)
