@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from brainkit.data import Checkpoint
-from brainkit.encoders.autokl_names import from_official, is_official
-from brainkit.encoders.clip import load_strictly
+from brainkit.encoders.autokl_names import own_tensors
+from brainkit.encoders.clip import assemble
 from brainkit.options import option
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ KL_F8 = Checkpoint(
     name="kl-f8",
     source="kl-f8.pth of shi-labs/versatile-diffusion-model, or the vae folder of Stable Diffusion",
     miniature="brainkit.miniature.checkpoints:autokl",
+    release="brainkit.encoders.released:KL_F8",
 )
 
 
@@ -118,12 +119,10 @@ def load_autokl(store: CheckpointStore) -> Any:
     import torch
     from diffusers import AutoencoderKL
 
-    network = AutoencoderKL.from_config(store.config(KL_F8))
-    weights = store.load(KL_F8)
-    weights = from_official(weights) if is_official(weights) else weights
-    load_strictly(network, weights, KL_F8.name)
-    network = network.to(store.device).eval().requires_grad_(False)
-    return network.double() if store.torch_dtype() == torch.float64 else network
+    config, wide = store.config(KL_F8), store.torch_dtype() == torch.float64
+    weights = own_tensors(store.load(KL_F8, dtype=torch.float64 if wide else torch.float32))
+    network = assemble(lambda: AutoencoderKL.from_config(config), weights, KL_F8.name)
+    return network.to(store.device).eval().requires_grad_(False)
 
 
 def signed_pixels(images: NDArray[np.uint8], side: int, resize: str = "bicubic") -> Tensor:

@@ -1,10 +1,16 @@
-"""Tensor names of the image autoencoder: from the published kl-f8 file to diffusers' layout."""
+"""Tensor names of the image autoencoder: from the published ones to diffusers' present ones.
+
+Published are the file `kl-f8.pth`, the same under a prefix in Stable Diffusion's single file, and
+diffusers' folder `vae`, in whose early files attention has other names.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
+
+from brainkit.weights import Config, Piece, Pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,9 +26,12 @@ RULES = (
     (r"\.nin_shortcut\.", ".conv_shortcut."),
     (r"\.norm_out\.", ".conv_norm_out."),
 )
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""What attention's matrices are called in autoencoders that older diffusers wrote."""
+OLD = re.compile(rf"(\.attentions\.\d+)\.({'|'.join(OLD_ATTENTION)})\.")
 
 
-def is_official(names: Mapping[str, Tensor] | set[str]) -> bool:
+def is_official(names: Iterable[str]) -> bool:
     """Say whether tensors are named as in the published `kl-f8.pth`."""
     return any(name.startswith("encoder.down.") for name in names)
 
@@ -48,12 +57,37 @@ def diffusers_name(name: str, levels: int) -> str:
     return name
 
 
-def from_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the published tensors; attention's 1 x 1 convolutions become the matrices they are."""
-    levels = 1 + max(int(n.split(".")[2]) for n in tensors if n.startswith("encoder.down."))
+def own_names(names: Collection[str]) -> dict[str, str]:
+    """Give diffusers' present name of every tensor, whichever way it is published, by that name."""
+    if not is_official(names):
+        return {n: OLD.sub(lambda m: f"{m[1]}.{OLD_ATTENTION[m[2]]}.", n) for n in names}
+    found = [re.match(r"encoder\.down\.(\d+)\.", name) for name in names]
+    levels = 1 + max(int(each[1]) for each in found if each)
+    return {name: diffusers_name(name, levels) for name in names}
+
+
+def own_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename published tensors; attention's 1 x 1 convolutions become the matrices they are."""
+    names = own_names(tensors)
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        other = diffusers_name(name, levels)
-        is_matrix = ".attentions." in other and tensor.ndim == 4
-        renamed[other] = tensor[:, :, 0, 0].contiguous() if is_matrix else tensor
+        is_matrix = ".attentions." in names[name] and tensor.ndim == 4
+        renamed[names[name]] = tensor[:, :, 0, 0].contiguous() if is_matrix else tensor
     return renamed
+
+
+def autokl_pieces(*, official: bool, prefix: str = "") -> Pieces:
+    """Give where the tensors lie in files of one kind, and nothing in those of the other.
+
+    Args:
+        official: whether files are named like `kl-f8.pth`, or by diffusers.
+        prefix: of the network's names in the file.
+    """
+
+    def pieces(config: Config, names: tuple[Collection[str], ...]) -> Mapping[str, Piece]:
+        own = [name.removeprefix(prefix) for name in names[0] if name.startswith(prefix)]
+        if is_official(own) != official:
+            return {}
+        return {there: Piece(prefix + name) for name, there in own_names(own).items()}
+
+    return pieces

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 CLIP_L14 = Checkpoint(
     name="clip-vit-l14",
     source="openai/clip-vit-large-patch14",
+    release="brainkit.encoders.released:CLIP_L14",
     miniature="brainkit.miniature.checkpoints:clip",
 )
 CLIP_B32 = Checkpoint(
     name="clip-vit-b32",
     source="openai/clip-vit-base-patch32",
+    release="brainkit.encoders.released:CLIP_B32",
     miniature="brainkit.miniature.checkpoints:clip_b32",
 )
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -146,22 +148,53 @@ def load_network(store: CheckpointStore, checkpoint: Checkpoint, half: str) -> A
     own = config.vision_config if half == "vision" else config.text_config
     own.projection_dim = config.projection_dim
     kind = getattr(transformers, f"CLIP{half.capitalize()}ModelWithProjection")
-    network = kind(own)
-    wanted = (f"{half}_model.", f"{'visual' if half == 'vision' else 'text'}_projection.")
-    weights = {k: v for k, v in store.load(checkpoint).items() if k.startswith(wanted)}
+    prefixes = (f"{half}_model.", f"{'visual' if half == 'vision' else 'text'}_projection.")
+    weights = {p + n: t for p in prefixes for n, t in store.load(checkpoint, p).items()}
     weights = {k: v for k, v in weights.items() if not k.endswith("position_ids")}
-    load_strictly(network, weights, checkpoint.name)
+    network = assemble(lambda: kind(own), weights, checkpoint.name)
     return network.to(store.device).eval().requires_grad_(False)
 
 
-def load_strictly(network: Any, weights: dict[str, Tensor], name: str) -> None:
+def assemble(make: Callable[[], Any], weights: dict[str, Tensor], name: str) -> Any:
+    """Build a network around its weights, which it takes as they are: nothing is held twice.
+
+    Args:
+        make: builds the network; called with the meta device as default, so without numbers.
+        weights: exactly the network's tensors.
+        name: of the checkpoint, for errors.
+
+    Raises:
+        CheckpointError: lists the missing, extra and misshapen tensors.
+    """
+    import torch
+
+    with torch.device("meta"):
+        network = make()
+    load_strictly(network, weights, name, assign=True)
+    for path, buffer in list(network.named_buffers()):
+        if buffer.is_meta and path.endswith("position_ids"):  # no weights: the numbers of places
+            places = torch.arange(buffer.shape[-1]).expand(buffer.shape)
+            module, _, last = path.rpartition(".")
+            network.get_submodule(module).register_buffer(last, places, persistent=False)
+    return network
+
+
+def load_strictly(
+    network: Any, weights: dict[str, Tensor], name: str, *, assign: bool = False
+) -> None:
     """Load weights into a network that has to have exactly these tensors.
+
+    Args:
+        network: of torch.
+        weights: its tensors, by name.
+        name: of the checkpoint, for errors.
+        assign: whether the network takes the tensors themselves and not their numbers.
 
     Raises:
         CheckpointError: lists the missing, extra and misshapen tensors.
     """
     try:
-        network.load_state_dict(weights, strict=True)
+        network.load_state_dict(weights, strict=True, assign=assign)
     except RuntimeError as error:
         said = " ".join(str(error).split())
         raise CheckpointError(f"checkpoint {name!r} does not fit its network: {said}") from error

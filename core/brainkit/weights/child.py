@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
@@ -43,6 +44,7 @@ def main() -> None:
                 stack,
                 {path: [Path(each) for each in places] for path, places in job["beside"].items()},
             )
+            found = _remarked(found, releases, Path(job["store"]), stack)
             _say(answers, plan=[_summary(each) for each in found])
             for _ in _written(found, answers):
                 pass
@@ -50,6 +52,19 @@ def main() -> None:
         _say(answers, error=str(error), kind=type(error).__name__)
     except MemoryError:
         _say(answers, error="reading it took more memory than there is", kind="CheckpointError")
+
+
+def _remarked(
+    found: list[Conversion], releases: list[Release], store: Path, stack: ExitStack
+) -> list[Conversion]:
+    """Add to each conversion's notes what its release remarks on it."""
+    remarks = {each.name: each.remarks for each in releases if each.remarks}
+    return [
+        replace(each, notes=(*each.notes, *remark(each, store, stack)))
+        if (remark := remarks.get(each.checkpoint))
+        else each
+        for each in found
+    ]
 
 
 def release(reference: str) -> Release:

@@ -190,12 +190,15 @@ def _laid_out(
         for layout in release.layouts
         if (files := _files(layout, places, opened))
     ]
-    fit = max(fits, key=lambda each: len(each.there), default=None)
-    if fit is None or not fit.there:
+    if not fits:
+        return None
+    shapes = release.shapes(own)
+    fit = max(fits, key=lambda each: len(each.there.keys() & shapes.keys()))
+    if fit.there.keys().isdisjoint(shapes):
         return None
     if config is None:
         _check_configs(release, fit)
-    return fitted(release.name, own, fit, release.shapes(own))
+    return fitted(release.name, own, fit, shapes)
 
 
 def fitted(checkpoint: str, config: Config, fit: Fit, shapes: Shapes) -> Conversion:
@@ -207,7 +210,9 @@ def fitted(checkpoint: str, config: Config, fit: Fit, shapes: Shapes) -> Convers
         fit: the files, and where the tensors lie in them.
         shapes: the network's manifest.
     """
-    there = {name: piece for name, piece in fit.there.items() if name in shapes}
+    own = {name: piece for name, piece in fit.pieces.items() if name in shapes}
+    fit = replace(fit, pieces=own)
+    there = fit.there
     entries = {name: Entry(fit.entry(piece).dtype, shapes[name]) for name, piece in there.items()}
     return Conversion(
         checkpoint=checkpoint,
@@ -255,8 +260,7 @@ def _differences(fit: Fit, shapes: Shapes) -> list[str]:
             for index, file in enumerate(fit.files)
             for name in file.entries
             if (index, name) not in used and not re.match(fit.layout.foreign, name)
-        )
-        + sorted(there[name].name for name in there.keys() - shapes.keys()),
+        ),
         "misshapen": [
             f"{name} {shown(fit.entry(there[name]).shape)}, expected {shown(shapes[name])}"
             for name in common
@@ -307,16 +311,24 @@ def _check_configs(release: Release, fit: Fit) -> None:
         if not path.is_file():
             continue
         stored = _config(path)
+        pairs = ((key, _value(stored, key), _value(release.config, key)) for key in release.checked)
         other = [
-            f"{key} is {stored[key]!r}, expected {release.config[key]!r}"
-            for key in release.checked
-            if key in stored and stored[key] != release.config[key]
+            f"{key} is {found!r}, expected {wanted!r}"
+            for key, found, wanted in pairs
+            if found not in (None, wanted)
         ]
         if other:
             raise CheckpointError(
                 f"{path} is not of {release.name}: {'; '.join(other)}; give the published folder, "
                 "or --config for a network of other sizes"
             )
+
+
+def _value(config: Config, key: str) -> Any:
+    """Give a value, also one within another; None where there is none."""
+    own, _, rest = key.partition(".")
+    value = config.get(own)
+    return _value(value, rest) if rest and isinstance(value, Mapping) else value
 
 
 def _config(path: Path) -> dict[str, Any]:
