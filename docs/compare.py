@@ -1,8 +1,9 @@
-"""Draw pictures of several finished runs on the miniature side by side and print their scores.
+"""Draw pictures of several finished runs side by side and print their scores.
 
 python docs/compare.py docs/images/NAME.png "z only=RUN/images" "z and c=OTHER/images"
 
-Each folder is a run's `images`, or `true/images` for what the true features give.
+Each folder is a run's `images`, or `true/images` for what the true features give. Stimuli are drawn
+of runs on the miniature only; the table has the scores that the runs have.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from brainkit.metrics.profiles import PROFILES
+from brainkit.metrics.standard import COLUMNS as FEATURES
 from brainkit.miniature import miniature
 from brainkit.nsd import load_stimuli
 
@@ -25,7 +28,9 @@ SCORES = (
     "SSIM",
     "two-way identification, CLIP (miniature)",
     "CLIP (miniature) cosine",
+    *(feature.name(profile) for profile in PROFILES.values() for feature in FEATURES),
 )
+"""In the order of the table; only those that a run has."""
 
 
 def main(out: Path, rows: dict[str, Path]) -> None:
@@ -35,12 +40,14 @@ def main(out: Path, rows: dict[str, Path]) -> None:
         sys.exit(f"these runs have different test images, compare runs of one split: {splits}")
     ids = [each["image_id"] for each in metrics(next(iter(rows.values())))["per_image"]]
     chosen = ids[:: max(1, len(ids) // COLUMNS)][:COLUMNS]
-    shown = load_stimuli(miniature().nsd, chosen)
-    sheet = Image.new(
-        "RGB", (LEFT + COLUMNS * (SIDE + GAP), (len(rows) + 1) * (SIDE + GAP)), "white"
-    )
+    small = all(metrics(folder).get("data") == "miniature" for folder in rows.values())
+    height = (len(rows) + small) * (SIDE + GAP)
+    sheet = Image.new("RGB", (LEFT + COLUMNS * (SIDE + GAP), height), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
-    lines = [("stimulus", [Image.fromarray(each) for each in shown])]
+    lines = []
+    if small:
+        shown = load_stimuli(miniature().nsd, chosen)
+        lines.append(("stimulus", [Image.fromarray(each) for each in shown]))
     for label, folder in rows.items():
         lines.append((label, [Image.open(folder / f"nsd{each:05d}.png") for each in chosen]))
     for row, (label, pictures) in enumerate(lines):
@@ -50,9 +57,15 @@ def main(out: Path, rows: dict[str, Path]) -> None:
             sheet.paste(large, (LEFT + column * (SIDE + GAP), row * (SIDE + GAP)))
     sheet.save(out, optimize=True)
     print(f"Test images: {splits.pop()}\n")
-    print("| | " + " | ".join(SCORES) + " |\n" + "| --- " * (len(SCORES) + 1) + "|")
+    names = columns(list(rows.values()))
+    print("| | " + " | ".join(names) + " |\n" + "| --- " * (len(names) + 1) + "|")
     for label, folder in rows.items():
-        print(f"| {label} | " + " | ".join(score(folder, name) for name in SCORES) + " |")
+        print(f"| {label} | " + " | ".join(score(folder, name) for name in names) + " |")
+
+
+def columns(folders: list[Path]) -> list[str]:
+    """Give the scores that any of the runs has a value of, in the table's order."""
+    return [name for name in SCORES if any(score(each, name) != "–" for each in folders)]
 
 
 def metrics(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -280,3 +282,28 @@ def test_a_second_profile_is_scored_beside_the_first_where_a_method_names_it(do,
     assert score["value"] > 0
     assert not score["higher_is_better"]
     assert "because the method asks for it" in score["note"]
+
+
+def test_the_example_in_the_docs_scores_pictures(tmp_path):
+    page = (Path(__file__).parents[1] / "docs/run.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?def scores\(.*?)```", page, re.DOTALL)
+    place(tmp_path, "alexnet", "alexnet")
+    names: dict = {}
+    exec(example, names)
+    found = names["scores"](SHOWN[:3], DECODED[:3], CheckpointStore(tmp_path))
+    assert [each.name for each in found if not np.isnan(each.mean)] == [
+        f"{name} (mindeye2)" for name in NAMES[:4]
+    ]
+    assert found[5].notes == ("not computed (left out here)",)
+
+
+def test_the_table_of_runs_has_the_columns_that_the_runs_have(tmp_path):
+    path = Path(__file__).parents[1] / "docs/compare.py"
+    spec = importlib.util.spec_from_file_location("compare", path)
+    compare = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(compare)
+    entries = [{"name": name, "value": 0.5, "ceiling": None} for name in NAMES[:7]]
+    facts = {"scores": [*entries, {"name": NAMES[7], "value": None, "ceiling": None}]}
+    (tmp_path / "metrics.json").write_text(json.dumps(facts))
+    assert compare.columns([tmp_path / "images"]) == NAMES[:7]
+    assert compare.score(tmp_path / "images", NAMES[7]) == "–"
