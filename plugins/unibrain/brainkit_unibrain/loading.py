@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from brainkit import Condition
-from brainkit.encoders.clip import load_strictly
+from brainkit.encoders.clip import assemble
 from brainkit.errors import CheckpointError
 from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.guidance import guided, stacked
@@ -33,11 +33,15 @@ FLOWS: dict[Gives, tuple[str, str]] = {
 
 
 def load_four_flow(store: CheckpointStore) -> Network:
-    """Build the denoiser with the store's weights, frozen, in the store's dtype."""
-    network = Network(FourFlowConfig.from_dict(store.config(FOUR_FLOW)))
-    load_strictly(network, store.load(FOUR_FLOW), FOUR_FLOW.name)
-    placed = network.to(device=store.device, dtype=store.torch_dtype())
-    return placed.eval().requires_grad_(False)
+    """Build the denoiser with the store's weights, frozen, in the store's dtype.
+
+    On the CPU weights stored in that dtype stay in their file, from which the system reads the
+    parts a flow uses; the released network in bfloat16 so takes little more than these.
+    """
+    config = FourFlowConfig.from_dict(store.config(FOUR_FLOW))
+    weights = store.load(FOUR_FLOW, dtype=store.torch_dtype())
+    network: Network = assemble(lambda: Network(config), weights, FOUR_FLOW.name)
+    return network.to(store.device).eval().requires_grad_(False)
 
 
 def load_flows(
@@ -116,15 +120,18 @@ def _kept(start: Tensor) -> Condition:
 
 def load_optimus(store: CheckpointStore) -> Optimus:
     """Build the text autoencoder with the store's weights, frozen, in float32."""
-    network = Optimus(OptimusConfig.from_dict(store.config(OPTIMUS)))
-    load_strictly(network, own_tensors(store.load(OPTIMUS)), OPTIMUS.name)
+    config = OptimusConfig.from_dict(store.config(OPTIMUS))
+    weights = own_tensors(store.load(OPTIMUS))
+    network: Optimus = assemble(lambda: Optimus(config), weights, OPTIMUS.name)
+    embeddings = network.encoder.embeddings
+    embeddings.token_type_ids = torch.zeros(embeddings.token_type_ids.shape, dtype=torch.int64)
     return network.to(store.device).eval().requires_grad_(False)
 
 
 def load_reader(store: CheckpointStore) -> Callable[[Sequence[str]], Tensor]:
     """Give a function from sentences to posterior means, float32 (batch, latent)."""
     network = load_optimus(store)
-    tokenizer = _tokenizer(store, "reader")
+    tokenizer = _tokenizer(store, "reader", {"[PAD]": 0}, network.encoder.config.vocab_size)
     positions = network.encoder.config.max_position_embeddings
     tokenizer.enable_truncation(min(77, positions))
     tokenizer.enable_padding(pad_id=0)
@@ -142,9 +149,10 @@ def load_writer(
 ) -> Callable[[Tensor, Sequence[int]], list[str]]:
     """Give a function from latents (batch, latent) and a seed each to captions."""
     network = load_optimus(store)
-    tokenizer = _tokenizer(store, "writer")
     config = network.config
-    special = {config.pad, config.bos, config.eos}
+    named = {"<PAD>": config.pad, "<BOS>": config.bos, "<EOS>": config.eos}
+    tokenizer = _tokenizer(store, "writer", named, config.gpt2["vocab_size"])
+    special = set(named.values())
 
     def sentence(ids: list[int]) -> str:
         words = clean(tokenizer.decode([each for each in ids if each not in special]))
@@ -162,8 +170,28 @@ def load_writer(
     return write
 
 
-def _tokenizer(store: CheckpointStore, which: str) -> Any:
+def _tokenizer(
+    store: CheckpointStore, which: str, special: Mapping[str, int], size: int
+) -> Tokenizer:
+    """Open a tokenizer that has to number its special tokens, and all others, as the network does.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or another network's.
+    """
     path = store.folder(OPTIMUS) / which / "tokenizer.json"
     if not path.is_file():
-        raise CheckpointError(f"checkpoint {OPTIMUS.name!r} lacks {path}; copy the file there")
-    return Tokenizer.from_file(str(path))
+        raise CheckpointError(
+            f"checkpoint {OPTIMUS.name!r} lacks {path}; run `brainkit fetch {OPTIMUS.name}`, or "
+            "copy the file there"
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise CheckpointError(f"{path} is not a tokenizer ({error}); fetch it again") from error
+    found = {token: tokenizer.token_to_id(token) for token in special}
+    if found != dict(special) or tokenizer.get_vocab_size() > size:
+        raise CheckpointError(
+            f"{path} has {tokenizer.get_vocab_size()} tokens with {found}, expected at most {size} "
+            f"with {dict(special)} as the network has; fetch both again"
+        )
+    return tokenizer
