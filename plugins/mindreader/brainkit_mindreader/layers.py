@@ -26,7 +26,8 @@ HALF = (torch.float16, torch.bfloat16)
 
 def exact(device: torch.device) -> torch.autocast:
     """Give a context in which autocast is off, for what half precision would spoil."""
-    return torch.autocast(device.type, enabled=False)
+    # The meta device has no autocast to switch off.
+    return torch.autocast("cpu" if device.type == "meta" else device.type, enabled=False)
 
 
 def full(maps: Tensor) -> Tensor:

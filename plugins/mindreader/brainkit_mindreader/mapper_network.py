@@ -11,10 +11,12 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from brainkit.errors import DataError, UsageError
+from brainkit_mindreader.sizes import Shaped
 
 # Bytes of the largest map held at once: processors' caches are small, graphics memory is not.
 MAP_BYTES = {"cpu": 2**24, "cuda": 2**30}
 KERNEL = 4
+MOST_LAYERS = 8
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class MapperShape:
         return self.length >> self.layers
 
     @classmethod
-    def of(cls, weights: Mapping[str, Tensor], sigmoid: bool = False) -> MapperShape:
+    def of(cls, weights: Mapping[str, Shaped], sigmoid: bool = False) -> MapperShape:
         """Read the sizes off a state dict; whether there is a sigmoid cannot be seen in one.
 
         Raises:
@@ -54,15 +56,14 @@ class MapperShape:
         layers = sum(name.startswith("encoder.") and name.endswith(".0.weight") for name in weights)
         blocks = sum(name.endswith(".net.0.weight") for name in weights)
         layers -= blocks
-        try:
-            last, first = weights[f"encoder.{layers + blocks}.weight"], weights["fc.1.weight"]
-        except KeyError as error:
+        names = f"encoder.{layers + blocks}.weight", "fc.1.weight"
+        last, first = (weights[n].shape if n in weights else () for n in names)
+        if min(len(last), len(first)) < 2 or not 0 <= layers <= MOST_LAYERS:
             raise DataError(
-                f"weights of a mapper have to hold {error}, but there are only "
-                f"{', '.join(sorted(weights)[:4]) or 'none'} and the like; give a mapper's"
-            ) from error
-        length = first.shape[1] << layers
-        return cls(length, last.shape[0], layers, blocks, last.shape[1], first.shape[0], sigmoid)
+                f"weights of a mapper have to hold matrices {names[0]} and {names[1]}, but there "
+                f"are only {', '.join(sorted(weights)[:4]) or 'none'} and the like; give a mapper's"
+            )
+        return cls(first[1] << layers, last[0], layers, blocks, last[1], first[0], sigmoid)
 
 
 class Residual(nn.Module):

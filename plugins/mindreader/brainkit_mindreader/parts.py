@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 GENERATOR = Checkpoint(
     name="mindreader-generator",
-    source="G_ema of a LAFITE or Mind Reader .pkl, by python -m brainkit_mindreader.convert",
+    source="G_ema of a LAFITE or Mind Reader .pkl",
     miniature="brainkit_mindreader.miniature:generator",
+    release="brainkit_mindreader.released:GENERATOR",
 )
 DISCRIMINATOR = Checkpoint(
     name="mindreader-discriminator",
-    source="D of a LAFITE or Mind Reader .pkl, by python -m brainkit_mindreader.convert",
+    source="D of a LAFITE or Mind Reader .pkl",
+    release="brainkit_mindreader.released:DISCRIMINATOR",
 )
 
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 RESNET50 = Checkpoint(
     name="resnet50-vicreg",
-    source="facebookresearch/vicreg, resnet50, its .pth as safetensors in torchvision's names",
+    source="facebookresearch/vicreg, resnet50.pth",
+    release="brainkit_mindreader.released:RESNET50",
 )
 RESNET_SIDE = 128
 CROP = 0.5
@@ -183,7 +184,9 @@ def _resnet(weights: dict[str, Tensor]) -> nn.Sequential:
     network = nn.Sequential()
     for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2"):
         network.add_module(name, getattr(whole, name))
-    own = {name: tensor for name, tensor in weights.items() if name.split(".")[0] in PARTS}
+    # What batch norms counted in training is not in the store; nothing reads it.
+    counted = {n: t for n, t in network.state_dict().items() if n.endswith("num_batches_tracked")}
+    own = counted | {n: tensor for n, tensor in weights.items() if n.split(".")[0] in PARTS}
     load_strictly(network, own, RESNET50.name)
     return network.eval().requires_grad_(False)
 

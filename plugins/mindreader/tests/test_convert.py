@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,12 +14,19 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from snapshot_files import GENUINE, GOLDEN, Call, network, written
+from torch.testing import assert_close
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import CheckpointError
-from brainkit_mindreader.convert import convert, convert_mapper, main
+from brainkit.weights import Config
+from brainkit.weights.conversion import conversions, write
+from brainkit.weights.files import Entry
+from brainkit.weights.record import Record
+from brainkit_mindreader import released
+from brainkit_mindreader.convert import main
 from brainkit_mindreader.discriminator import Discriminator
 from brainkit_mindreader.generator import Generator
+from brainkit_mindreader.mapper_network import MapperNetwork, MapperShape
 from brainkit_mindreader.parts import DISCRIMINATOR, GENERATOR
 from brainkit_mindreader.shape import GeneratorShape
 from brainkit_mindreader.sizes import discriminator_shape, generator_shape
@@ -26,20 +34,37 @@ from brainkit_mindreader.sizes import discriminator_shape, generator_shape
 MANIFESTS = Path(__file__).parent / "golden" / "manifests"
 TWO = GeneratorShape(16, 8, 6, (5, 7), 10, 128, 8, 3)
 ONE = replace(TWO, f_dims=(5,))
+BOTH = ("GENERATOR", "DISCRIMINATOR")
+BOTH_NAMES = (GENERATOR.name, DISCRIMINATOR.name)
+FILES = ("config.json", "model.safetensors", "source.json")
+CHOSEN = {"G_ema": BOTH, "G": ("RAW_GENERATOR", "DISCRIMINATOR")}
 
 
 def everything_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def refused(source: Path, store: Path, **options: str) -> str:
+def convert(
+    source: Path, store: Path, *wanted: str, config: Config | None = None
+) -> list[tuple[str, ...]]:
+    """Convert in this process, as the confined one does; give the notes for each network."""
+    releases = [getattr(released, each) for each in wanted or BOTH]
+    with ExitStack() as stack:
+        found = conversions(releases, [source], config, stack)
+        for each in found:
+            (store / each.checkpoint).mkdir(parents=True)
+            write(each, store / each.checkpoint)
+    return [each.notes for each in found]
+
+
+def refused(source: Path, store: Path, *wanted: str) -> str:
     """Convert in vain; give the sentence after checking that the store did not change."""
     before = everything_in(store)
     with pytest.raises(CheckpointError) as caught:
-        convert(source, store, **options)
+        convert(source, store, *wanted)
     assert everything_in(store) == before
     said = str(caught.value)
-    assert "\n" not in said
+    assert said.isprintable()
     return said
 
 
@@ -74,7 +99,7 @@ def snapshot(path: Path, shape: GeneratorShape = TWO, **changed: object) -> Path
 @pytest.mark.parametrize("chosen", ["G_ema", "G"])
 @pytest.mark.parametrize("file", GENUINE)
 def test_genuine_files_are_converted_to_the_bit(file, chosen, tmp_path):
-    convert(GOLDEN / file, tmp_path, chosen)
+    convert(GOLDEN / file, tmp_path, *CHOSEN[chosen])
     for prefix, folder in ((chosen, GENERATOR.name), ("D", DISCRIMINATOR.name)):
         wanted = {
             name.removeprefix(f"{prefix}."): tensor
@@ -105,23 +130,37 @@ def test_converted_networks_load_strictly_from_the_store_and_run(file, tmp_path)
         assert judge(pictures, conditions).logit.isfinite().all()
 
 
-def test_the_source_is_kept_with_the_weights(tmp_path):
+def test_the_command_writes_both_with_their_source_and_never_another_over_them(tmp_path, capsys):
+    source, to = GOLDEN / "lafite_single_head_tiny.pkl", ["--to", str(tmp_path)]
+    assert main([str(source), *to]) == 0
+    counts = [sum(n.startswith(f"{each}.") for n in expected(source.name)) for each in ("G", "D")]
+    assert capsys.readouterr().out.splitlines() == [
+        f"mindreader-generator: written, {counts[0]} tensors, 0.0 MB, single head; it has one "
+        "branch, as LAFITE's own, which will serve both embeddings",
+        f"mindreader-discriminator: written, {counts[1]} tensors, 0.0 MB, single head",
+    ]
+    digest = sha256(source.read_bytes()).hexdigest()
+    record = Record.read(tmp_path / GENERATOR.name)
+    assert record.layout == "single head"
+    assert {name: facts.sha256 for name, facts in record.sources.items()} == {source.name: digest}
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()}
+    names = [f"{each}/{n}" for each in BOTH_NAMES for n in FILES]
+    assert {str(path.relative_to(tmp_path)) for path in before} - {".lock"} == set(names)
+    assert main([str(source), *to, "--network", "G"]) == 1
+    assert "holds the single head of these files already" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize("chosen", ["G_ema", "G"])
+def test_the_source_is_kept_in_the_header_of_the_weights(chosen, tmp_path):
     source = GOLDEN / "lafite_single_head_tiny.pkl"
-    said = convert(source, tmp_path)
+    notes = convert(source, tmp_path, *CHOSEN[chosen])
     with safe_open(tmp_path / GENERATOR.name / "model.safetensors", framework="pt") as opened:
         metadata = opened.metadata()
     assert metadata["source_sha256"] == sha256(source.read_bytes()).hexdigest()
-    assert metadata["network"] == "G_ema"
+    assert metadata["network"] == chosen
     assert metadata["layout"] == "single head"
-    assert said[0] == "mindreader-generator: written, 88 tensors, 0.0 MB, single head"
-    assert everything_in(tmp_path) == [
-        "mindreader-discriminator",
-        "mindreader-discriminator/config.json",
-        "mindreader-discriminator/model.safetensors",
-        "mindreader-generator",
-        "mindreader-generator/config.json",
-        "mindreader-generator/model.safetensors",
-    ]
+    assert ["one branch" in " ".join(each) for each in notes] == [True, False]
 
 
 def test_half_precision_is_kept(tmp_path):
@@ -218,8 +257,9 @@ def test_all_differences_are_listed_in_one_sentence(tmp_path):
     assert "2 missing (mapping.fc0.bias, synthesis.b8.conv0.pre_11.weight)" in said
     assert "1 extra (synthesis.b8.other)" in said
     assert "1 misshapen (synthesis.b16.torgb.weight 4x8x1x1, expected 3x8x1x1)" in said
-    assert "1 not floating point (synthesis.b16.conv0.noise_const torch.int64)" in said
-    assert "and in D: 1 missing (b4.out.bias)" in said
+    assert "1 not floating point (synthesis.b16.conv0.noise_const int64)" in said
+    assert "mindreader-generator has 2 missing" in said
+    assert "mindreader-discriminator has 1 missing (b4.out.bias)" in said
 
 
 def test_a_first_head_alone_in_one_layer_is_missed(tmp_path):
@@ -232,17 +272,20 @@ def test_a_first_head_alone_in_one_layer_is_missed(tmp_path):
 
 def test_the_resolution_is_compared_with_the_arguments(tmp_path):
     source = snapshot(tmp_path / "a.pkl", G_ema=network(weights(TWO), img_resolution=256))
-    assert "its img_resolution is given as 256, its tensors have 16" in refused(source, tmp_path)
+    said = refused(source, tmp_path)
+    assert "mindreader-generator has an img_resolution given as 256 where its tensors" in said
     fitting = network(weights(TWO), img_resolution=16, z_dim=8, w_dim=6)
-    assert convert(snapshot(tmp_path / "b.pkl", G_ema=fitting), tmp_path / "store")
+    assert convert(snapshot(tmp_path / "b.pkl", G_ema=fitting), tmp_path / "store") == [(), ()]
 
 
 def test_a_discriminator_of_another_size_is_refused(tmp_path):
     other = network(weights(replace(TWO, resolution=32), Discriminator))
     said = refused(snapshot(tmp_path / "a.pkl", D=other), tmp_path)
-    assert "D: its resolution is 32, the generator's 16" in said
+    assert "mindreader-discriminator has a resolution of 32 where the generator has 16" in said
     single = network(weights(ONE, Discriminator))
-    assert "its f_dims is (5,)" in refused(snapshot(tmp_path / "b.pkl", D=single), tmp_path)
+    assert "f_dims of (5,) where the generator has (5, 7)" in refused(
+        snapshot(tmp_path / "b.pkl", D=single), tmp_path
+    )
 
 
 STRANGE = {
@@ -262,89 +305,55 @@ STRANGE = {
 @pytest.mark.parametrize("tensors", STRANGE.values(), ids=STRANGE)
 def test_networks_that_are_no_generator_are_refused(tensors, tmp_path):
     source = snapshot(tmp_path / "a.pkl", G_ema=network(tensors), D=None)
-    assert "does not fit networks of its own sizes" in refused(source, tmp_path)
+    assert "mindreader-generator has" in refused(source, tmp_path)
+
+
+def test_names_of_a_file_are_told_as_they_may_be_printed(tmp_path):
+    tensors = weights(TWO) | {"synthesis\n\x1b[31m": torch.ones(1), "ж" * 150: torch.ones(1)}
+    said = refused(snapshot(tmp_path / "a.pkl", G_ema=network(tensors)), tmp_path)
+    assert "synthesis\\n\\x1b[31m" in said
+    assert len(said) < 2000
 
 
 def test_the_network_has_to_be_there(tmp_path):
     source = snapshot(tmp_path / "a.pkl", G_ema=None)
     assert "holds no network 'G_ema' but D, G" in refused(source, tmp_path)
-    assert "holds no network 'E' but D, G" in refused(source, tmp_path, network="E")
+    source = snapshot(tmp_path / "b.pkl", G=None)
+    assert "holds no network 'G' but D, G_ema" in refused(source, tmp_path, "RAW_GENERATOR")
 
 
 @pytest.mark.parametrize(
     "file", ["malicious_marker", "malicious_nested_storage", "malicious_module_source"]
 )
-def test_malicious_files_leave_nothing(file, tmp_path, monkeypatch):
+def test_malicious_files_leave_nothing(file, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    said = refused(GOLDEN / f"{file}.pkl", tmp_path)
-    assert file in said
-    assert everything_in(tmp_path) == []
-
-
-# The store.
-
-
-def test_the_same_source_is_kept_and_another_refused(tmp_path):
-    first, other = GOLDEN / "lafite_single_head_tiny.pkl", GOLDEN / "mindreader_two_head_tiny.pkl"
-    convert(first, tmp_path)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    assert convert(first, tmp_path) == [
-        "mindreader-generator: kept, it was there",
-        "mindreader-discriminator: kept, it was there",
-    ]
-    assert "holds weights of another source" in refused(other, tmp_path)
-    assert "holds weights of another source" in refused(first, tmp_path, network="G")
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-
-
-def test_damaged_weights_in_the_store_are_not_replaced(tmp_path):
-    path = tmp_path / GENERATOR.name / "model.safetensors"
-    path.parent.mkdir()
-    path.write_bytes(b"damaged")
-    said = refused(GOLDEN / "lafite_single_head_tiny.pkl", tmp_path)
-    assert "holds weights of another source" in said
-    assert path.read_bytes() == b"damaged"
-
-
-def test_what_a_killed_run_left_is_cleared(tmp_path):
-    left = tmp_path / f"{GENERATOR.name}.part"
-    left.mkdir()
-    (left / "model.safetensors").write_bytes(b"half")
-    convert(GOLDEN / "lafite_single_head_tiny.pkl", tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        DISCRIMINATOR.name,
-        GENERATOR.name,
-    ]
-
-
-@pytest.mark.parametrize("name", [GENERATOR.name, DISCRIMINATOR.name])
-def test_where_one_cannot_be_written_none_is(name, tmp_path):
-    (tmp_path / name).write_text("a file in place of a folder")
-    with pytest.raises(CheckpointError, match="cannot be written"):
-        convert(GOLDEN / "lafite_single_head_tiny.pkl", tmp_path)
-    assert [path for path in tmp_path.rglob("*.safetensors")] == []  # noqa: C416
-
-
-def test_the_store_may_not_be_a_file(tmp_path):
-    (tmp_path / "store").write_text("")
-    with pytest.raises(CheckpointError, match="cannot be written"):
-        convert(GOLDEN / "lafite_single_head_tiny.pkl", tmp_path / "store")
-
-
-# The command.
-
-
-def test_the_command_says_what_it_did(tmp_path, capsys):
-    source = str(GOLDEN / "mindreader_two_head_tiny.pkl")
-    assert main([source, "--to", str(tmp_path)]) == 0
-    assert "mindreader-generator: written, 120 tensors" in capsys.readouterr().out
-
-
-def test_the_command_tells_errors_in_one_sentence(tmp_path, capsys):
-    assert main([str(tmp_path / "absent.pkl"), "--to", str(tmp_path)]) == 1
+    assert file in refused(GOLDEN / f"{file}.pkl", tmp_path)
+    assert main([str(GOLDEN / f"{file}.pkl"), "--to", str(tmp_path)]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("Error: there is no file")
+    assert file in said
+    assert said.startswith("Error: ")
     assert said.count("\n") == 1
+    assert everything_in(tmp_path) in ([], [".lock"])
+
+
+def test_a_folder_has_to_hold_one_snapshot(tmp_path):
+    folder, store = tmp_path / "given", tmp_path / "store"
+    folder.mkdir()
+    assert "has nothing of mindreader-generator" in refused(folder, store)
+    snapshot(folder / "a.pkl")
+    convert(folder, store)
+    assert (store / GENERATOR.name / "model.safetensors").is_file()
+    snapshot(folder / "b.pkl")
+    assert "holds 2 snapshots (a.pkl, b.pkl)" in refused(folder, store)
+    (tmp_path / "a.txt").write_text("text")
+    assert "has nothing of" in refused(tmp_path / "a.txt", store)
+
+
+def test_what_tensors_do_not_tell_is_taken_from_a_configuration(tmp_path):
+    given = {"merge": "mean", "conv_clamp": 3.5, "resolution": 999}
+    convert(snapshot(tmp_path / "a.pkl"), tmp_path / "store", config=given)
+    config = CheckpointStore(tmp_path / "store").config(GENERATOR)
+    assert (config["merge"], config["conv_clamp"], config["resolution"]) == ("mean", 3.5, 16)
 
 
 # Mappers.
@@ -362,22 +371,47 @@ def mapper(length: int = 20) -> dict[str, torch.Tensor]:
 def test_the_state_dict_of_a_mapper_is_converted(target, archive, tmp_path):
     source = tmp_path / "mapper.pth"
     torch.save(mapper(), source, _use_new_zipfile_serialization=archive)
-    assert main([str(source), "--to", str(tmp_path), "--mapper", target]) == 0
+    convert(source, tmp_path, f"MAPPER_{target.upper()}")
     folder = tmp_path / f"mindreader-mapper-{target}"
     found, wanted = load_file(folder / "model.safetensors"), mapper()
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
     config = json.loads((folder / "config.json").read_text())
     assert (config["length"], config["dim"], config["blocks"]) == (20, 6, 2)
+    with safe_open(folder / "model.safetensors", framework="pt") as opened:
+        assert opened.metadata()["source_sha256"] == sha256(source.read_bytes()).hexdigest()
+
+
+def test_a_mapper_s_converted_weights_predict_what_golden_ones_do(tmp_path):
+    numbers = load_file(GOLDEN.parent / "mapper" / "mapper_b_io.safetensors")
+    state = load_file(GOLDEN.parent / "mapper" / "mapper_b_state.safetensors")
+    torch.save(state, tmp_path / "mapper.pth")
+    convert(tmp_path / "mapper.pth", tmp_path, "MAPPER_IMAGE", config={"sigmoid": True})
+    folder = tmp_path / "mindreader-mapper-image"
+    network = MapperNetwork(MapperShape(**json.loads((folder / "config.json").read_text())))
+    network.load_state_dict(load_file(folder / "model.safetensors"))
+    # What the golden README grants forward passes.
+    assert_close(network(numbers["fmri"]), numbers["output"], rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("subject", [1, 5])
+def test_mappers_of_full_size_are_described(subject):
+    manifest = json.loads(
+        (GOLDEN.parent / "mapper" / f"manifest_subj{subject:02}.json").read_text()
+    )
+    shapes = {name: Entry("F32", tuple(shape)) for name, shape in manifest["shapes"].items()}
+    found = MapperShape.of(shapes)
+    given = manifest["config"]
+    assert found == MapperShape(
+        given["signal_len"], given["out_dim"], given["num_layers"], given["num_resnet_blocks"],
+        given["hidden_dim"], given["fc_hdim"], given["last_activation"],
+    )  # fmt: skip
 
 
 def mapper_refused(content: object, folder: Path) -> str:
     torch.save(content, folder / "mapper.pth")
-    with pytest.raises(CheckpointError) as caught:
-        convert_mapper(folder / "mapper.pth", folder / "store", "image")
+    said = refused(folder / "mapper.pth", folder, "MAPPER_IMAGE")
     assert everything_in(folder) == ["mapper.pth"]
-    said = str(caught.value)
-    assert "\n" not in said
     return said
 
 
@@ -389,11 +423,14 @@ def test_what_is_no_mapper_is_refused(tmp_path, monkeypatch):
     said = mapper_refused(tensors, tmp_path)
     assert "1 misshapen (fc.1.bias 9, expected 3)" in said
     assert "is no mapper" in mapper_refused({"a": torch.ones(1)}, tmp_path)
-    assert "holds epoch besides tensors" in mapper_refused({**mapper(), "epoch": 3}, tmp_path)
-    assert "expected named tensors" in mapper_refused([1], tmp_path)
+    flat = mapper() | {"fc.1.weight": torch.ones(3)}
+    assert "is no mapper" in mapper_refused(flat, tmp_path)
+    many = {f"encoder.{i}.0.weight": torch.ones(1, 1, 1) for i in range(5000)}
+    many |= {"encoder.5000.weight": torch.ones(6, 4, 1), "fc.1.weight": torch.ones(3, 10, 1)}
+    assert "is no mapper" in mapper_refused(many, tmp_path)
+    mapper_refused([1], tmp_path)
     mapper_refused(Call(os.system, "touch pwned"), tmp_path)
     (tmp_path / "mapper.pth").write_bytes(b"PK damaged")
-    with pytest.raises(CheckpointError, match="is no state dict"):
-        convert_mapper(tmp_path / "mapper.pth", tmp_path, "image")
-    with pytest.raises(CheckpointError, match="there is no file"):
-        convert_mapper(tmp_path / "absent.pth", tmp_path, "image")
+    assert "mapper.pth" in refused(tmp_path / "mapper.pth", tmp_path, "MAPPER_IMAGE")
+    said = refused(tmp_path / "absent.pth", tmp_path, "MAPPER_IMAGE")
+    assert "there is no file" in said
