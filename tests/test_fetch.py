@@ -181,8 +181,10 @@ def test_a_broken_transfer_goes_on_where_it_stopped(hub, place):
     assert 0 < int(second.removeprefix("bytes=").rstrip("-")) < len(CONTENT)
 
 
-@pytest.mark.parametrize("name", ["toy-newest", "toy-direct"])
-def test_a_killed_download_goes_on_where_it_stopped(hub, place, name):
+@pytest.mark.parametrize(
+    ("name", "how"), [("toy-newest", signal.SIGKILL), ("toy-direct", signal.SIGINT)]
+)
+def test_a_killed_download_goes_on_where_it_stopped(hub, place, name, how):
     hub.slow = threading.Event()
     with subprocess.Popen(command("fetch", name), env=place, stderr=subprocess.PIPE) as running:
         assert hub.half.wait(60)
@@ -190,8 +192,12 @@ def test_a_killed_download_goes_on_where_it_stopped(hub, place, name):
         while not any(part.stat().st_size for part in parts):
             parts = list(Path(place["HOME"]).rglob("*.part"))
             time.sleep(0.02)
-        os.kill(running.pid, signal.SIGKILL)
+        os.kill(running.pid, how)
+        said = running.stderr.read().decode()
     assert not list(store(place).rglob("model.safetensors"))
+    if how == signal.SIGINT:
+        assert running.returncode == 130
+        assert "Stopped; run the same command again to go on from here." in said
     hub.slow.set()
     hub.slow = None
     done = brainkit(place, "fetch", name)
@@ -221,6 +227,11 @@ def test_offline_takes_what_the_cache_has_and_otherwise_says_what_to_copy(hub, p
     warm = brainkit(place, "fetch", "toy-newest", "--checkpoints", elsewhere, HF_HUB_OFFLINE="1")
     assert warm.returncode == 0, warm.stderr
     assert same(load_file(Path(elsewhere) / "toy-newest" / "model.safetensors"), OWN)
+    # A cache that a program filled under the id of old is used as well.
+    models = Path(place["HF_HOME"]) / "hub"
+    (models / "models--toys--net").rename(models / "models--toys--alias")
+    old = brainkit(place, "fetch", "toy-alias", "--offline", "--dry-run")
+    assert re.search(r"net.safetensors, \S+ kB, here already", old.stdout), old.stdout
     assert len(hub.asked) == asked
 
 

@@ -24,6 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+STOPPED = 130
+"""Exit code after an interrupt, as shells have it."""
 Method = Annotated[str, typer.Argument(help="Name of a method, see list-plugins.")]
 Options = Annotated[
     list[str] | None,
@@ -46,9 +48,12 @@ def main() -> None:
             raise
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as left:
+        # typer turns an interrupt into a silent exit
+        if isinstance(left, SystemExit) and left.code != STOPPED:
+            raise
         print("Stopped; run the same command again to go on from here.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(STOPPED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -373,6 +378,10 @@ def _print_plan(prepared: Any) -> None:
     from brainkit.listing import plan
 
     print(plan(prepared))
+    if prepared.networks != "miniature":
+        from brainkit.estimate import estimate, text
+
+        print("\n".join(text(estimate(prepared), prepared)), flush=True)
 
 
 def _print_result(prepared: Any, path: Path) -> None:
