@@ -151,7 +151,7 @@ def test_200_mb_are_converted_within_one_and_a_half_times_as_much_memory(tmp_pat
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert (tmp_path / "model.safetensors").stat().st_size > 180e6
-    assert int(made.stdout) < 1.5 * size  # 1.14 when this was written
+    assert int(made.stdout) < 1.5 * size  # 1.25 when this was written
     source.unlink()
     (tmp_path / "model.safetensors").unlink()
 
