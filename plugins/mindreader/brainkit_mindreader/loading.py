@@ -17,7 +17,7 @@ from brainkit.errors import CheckpointError, DataError
 from brainkit_mindreader.generator import Generator, GeneratorShape, Noise
 from brainkit_mindreader.heads import two_heads
 from brainkit_mindreader.parts import GENERATOR, Lafite
-from brainkit_mindreader.targets import bounded
+from brainkit_mindreader.targets import bounded, first_row
 
 if TYPE_CHECKING:
     from brainkit.checkpoints import CheckpointStore
@@ -54,8 +54,8 @@ def load_lafite(
 
     def condition(features: Features) -> dict[str, Condition]:
         given = {
-            "image": first_row(features["clip_image"], network.shape.f_dims[0], "clip_image"),
-            "caption": first_row(features["clip_text"], network.shape.f_dims[0], "clip_text"),
+            "image": unit_row(features["clip_image"], network.shape.f_dims[0], "clip_image"),
+            "caption": unit_row(features["clip_text"], network.shape.f_dims[0], "clip_text"),
         }
         used = [given[name] if options.heads in ("both", name) else None for name in given]
         batch = len(features["clip_image"])
@@ -77,7 +77,7 @@ def load_lafite(
     return condition
 
 
-def first_row(feature: Tensor, dim: int, name: str) -> Tensor:
+def unit_row(feature: Tensor, dim: int, name: str) -> Tensor:
     """Give the embedding a method reads of a feature, float32 (batch, dim), of length 1.
 
     Args:
@@ -85,7 +85,7 @@ def first_row(feature: Tensor, dim: int, name: str) -> Tensor:
         dim: what the generator reads.
         name: of the feature, for messages.
     """
-    taken = feature[:, 0] if feature.ndim == 3 else feature
+    taken = first_row(feature)
     if taken.shape[1:] != (dim,):
         raise DataError(
             f"{name} has shape {tuple(feature.shape[1:])}, but the generator of "

@@ -152,5 +152,10 @@ def bounded(raw: Tensor, clamp: float = CLAMP) -> Tensor:
     return functional.normalize(raw.float().clamp(-clamp, clamp), dim=-1)
 
 
+def first_row(embeddings: Tensor) -> Tensor:
+    """Give (batch, dim) of (batch, dim) or (batch, rows, dim), of which the first row counts."""
+    return embeddings[:, 0] if embeddings.ndim == 3 else embeddings
+
+
 def _dim(store: CheckpointStore) -> int:
     return int(store.config(CLIP_B32)["projection_dim"])

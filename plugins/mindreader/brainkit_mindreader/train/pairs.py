@@ -17,6 +17,7 @@ from brainkit.artefacts import Recipe, write_tensors
 from brainkit.errors import UsageError
 from brainkit.run import Run
 from brainkit.work import Artefact, Work
+from brainkit_mindreader.targets import first_row
 from brainkit_mindreader.train.draws import Batch, Draws
 from brainkit_mindreader.train.pictures import Pictures, as_signed, training_pictures
 
@@ -109,11 +110,6 @@ def _predicted(run: Run, feature: str, found: Fitted) -> Tensor:
 def weights_path(run: Run, feature: str) -> Path:
     """Give where the fitted weights of a feature's mapper lie."""
     return run.folder / "weights" / f"{feature}.safetensors"
-
-
-def first_row(embeddings: Tensor) -> Tensor:
-    """Give (batch, dim) of (batch, dim) or (batch, rows, dim), of which the first row counts."""
-    return embeddings[:, 0] if embeddings.ndim == 3 else embeddings
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from torch.nn import functional
 from brainkit.metrics import Score, frechet_distance
 from brainkit.run import Run
 from brainkit_mindreader.generator import Generator
-from brainkit_mindreader.train.pairs import FEATURES, Fitted, first_row
+from brainkit_mindreader.targets import first_row
+from brainkit_mindreader.train.pairs import FEATURES, Fitted
 from brainkit_mindreader.train.pictures import Pictures, as_whole, shrunken
 
 AT_ONCE = 16
