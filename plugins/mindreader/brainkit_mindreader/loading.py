@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from brainkit import Condition
+from brainkit import Checkpoint, Condition
 from brainkit.encoders.clip import CLIP_B32, MEAN, STD, load_network, load_strictly
 from brainkit.errors import CheckpointError, DataError
 from brainkit_mindreader.generator import Generator, GeneratorShape, Noise
@@ -33,12 +33,25 @@ def load_generator(store: CheckpointStore) -> Generator:
     Raises:
         CheckpointError: the weights do not fit the configuration.
     """
-    shape, weights = GeneratorShape.of(store.config(GENERATOR)), store.load(GENERATOR)
-    if len(shape.f_dims) == 1:
-        shape, weights = shape.with_heads(2), two_heads(weights)
+    shape, weights = load_two_heads(store, GENERATOR)
     network = Generator(shape)
-    load_strictly(network, dict(weights), GENERATOR.name)
+    load_strictly(network, weights, GENERATOR.name)
     return network.to(store.device).eval().requires_grad_(False)
+
+
+def load_two_heads(
+    store: CheckpointStore, checkpoint: Checkpoint
+) -> tuple[GeneratorShape, dict[str, Tensor]]:
+    """Load a network's shape and weights; a single head is copied to the second.
+
+    Args:
+        store: has the checkpoint.
+        checkpoint: of a generator or discriminator.
+    """
+    shape, weights = GeneratorShape.of(store.config(checkpoint)), store.load(checkpoint)
+    if len(shape.f_dims) == 1:
+        return shape.with_heads(2), two_heads(weights)
+    return shape, weights
 
 
 def load_lafite(

@@ -16,8 +16,7 @@ from brainkit.encoders.clip import load_strictly
 from brainkit.errors import BrainkitWarning, CheckpointError, UsageError
 from brainkit_mindreader.discriminator import Discriminator, Judging, Semantic
 from brainkit_mindreader.generator import Generator, GeneratorShape
-from brainkit_mindreader.heads import two_heads
-from brainkit_mindreader.loading import load_generator
+from brainkit_mindreader.loading import load_generator, load_two_heads
 from brainkit_mindreader.mapper import Mapper
 from brainkit_mindreader.mapper_network import MapperNetwork
 from brainkit_mindreader.mapper_training import network_of
@@ -78,9 +77,7 @@ def starting_discriminator(
             stacklevel=2,
         )
         return discriminator
-    found, weights = GeneratorShape.of(store.config(DISCRIMINATOR)), store.load(DISCRIMINATOR)
-    if len(found.f_dims) == 1:
-        found, weights = found.with_heads(2), two_heads(weights)
+    found, weights = load_two_heads(store, DISCRIMINATOR)
     mine, theirs = ((s.resolution, s.f_dims) for s in (shape, found))
     if mine != theirs:
         raise CheckpointError(
