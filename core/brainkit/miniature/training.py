@@ -142,11 +142,11 @@ class Training:
         with safe_open(path, framework="pt") as file:
             facts = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        self.net.load_state_dict(_under(tensors, "net."))
-        for name, tensor in _under(tensors, "averaged.").items():
+        self.net.load_state_dict(under(tensors, "net."))
+        for name, tensor in under(tensors, "averaged.").items():
             self.averaged[name].copy_(tensor)
         state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _under(tensors, "optimiser.").items():
+        for name, tensor in under(tensors, "optimiser.").items():
             index, _, moment = name.partition(".")
             state.setdefault(int(index), {})[moment] = tensor
         groups = self.optimiser.state_dict()["param_groups"]
@@ -254,7 +254,8 @@ def _groups(net: nn.Module, faster: Callable[[str], float]) -> list[dict[str, An
     ]
 
 
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Give the tensors whose names begin with a prefix, which is cut off."""
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 

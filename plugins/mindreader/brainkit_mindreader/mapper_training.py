@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from brainkit.errors import DataError
+from brainkit.miniature.training import under
 from brainkit_mindreader.mapper_losses import MapperLoss
 from brainkit_mindreader.mapper_network import MapperNetwork, MapperShape, padding
 
@@ -172,10 +173,10 @@ class Course:
     def _restore(self, state: Mapping[str, Tensor]) -> None:
         if not state:
             return
-        self.network.load_state_dict(_under(state, "network."))
-        self.best = {k: v.to(self.betas.device) for k, v in _under(state, "best.").items()}
+        self.network.load_state_dict(under(state, "network."))
+        self.best = {k: v.to(self.betas.device) for k, v in under(state, "best.").items()}
         moments: dict[int, dict[str, Tensor]] = {}
-        for name, each in _under(state, "optimiser.").items():
+        for name, each in under(state, "optimiser.").items():
             index, _, moment = name.partition(".")
             moments.setdefault(int(index), {})[moment] = each
         groups = self.optimiser.state_dict()["param_groups"]
@@ -242,9 +243,3 @@ def repeatable() -> AbstractContextManager[None]:
         enabled=True, benchmark=False, deterministic=True, allow_tf32=True
     )
     return flags
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)
-    }

@@ -12,7 +12,7 @@ from torch import Tensor
 from brainkit.artefacts import KEY
 from brainkit.artefacts import Recipe as MadeBy
 from brainkit.errors import DataError
-from brainkit.miniature.training import write_tensors
+from brainkit.miniature.training import under, write_tensors
 from brainkit_mindreader.train.gan import GanTraining
 
 ANY = MadeBy("training")
@@ -65,15 +65,11 @@ def resume(training: GanTraining, path: Path) -> None:
 def _take(training: GanTraining, tensors: Mapping[str, Tensor]) -> None:
     training.path_mean = tensors["path_mean"].to(training.device)
     for name, net in training.networks().items():
-        net.load_state_dict(_under(tensors, f"{name}/"))
+        net.load_state_dict(under(tensors, f"{name}/"))
     for name, adam in training.optimisers().items():
         state: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in _under(tensors, f"{name}/").items():
+        for key, tensor in under(tensors, f"{name}/").items():
             index, _, moment = key.partition("/")
             state.setdefault(int(index), {})[moment] = tensor
         groups = adam.state_dict()["param_groups"]
         adam.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
