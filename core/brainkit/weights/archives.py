@@ -24,7 +24,7 @@ MAX_PICKLE = 1 << 26
 MAX_NOTE = 4096
 """Bytes of torch's own small members, such as its version."""
 PICKLE = "data.pkl"
-STORAGE = re.compile(r"data/(\d{1,20})")
+STORAGE = re.compile(r"data/([0-9]{1,20})")
 NOTES = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
 PROGRAM = re.compile(r"code/|constants(\.pkl|/)|attributes\.pkl$|model\.json$|bytecode\.pkl$")
 """Members of TorchScript archives."""
@@ -89,29 +89,27 @@ def _check_names(opened: zipfile.ZipFile) -> None:
     names = [member.orig_filename for member in members]
     for name in names:
         _check_path(name)
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise RefusedError(f"the member {shown(twice[0])} twice")
-    for member in members:
-        _check_kind(member)
-    inner = {_inner(member) for member in members}
-    if program := sorted(name for name in inner if PROGRAM.match(name)):
+    if program := sorted(name for name in names if PROGRAM.match(name.partition("/")[2])):
         raise RefusedError(
             "a program (TorchScript, as OpenAI's own files of CLIP are; its member "
             f"{shown(program[0])})"
         )
-    known = (PICKLE, *NOTES)
-    if extra := sorted(name for name in names if not _known(name.partition("/")[2], known)):
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise RefusedError(f"the member {shown(twice[0])} twice")
+    if extra := sorted(name for name in names if not _known(name.partition("/")[2])):
         raise RefusedError(f"the member {shown(extra[0])}, which torch does not write")
     if len({name.partition("/")[0] for name in names}) > 1:
         raise RefusedError("members in several folders, where torch writes one")
-    if PICKLE not in inner:
+    for member in members:
+        _check_kind(member)
+    if PICKLE not in map(_inner, members):
         raise DamagedError(f"its archive has no {PICKLE}")
     if opened.comment:
         raise RefusedError(f"the comment {shown(opened.comment[:100])} behind its archive")
 
 
-def _known(name: str, known: tuple[str, ...]) -> bool:
-    return name in known or STORAGE.fullmatch(name) is not None
+def _known(name: str) -> bool:
+    return name in (PICKLE, *NOTES) or STORAGE.fullmatch(name) is not None
 
 
 def _check_path(name: str) -> None:
@@ -143,9 +141,8 @@ def _check_kind(member: zipfile.ZipInfo) -> None:
 
 def _check_places(opened: zipfile.ZipFile, file: BinaryIO) -> None:
     """Check that members lie one behind the other, from the first byte to the table of members."""
-    first = 0
     spans = list(_spans(opened, file))
-    if spans and spans[0][0] != first:
+    if spans[0][0] != 0:
         raise RefusedError(f"{spans[0][0]} bytes before its archive")
     for (_, end, name), (begin, _, other) in pairwise([*spans, (opened.start_dir, 0, "its end")]):
         if end > begin:
@@ -160,12 +157,12 @@ def _spans(opened: zipfile.ZipFile, file: BinaryIO) -> Iterator[tuple[int, int, 
     for member in sorted(opened.infolist(), key=lambda each: each.header_offset):
         file.seek(member.header_offset)
         magic, _, flags, method, *_, length, more = LOCAL.unpack(file.read(LOCAL.size))
-        name = file.read(length)
+        name = file.read(length).decode("utf-8" if flags & 0x800 else "cp437")
         if magic != b"PK\x03\x04" or method != zipfile.ZIP_STORED:
             raise DamagedError(
                 f"its archive is damaged: no member begins at byte {member.header_offset}"
             )
-        if name.decode("utf-8" if flags & 0x800 else "cp437") != member.orig_filename:
+        if name != member.orig_filename:
             raise RefusedError(
                 f"the member {shown(member.orig_filename)} that is {shown(name)} where it lies"
             )

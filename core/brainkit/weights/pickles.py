@@ -65,12 +65,24 @@ class Allowed(NamedTuple):
     persistent: Call
 
 
-def follow(stream: BinaryIO, allowed: Allowed) -> Any:
-    """Give what stands for the value of the pickle at the stream's place; stop behind it.
+class Followed(NamedTuple):
+    """A pickle that was followed to its end.
+
+    Attributes:
+        value: what stands for its value.
+        odd: the first thing that torch's own pickles do not have; empty when all is usual.
+    """
+
+    value: Any
+    odd: str
+
+
+def follow(stream: BinaryIO, allowed: Allowed) -> Followed:
+    """Follow the pickle at the stream's place and stop behind it.
 
     Raises:
         CodeError: it names code that is not allowed.
-        RefusedError: it has something else that torch's own pickles do not have.
+        RefusedError: it is too large or too deep.
         DamagedError: it is no pickle.
     """
     machine = _Machine(allowed)
@@ -78,7 +90,10 @@ def follow(stream: BinaryIO, allowed: Allowed) -> Any:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if count > MAX_OPCODES:
                 raise RefusedError(f"more than {MAX_OPCODES} opcodes in its pickle")
+            if count == 0 and opcode.name != "PROTO":
+                machine.strange(f"a pickle of protocol 0 or 1, where torch writes {PROTOCOL}")
             machine.do(opcode.name, argument)
+        value = machine.pop()
     except (RefusedError, DamagedError):
         raise
     except UnicodeDecodeError as error:
@@ -88,10 +103,7 @@ def follow(stream: BinaryIO, allowed: Allowed) -> Any:
     except (ValueError, IndexError, OverflowError, MemoryError) as error:
         # What pickletools and an empty stack make of bytes that are no pickle.
         raise DamagedError("not what torch writes") from error
-    value = machine.pop()
-    if machine.odd:
-        raise RefusedError(machine.odd)
-    return value
+    return Followed(value, machine.odd)
 
 
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}

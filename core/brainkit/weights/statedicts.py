@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from brainkit.weights.archives import MAX_PICKLE, DamagedError, RefusedError, read_archive
 from brainkit.weights.headers import shown
@@ -80,7 +80,9 @@ def _check_archive(path: Path) -> None:
         return storage
 
     stream = BytesIO(archive.pickle)
-    follow(stream, Allowed(NAMES, persistent))
+    followed = follow(stream, Allowed(NAMES, persistent))
+    if followed.odd:
+        raise RefusedError(followed.odd)
     if stream.read(1):
         raise RefusedError("more behind its pickle")
 
@@ -98,24 +100,37 @@ def _check_old(path: Path) -> None:
 
     with open(path, "rb") as file:
         stream = BytesIO(file.read(MAX_PICKLE))
-        nothing = Allowed(NAMES, lambda values: _refuse("a value outside"))
-        if follow(stream, nothing) != MAGIC or follow(stream, nothing) != OLD_VERSION:
-            raise DamagedError("not what torch writes")
-        follow(stream, nothing)
-        follow(stream, Allowed(NAMES, persistent))
-        keys = follow(stream, nothing)
+        keys = _old_keys(stream, persistent)
         if type(keys) is not list or sorted(map(str, keys)) != sorted(found):
             raise DamagedError("its storages are not those of its tensors")
-        place = stream.tell()
-        for key in keys:
-            file.seek(place)
-            count = int.from_bytes(file.read(8), "little")
-            if count != found[key].count:
-                raise DamagedError(
-                    f"its storage {shown(key)} has {count} numbers, expected {found[key].count}"
-                )
-            place += 8 + count * found[key].width
-        size = os.fstat(file.fileno()).st_size
+        _check_old_storages(file, stream.tell(), [found[key] for key in keys])
+
+
+def _old_keys(stream: BytesIO, persistent: Call) -> Any:
+    """Follow all five pickles and give what the last one holds, the keys of the storages."""
+    nothing = Allowed(NAMES, lambda values: _refuse("a value outside its pickle"))
+    first = follow(stream, nothing)
+    if first.value != MAGIC:
+        raise RefusedError(first.odd) if first.odd else DamagedError("not what torch writes")
+    kinds = (nothing, nothing, Allowed(NAMES, persistent), nothing)
+    version, system, tensors, keys = (follow(stream, allowed) for allowed in kinds)
+    if odd := first.odd or version.odd or system.odd or tensors.odd or keys.odd:
+        raise RefusedError(odd)
+    if version.value != OLD_VERSION:
+        raise DamagedError("not what torch writes")
+    return keys.value
+
+
+def _check_old_storages(file: BinaryIO, place: int, storages: Sequence[Storage]) -> None:
+    for storage in storages:
+        file.seek(place)
+        count = int.from_bytes(file.read(8), "little")
+        if count != storage.count:
+            raise DamagedError(
+                f"its storage {shown(storage.key)} has {count} numbers, expected {storage.count}"
+            )
+        place += 8 + count * storage.width
+    size = os.fstat(file.fileno()).st_size
     if place != size:
         raise DamagedError(f"it has {size} bytes, expected {place}")
 
