@@ -133,6 +133,27 @@ def test_a_dry_run_tells_all_and_moves_nothing(hub, place):
     assert not store(place).exists()
 
 
+def test_a_commit_that_is_gone_is_no_loss_where_the_hash_is_known(hub, place):
+    digest = sha256(CONTENT).hexdigest()
+    done = brainkit(place, "fetch", "toy-rewritten", "--dry-run", FETCHED_SHA256=digest)
+    assert f"toys/net@{COMMIT[:12]}" in done.stdout
+    other = brainkit(place, "fetch", "toy-rewritten", "--dry-run", FETCHED_SHA256="00" * 32)
+    assert f"the SHA-256 {digest}, expected 00" in other.stdout
+
+
+def test_a_tokenizer_that_was_lacking_is_fetched_later(hub, place, tmp_path):
+    (tmp_path / "net.safetensors").write_bytes(CONTENT)
+    mine = str(tmp_path / "net.safetensors")
+    done = brainkit(place, "fetch", "toy-net", "--from", mine, "--offline")
+    assert done.returncode == 0, done.stderr
+    assert "lacks words.json" in done.stdout
+    assert "words.json is missing" in brainkit(place, "checkpoints", "toy-net").stdout
+    again = brainkit(place, "fetch", "toy-net", "--from", mine)
+    assert again.returncode == 0, again.stderr
+    assert (store(place) / "toy-net" / "words.json").read_bytes() == WORDS
+    assert brainkit(place, "checkpoints", "toy-net").returncode == 0
+
+
 def test_everything_that_goes_wrong_is_told_in_one_message_and_the_rest_arrives(hub, place):
     done = brainkit(place, "fetch", "trouble")
     assert done.returncode == 1

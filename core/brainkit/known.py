@@ -36,6 +36,12 @@ class Known:
         return self.checkpoint.name
 
     @property
+    def beside(self) -> tuple[str, ...]:
+        """Files that a fetch writes beside the weights, by their path in the store's folder."""
+        release = self.release
+        return tuple(each.path for each in release.companions) if release else ()
+
+    @property
     def release(self) -> Release | None:
         """Where it is published; None when it can only be placed by hand.
 

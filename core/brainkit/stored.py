@@ -73,7 +73,9 @@ def stored(
         UsageError: there is no method or checkpoint of that name.
     """
     chosen = named(registry, name) if name else list(known(registry).values())
-    rows = tuple((each, state(each.checkpoint, root, verify=verify)) for each in chosen)
+    rows = tuple(
+        (each, state(each.checkpoint, root, beside=each.beside, verify=verify)) for each in chosen
+    )
     others = [] if name else leftovers(root, [each.name for each in chosen])
     return Stored(root, rows, tuple(others))
 

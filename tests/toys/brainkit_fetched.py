@@ -57,6 +57,11 @@ GATED = release("toy-gated", hub("toys/gated", licence="Gated terms"), prefix="o
 GONE = release("toy-gone", hub("toys/gone"), direct("net.safetensors"), prefix="own.")
 NO_FILE = release("toy-no-file", hub("toys/net", "lost.safetensors"), prefix="own.")
 NO_COMMIT = release("toy-no-commit", hub("toys/net", revision="0" * 40), prefix="own.")
+REWRITTEN = release(
+    "toy-rewritten",
+    hub("toys/net", revision="0" * 40, sha256=os.environ.get("FETCHED_SHA256", "")),
+    prefix="own.",
+)
 EXCHANGED = release("toy-exchanged", hub("toys/net", sha256="00ff"), prefix="own.")
 DIRECT = release("toy-direct", direct("net.safetensors"), prefix="own.")
 WRONG = release("toy-wrong", direct("net.safetensors", sha256="00ff00ff"), prefix="own.")

@@ -89,7 +89,10 @@ def plan(wanted: Sequence[Known], store: Path, *, connect: bool = True, origin: 
 
 def there(wanted: Sequence[Known], store: Path) -> list[Item]:
     """Find out what a store has of checkpoints."""
-    return [Item(each, state(each.checkpoint, store), each.release) for each in wanted]
+    return [
+        Item(each, state(each.checkpoint, store, beside=each.beside), each.release)
+        for each in wanted
+    ]
 
 
 class Search:
@@ -138,7 +141,7 @@ def _searched(item: Item, search: Search, origin: int) -> Item:
 
 def _numbered(origins: Sequence[Origin]) -> list[str]:
     return [
-        f"{number}: {', '.join(file.path for file in origin.files)} of "
+        f"{number}: {', '.join(file.path for file in origin.files) or 'a file'} of "
         f"{origin.repository or origin.url or origin.page}"
         for number, origin in enumerate(origins, start=1)
     ]
@@ -212,7 +215,7 @@ def _here(size: int, missing: int) -> str:
 
 def _size(sizes: Sequence[int]) -> str:
     known = human_size(sum(sizes))
-    return known if all(sizes) else (f"over {known}" if any(sizes) else "size unknown")
+    return known if sizes and all(sizes) else (f"over {known}" if any(sizes) else "size unknown")
 
 
 def _sums(planned: Plan) -> Iterator[str]:

@@ -94,6 +94,7 @@ def _summary(conversion: Conversion) -> Mapping[str, Any]:
         "size": conversion.size,
         "files": [str(path) for path in conversion.files],
         "notes": conversion.notes,
+        "companions": sorted(conversion.companions),
         "lacks": conversion.lacks,
     }
 

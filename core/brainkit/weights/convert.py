@@ -234,7 +234,8 @@ def _is_there(store: Path, plan: Mapping[str, Any], record: Record) -> bool:
     there = Record.read(folder)
     same = there is not None and there.sources == record.sources
     if there is not None and same and there.layout == record.layout:
-        return not differences(folder, there, whole=False)
+        beside = [folder / path for path in plan["companions"]]
+        return not differences(folder, there, whole=False) and all(p.is_file() for p in beside)
     what = f"the {there.layout} of these files" if there and same else "weights of other files"
     whence = f"from {there.origin}" if there else "that were placed by hand"
     raise CheckpointError(

@@ -181,7 +181,7 @@ def _cached_commits(repository: str) -> list[str]:
 def _asked(origin: Origin, file: RemoteFile, revision: str) -> HubFile:
     repository = moved(origin.repository)
     try:
-        told = _metadata(repository, file.path, revision)
+        told = _metadata(repository, file, revision)
         commit, etag, size = told.commit_hash, told.etag, told.size or 0
     except Exception as error:
         raise _explained(error, repository, file.path, origin.revision) from error
@@ -213,10 +213,17 @@ def _agree(file: RemoteFile, etag: str, size: int, name: str) -> None:
         )
 
 
-def _metadata(repository: str, path: str, revision: str) -> HfFileMetadata:
+def _metadata(repository: str, file: RemoteFile, revision: str) -> HfFileMetadata:
+    """Ask the hub; a commit that is gone is no loss where the file is known by its hash."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import RevisionNotFoundError
 
-    return get_hf_file_metadata(hf_hub_url(repository, path, revision=revision))
+    try:
+        return get_hf_file_metadata(hf_hub_url(repository, file.path, revision=revision))
+    except RevisionNotFoundError:
+        if not file.sha256:
+            raise
+        return get_hf_file_metadata(hf_hub_url(repository, file.path, revision="main"))
 
 
 def _endpoint() -> str:

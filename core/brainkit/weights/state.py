@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -53,12 +54,15 @@ class Leftover:
     why: str
 
 
-def state(checkpoint: Checkpoint, root: Path, *, verify: bool = False) -> State:
+def state(
+    checkpoint: Checkpoint, root: Path, *, beside: Sequence[str] = (), verify: bool = False
+) -> State:
     """Say what the store has of a checkpoint.
 
     Args:
         checkpoint: any.
         root: folder of the store.
+        beside: files, such as a tokenizer's, that a fetch writes beside the weights.
         verify: whether every file is read and hashed; without, sizes and headers are compared.
     """
     folder = root / checkpoint.name
@@ -69,6 +73,10 @@ def state(checkpoint: Checkpoint, root: Path, *, verify: bool = False) -> State:
     try:
         record = Record.read(folder)
         said = _damages(folder, record, verify=verify)
+        if record:
+            said += [
+                f"{path} is missing" for path in beside if not _accounted(folder, path, record)
+            ]
     except CheckpointError as error:
         said = [str(error)]
     word: Word = "damaged" if said else ("whole" if record else "placed by hand")
@@ -112,6 +120,10 @@ def _downloads(folder: Path) -> list[Leftover]:
         elif path.suffix not in (".etag", ".lock"):
             found.append(Leftover(path, size_of(path), "downloaded, not converted yet"))
     return found
+
+
+def _accounted(folder: Path, path: str, record: Record) -> bool:
+    return path in record.files or (folder / path).is_file()
 
 
 def _damages(folder: Path, record: Record | None, *, verify: bool) -> list[str]:
