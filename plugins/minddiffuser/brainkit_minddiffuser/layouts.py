@@ -1,10 +1,9 @@
-"""Stable Diffusion v1.4's networks and their tensors' names in the two layouts in circulation.
+"""Names of the denoiser's tensors in the two layouts in which Stable Diffusion v1.4 is published.
 
 *diffusers* is the folder with one file for each network, and the naming this plugin works with;
 *CompVis* the single file `sd-v1-4.ckpt` with everything under `model.diffusion_model.`,
-`first_stage_model.` and `cond_stage_model.`. Shapes are the same but for eight matrices that
-CompVis stores as 1 x 1 convolutions, so translating is renaming. A table from diffusers' name to
-the name in a file, called *sources*, serves tensors in memory and files that are never read whole.
+`first_stage_model.` and `cond_stage_model.transformer.`. Shapes are the same, so translating is
+renaming. Files of other depths have other numbers of blocks, which are counted from the names.
 
 Source: CompVis/stable-diffusion and huggingface/diffusers, whose two namings these rules relate.
 """
@@ -12,71 +11,14 @@ Source: CompVis/stable-diffusion and huggingface/diffusers, whose two namings th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Mapping
 
-from brainkit.encoders.autokl_names import diffusers_name as autokl_name
-from brainkit.encoders.autokl_names import is_official
-from brainkit.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-UNET: dict[str, Any] = {
-    "_class_name": "UNet2DConditionModel",
-    "sample_size": 64,
-    "in_channels": 4,
-    "out_channels": 4,
-    "center_input_sample": False,
-    "flip_sin_to_cos": True,
-    "freq_shift": 0,
-    "down_block_types": [*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", *["CrossAttnUpBlock2D"] * 3],
-    "block_out_channels": [320, 640, 1280, 1280],
-    "layers_per_block": 2,
-    "downsample_padding": 1,
-    "mid_block_scale_factor": 1,
-    "act_fn": "silu",
-    "norm_num_groups": 32,
-    "norm_eps": 1e-05,
-    "cross_attention_dim": 768,
-    "attention_head_dim": 8,
-}
-AUTOKL: dict[str, Any] = {
-    "_class_name": "AutoencoderKL",
-    "in_channels": 3,
-    "out_channels": 3,
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "block_out_channels": [128, 256, 512, 512],
-    "layers_per_block": 2,
-    "act_fn": "silu",
-    "latent_channels": 4,
-    "norm_num_groups": 32,
-    "sample_size": 512,
-    "scaling_factor": 0.18215,
-}
-TEXT: dict[str, Any] = {
-    "vocab_size": 49408,
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "max_position_embeddings": 77,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": 1e-05,
-    "projection_dim": 768,
-}
+from brainkit.encoders.clip_names import tower_name
+from brainkit.weights import Config, Piece
 
 UNET_PREFIX = "model.diffusion_model."
-AUTOKL_PREFIX = "first_stage_model."
 TEXT_PREFIX = "cond_stage_model.transformer."
-AVERAGED_PREFIX = "model_ema."
-SCHEDULE = re.compile(
-    "betas|(sqrt_)?(one_minus_)?alphas_cumprod(_prev)?|log_one_minus_alphas_cumprod"
-    "|sqrt_recip(m1)?_alphas_cumprod|posterior_(variance|log_variance_clipped|mean_coef[12])"
-)
-"""The buffers of the noise schedule in a CompVis file; a formula gives them as well."""
+AVERAGED_PREFIX = "model_ema.diffusion_model"
 
 RESNET = {
     "in_layers.0": "norm1",
@@ -93,13 +35,6 @@ ENDS = {
     "out.0": "conv_norm_out",
     "out.2": "conv_out",
 }
-OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""What attention's matrices are called in autoencoders that older diffusers wrote."""
-
-
-def is_compvis(names: Iterable[str]) -> bool:
-    """Say whether tensors are named as in the CompVis single file."""
-    return any(name.startswith((UNET_PREFIX, AUTOKL_PREFIX, TEXT_PREFIX)) for name in names)
 
 
 def diffusers_unet_name(name: str, layers: int) -> str | None:
@@ -145,23 +80,41 @@ def averaged_name(name: str) -> str:
     >>> averaged_name("model.diffusion_model.out.2.weight")
     'model_ema.diffusion_modelout2weight'
     """
-    return AVERAGED_PREFIX + name.removeprefix("model.").replace(".", "")
+    return "model_ema." + name.removeprefix("model.").replace(".", "")
 
 
-def unet_sources(names: Iterable[str]) -> dict[str, str]:
-    """Give for each UNet tensor in diffusers' naming the name it has in a file of either layout.
+def diffusers_pieces(config: Config, names: tuple[Collection[str], ...]) -> Mapping[str, Piece]:
+    """Give where the tensors lie in a file of diffusers: under their own names."""
+    return {} if _is_compvis(names[0]) else {name: Piece(name) for name in names[0]}
 
-    In a CompVis file other networks and schedule buffers are passed over. The published weights are
-    running averages; where a file holds these beside the raw weights, the averages are meant.
-    """
-    known = set(names)
-    if not is_compvis(known):
-        return {name: name for name in known if not name.startswith(AVERAGED_PREFIX)}
-    own = {name for name in known if name.startswith(UNET_PREFIX)}
+
+def compvis_pieces(config: Config, names: tuple[Collection[str], ...]) -> Mapping[str, Piece]:
+    """Give where the tensors lie in a CompVis file, but nothing when it has running averages."""
+    return {} if _is_averaged(names[0]) else _renamed(names[0])
+
+
+def averaged_pieces(config: Config, names: tuple[Collection[str], ...]) -> Mapping[str, Piece]:
+    """Give where the running averages lie in a `full-ema` file: they are what was published."""
+    if not _is_averaged(names[0]):
+        return {}
+    raw = _renamed(names[0])
+    return {own: Piece(averaged_name(piece.name)) for own, piece in raw.items()}
+
+
+def _is_compvis(names: Iterable[str]) -> bool:
+    return any(name.startswith(UNET_PREFIX) for name in names)
+
+
+def _is_averaged(names: Iterable[str]) -> bool:
+    return any(name.startswith(AVERAGED_PREFIX) for name in names)
+
+
+def _renamed(names: Iterable[str]) -> dict[str, Piece]:
+    """Give the tensors of a CompVis file that are known, by diffusers' name."""
+    own = [name for name in names if name.startswith(UNET_PREFIX)]
     layers = _layers_per_level(own)
-    sources = {diffusers_unet_name(name, layers) or name: name for name in own}
-    averages = {other: averaged_name(name) for other, name in sources.items()}
-    return averages if known & set(averages.values()) else sources
+    named = {name: diffusers_unet_name(name, layers) for name in own}
+    return {other: Piece(name) for name, other in named.items() if other}
 
 
 def _layers_per_level(names: Iterable[str]) -> int:
@@ -173,94 +126,13 @@ def _layers_per_level(names: Iterable[str]) -> int:
     return min(downs) - 1 if downs else max([1, *(int(found[1]) for found in blocks if found)])
 
 
-def autokl_sources(names: Iterable[str]) -> dict[str, str]:
-    """Give for each autoencoder tensor in diffusers' naming the name it has in a file.
+def text_names(names: Iterable[str]) -> dict[str, str]:
+    """Give for each tensor of the text tower, by CLIP's own name, the name it has in a file.
 
-    The file is a CompVis single file, the published `kl-f8.pth`, or an autoencoder of diffusers,
-    also of the days when its attention had other names.
+    The file is a CompVis single file or diffusers' `text_encoder`; newest files lack the prefix
+    `text_model.`. Positions' numbers, 0 to 76, are passed over.
     """
     known = set(names)
-    prefix = AUTOKL_PREFIX if is_compvis(known) else ""
-    own = {name.removeprefix(prefix): name for name in known if name.startswith(prefix)}
-    if is_official(set(own)):
-        found = [re.match(r"encoder\.down\.(\d+)\.", name) for name in own]
-        levels = 1 + max(int(each[1]) for each in found if each)
-        return {autokl_name(short, levels): name for short, name in own.items()}
-    old = re.compile(rf"(\.attentions\.\d+)\.({'|'.join(OLD_ATTENTION)})\.")
-    return {old.sub(lambda m: f"{m[1]}.{OLD_ATTENTION[m[2]]}.", s): n for s, n in own.items()}
-
-
-def text_sources(names: Iterable[str]) -> dict[str, str]:
-    """Give for each text tensor as core's CLIP loader names it the name it has in a file.
-
-    Names begin with `text_model.`, which the newest transformers leaves out; the buffer of
-    positions, 0 to 76, is passed over.
-    """
-    known = set(names)
-    prefix = TEXT_PREFIX if is_compvis(known) else ""
+    prefix = TEXT_PREFIX if any(name.startswith(TEXT_PREFIX) for name in known) else ""
     own = [n for n in known if n.startswith(prefix) and not n.endswith(".position_ids")]
-    return {"text_model." + n.removeprefix(prefix).removeprefix("text_model."): n for n in own}
-
-
-def strangers(names: Iterable[str]) -> list[str]:
-    """List the tensors of a CompVis file that belong to none of its networks or known buffers."""
-    prefixes = (UNET_PREFIX, AUTOKL_PREFIX, TEXT_PREFIX, AVERAGED_PREFIX)
-    return sorted(n for n in names if not n.startswith(prefixes) and not SCHEDULE.fullmatch(n))
-
-
-def unet_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the UNet's tensors in diffusers' naming from those of a file in either layout.
-
-    Raises:
-        CheckpointError: lists tensors of a CompVis file that nobody knows, and missing averages.
-    """
-    unknown = []
-    if is_compvis(tensors):
-        own = [name for name in tensors if name.startswith(UNET_PREFIX)]
-        layers = _layers_per_level(own)
-        unknown = [name for name in own if diffusers_unet_name(name, layers) is None]
-        unknown = sorted([*unknown, *strangers(tensors)])
-    sources = unet_sources(tensors)
-    missing = sorted(set(sources.values()) - set(tensors))
-    if unknown or missing:
-        said = [
-            f"{len(w)} {kind} ({', '.join(w)})"
-            for kind, w in (("unknown", unknown), ("missing", missing))
-            if w
-        ]
-        raise CheckpointError(
-            f"the UNet's file in the CompVis layout has {' and '.join(said)} tensors; "
-            "expected those of sd-v1-4.ckpt; download it again or give the diffusers folder"
-        )
-    return {other: tensors[name] for other, name in sources.items()}
-
-
-def unet_shapes(config: Mapping[str, Any] = UNET) -> dict[str, tuple[int, ...]]:
-    """Give names and shapes of diffusers' UNet of a configuration, without making its weights."""
-    import torch
-    from diffusers import UNet2DConditionModel
-
-    with torch.device("meta"):
-        network = UNet2DConditionModel.from_config(dict(config))
-    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-
-
-def autokl_shapes(config: Mapping[str, Any] = AUTOKL) -> dict[str, tuple[int, ...]]:
-    """Give names and shapes of diffusers' autoencoder of a configuration, without its weights."""
-    import torch
-    from diffusers import AutoencoderKL
-
-    with torch.device("meta"):
-        network = AutoencoderKL.from_config(dict(config))
-    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-
-
-def text_shapes(config: Mapping[str, Any] = TEXT) -> dict[str, tuple[int, ...]]:
-    """Give names and shapes of CLIP's text tower of a configuration, without its weights."""
-    import torch
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    with torch.device("meta"):
-        network = CLIPTextModel(CLIPTextConfig(**config))
-    own = network.state_dict()
-    return {name: tuple(own[source].shape) for name, source in text_sources(own).items()}
+    return {tower_name(name.removeprefix(prefix), "text"): name for name in own}

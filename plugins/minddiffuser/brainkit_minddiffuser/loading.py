@@ -14,12 +14,11 @@ from torch import Tensor
 
 from brainkit import Condition
 from brainkit.encoders.autokl import decoded, encoded, load_autokl, signed_pixels
-from brainkit.encoders.clip import CLIP_L14, load_network, load_strictly, load_tokenizer
+from brainkit.encoders.clip import CLIP_L14, assemble, load_network, load_tokenizer
 from brainkit.errors import DataError
 from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.guidance import guided, stacked
 from brainkit.samplers.schedule import scaled_linear_sigmas
-from brainkit_minddiffuser.layouts import unet_tensors
 from brainkit_minddiffuser.parts import SD_UNET, StableDiffusion
 from brainkit_minddiffuser.takagi import LowResolution
 
@@ -34,11 +33,9 @@ UNTOUCHED = (1e-7, 1e-6)
 
 def load_unet(store: CheckpointStore) -> Any:
     """Build diffusers' UNet2DConditionModel with the store's weights, frozen, in its dtype."""
-    network = UNet2DConditionModel.from_config(store.config(SD_UNET))
-    load_strictly(network, unet_tensors(store.load(SD_UNET)), SD_UNET.name)
-    # diffusers' own `to` warns of parts to be kept in float32, of which there are none.
-    placed = torch.nn.Module.to(network, store.device, store.torch_dtype())
-    return placed.eval().requires_grad_(False)
+    config, weights = store.config(SD_UNET), store.load(SD_UNET, dtype=store.torch_dtype())
+    network = assemble(lambda: UNet2DConditionModel.from_config(config), weights, SD_UNET.name)
+    return network.to(store.device).eval().requires_grad_(False)
 
 
 def load_reader(

@@ -21,6 +21,7 @@ SD_UNET = Checkpoint(
     name="sd-v1-4-unet",
     source="the unet folder of CompVis/stable-diffusion-v1-4",
     miniature="brainkit_minddiffuser.miniature:unet",
+    release="brainkit_minddiffuser.released:UNET",
 )
 LAYERS = tuple(f"layer_{number}" for number in range(1, 7))
 

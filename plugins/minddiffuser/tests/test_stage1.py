@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_diffusion import bring
 from tiny_networks import golden, golden_config, weights_of
 from torch import Tensor
 
 from brainkit import Condition
 from brainkit.checkpoints import CheckpointStore
 from brainkit.decoders.autokl import AutoKLDecoder
-from brainkit.encoders.autokl import KL_F8, decoded, encoded, load_autokl
+from brainkit.encoders.autokl import decoded, encoded, load_autokl
+from brainkit.encoders.released import KL_F8
 from brainkit.samplers.diffusion import DDIM, preserved
 from brainkit.samplers.schedule import alpha_bar, scaled_linear_sigmas, spaced_timesteps
+from brainkit_minddiffuser import released
 from brainkit_minddiffuser.loading import denoiser, load_unet
-from brainkit_minddiffuser.parts import SD_UNET
 
 FILE = golden("stage1")
 CASES: dict[str, dict[str, Any]] = golden_config()["stage1_cases"]
@@ -31,12 +33,15 @@ TOLERANCES = {"float64": (1e-9, 1e-9), "float32": (2e-4, 2e-5)}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
+    """A store with the golden networks, converted from diffusers' folder."""
     root: Path = tmp_path_factory.mktemp("store")
-    for checkpoint, name in ((SD_UNET, "unet"), (KL_F8, "vae")):
-        place = root / checkpoint.name
-        place.mkdir()
-        save_file(weights_of(f"{name}."), place / "model.safetensors")
-        (place / "config.json").write_text(json.dumps(golden_config()[name]))
+    published: Path = tmp_path_factory.mktemp("published")
+    releases = []
+    for release, name in ((released.UNET, "unet"), (KL_F8, "vae")):
+        (published / name).mkdir()
+        save_file(weights_of(f"{name}."), published / name / "diffusion_pytorch_model.safetensors")
+        releases.append(replace(release, config=golden_config()[name]))
+    assert [each.layout for each in bring(releases, published, root)] == ["diffusers"] * 2
     return root
 
 

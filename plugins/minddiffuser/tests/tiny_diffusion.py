@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +15,47 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from brainkit_minddiffuser import convert, layouts
+from brainkit.encoders import released as core
+from brainkit.weights import Release
+from brainkit.weights.conversion import Conversion, conversions, write
+from brainkit_minddiffuser import released
 
 GOLDEN = json.loads(
     gzip.decompress((Path(__file__).parent / "golden/layouts/sd_v1_4_names.json.gz").read_bytes())
 )
 ROWS: dict[str, list[tuple[str, list[int], str, list[int]]]] = GOLDEN["rows"]
-UNET = {
-    **layouts.UNET,
-    "sample_size": 8,
-    "block_out_channels": [8, 16, 32, 32],
-    "norm_num_groups": 4,
-    "attention_head_dim": 2,
-    "cross_attention_dim": 16,
-}
-AUTOKL = {
-    **layouts.AUTOKL,
-    "sample_size": 16,
-    "block_out_channels": [8, 16, 32, 32],
-    "norm_num_groups": 4,
-}
+SIZES = {"block_out_channels": [8, 16, 32, 32], "norm_num_groups": 4}
+UNET = replace(
+    released.UNET,
+    config={
+        **released.CONFIG,
+        **SIZES,
+        "sample_size": 8,
+        "attention_head_dim": 2,
+        "cross_attention_dim": 16,
+    },
+)
+KL_F8 = replace(core.KL_F8, config={**core.AUTOKL_CONFIG, **SIZES, "sample_size": 16})
 TEXT = {
-    **layouts.TEXT,
+    **core.L14_CONFIG["text_config"],
     "vocab_size": 50,
     "hidden_size": 16,
     "intermediate_size": 32,
     "num_attention_heads": 2,
     "projection_dim": 16,
+    **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 49),
 }
-NETWORKS = (
-    convert.UNET._replace(config=UNET),
-    convert.AUTOKL._replace(config=AUTOKL),
-    convert.TEXT._replace(config=TEXT),
-)
+
+
+def bring(releases: Sequence[Release], place: Path, store: Path) -> list[Conversion]:
+    """Convert in this process what is found below a place."""
+    with ExitStack() as stack:
+        found = conversions(releases, [place], None, stack)
+        for each in found:
+            folder = store / each.checkpoint
+            folder.mkdir(parents=True)
+            write(each, folder)
+    return found
 
 
 class Tiny:
@@ -57,8 +67,8 @@ class Tiny:
 
     def __init__(self) -> None:
         torch.manual_seed(0)
-        self.unet = UNet2DConditionModel.from_config(UNET).eval().requires_grad_(False)
-        self.vae = AutoencoderKL.from_config(AUTOKL).eval().requires_grad_(False)
+        self.unet = UNet2DConditionModel.from_config(UNET.config).eval().requires_grad_(False)
+        self.vae = AutoencoderKL.from_config(KL_F8.config).eval().requires_grad_(False)
         self.text = CLIPTextModel(CLIPTextConfig(**TEXT)).eval().requires_grad_(False)
 
     def tensors(self, network: str) -> dict[str, Tensor]:
@@ -107,10 +117,4 @@ def without(tensors: dict[str, Tensor], names: Iterable[str]) -> dict[str, Tenso
 def saved(path: Path, tensors: dict[str, Tensor], **more: object) -> Path:
     """Write a file as the CompVis trainer did."""
     torch.save({"epoch": 6, "global_step": 470000, "state_dict": tensors, **more}, path)
-    return path
-
-
-def cut(path: Path, share: float) -> Path:
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
     return path

@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from brainkit import Condition
+from brainkit.encoders.clip_names import official_pieces
 from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.guidance import guided, stacked
-from brainkit_minddiffuser.clip_names import from_published
 
 FOLDER = Path(__file__).parent / "golden"
 
@@ -65,7 +65,18 @@ def tiny_clip() -> Any:
         patch_size=sizes["patch_size"],
         hidden_act="quick_gelu",
     )
-    return frozen(CLIPVisionModelWithProjection(config), from_published(weights_of("clip_visual.")))
+    return frozen(CLIPVisionModelWithProjection(config), renamed(weights_of("clip_visual.")))
+
+
+def renamed(published: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give the image tower's tensors by transformers' names from those by OpenAI's."""
+    file, sizes = {f"visual.{n}": t for n, t in published.items()}, golden_config()["clip_visual"]
+    config = {"vision_config": {"num_hidden_layers": sizes["layers"]}}
+    tensors = {}
+    for name, piece in official_pieces(config, (file,)).items():
+        part = file[piece.name].chunk(piece.part[1])[piece.part[0]]
+        tensors[name] = part.T.contiguous() if piece.transposed else part.contiguous()
+    return tensors
 
 
 def tiny_sigmas() -> Tensor:
