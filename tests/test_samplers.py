@@ -9,7 +9,7 @@ from brainkit.errors import UsageError
 from brainkit.samplers.denoisers import from_noise, from_velocity
 from brainkit.samplers.diffusion import DDIM, ddim_step, preserved
 from brainkit.samplers.guidance import guided, stacked
-from brainkit.samplers.noise import noise
+from brainkit.samplers.noise import noise, seeds_of
 from brainkit.samplers.schedule import (
     alpha_bar,
     nearest_timestep,
@@ -256,3 +256,16 @@ def test_single_pass_tells_of_every_candidate() -> None:
     )
     SinglePass(candidates=2).sample(far, [0], lambda done, total: told.append((done, total)))
     assert told == [(1, 2), (2, 2)]
+
+
+def test_the_seed_of_a_latent_depends_on_its_numbers_alone() -> None:
+    latents = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0))
+    latents[3] = latents[1]
+    first, second, third, fourth = seeds_of(latents)
+    assert second == fourth
+    assert len({first, second, third}) == 3
+    assert all(0 <= seed < 2**63 for seed in (first, second, third))
+    assert seeds_of(latents.flip(0)) == [fourth, third, second, first]
+    assert seeds_of(latents[1:2].double().transpose(1, 2).contiguous().transpose(1, 2)) == [second]
+    # sha256sum of four zero bytes begins df3f619804a92fdb.
+    assert seeds_of(torch.zeros(1, 1)) == [0xDB2FA90498613FDF // 2]

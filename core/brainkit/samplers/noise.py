@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,17 @@ def noise(shape: Sequence[int], seeds: Sequence[int]) -> Tensor:
 
     rows = [torch.randn(tuple(shape), generator=_generator(seed)) for seed in seeds]
     return torch.stack(rows) if rows else torch.empty(0, *shape)
+
+
+def seeds_of(latents: Tensor) -> list[int]:
+    """Give a seed in [0, 2**63) for each latent, which depends on that latent's numbers alone.
+
+    Args:
+        latents: (batch, *latent), of any float dtype and device.
+    """
+    rows = latents.detach().float().cpu().numpy()
+    digests = [sha256(row.tobytes()).digest()[:8] for row in rows]
+    return [int.from_bytes(digest, "little") >> 1 for digest in digests]
 
 
 def _generator(seed: int) -> Generator:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +13,7 @@ from torch.nn import functional
 from brainkit import Checkpoint, Condition
 from brainkit.encoders.clip import CLIP_B32, MEAN, STD, load_network, load_strictly
 from brainkit.errors import CheckpointError, DataError
+from brainkit.samplers.noise import seeds_of
 from brainkit_mindreader.generator import Generator, GeneratorShape, Noise
 from brainkit_mindreader.heads import two_heads
 from brainkit_mindreader.parts import GENERATOR, Lafite
@@ -133,7 +133,4 @@ def load_picture_embedding(store: CheckpointStore) -> Callable[[Tensor], Tensor]
 
 def seeded(latent: Tensor) -> Sequence[torch.Generator]:
     """Give one source of randomness a row, which depends on that row's numbers alone."""
-    rows = latent.detach().float().cpu().numpy()
-    digests = [sha256(row.tobytes()).digest()[:8] for row in rows]
-    seeds = [int.from_bytes(digest, "little") >> 1 for digest in digests]
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
+    return [torch.Generator().manual_seed(seed) for seed in seeds_of(latent)]
