@@ -56,6 +56,7 @@ def open_weights(path: Path) -> Iterator[WeightFile]:
     """
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}; check the path or download it again")
+    _refuse_placeholder(path)
     with ExitStack() as stack:
         if path.name.endswith(INDEX):
             yield _joint(path, stack)
@@ -69,6 +70,22 @@ def open_weights(path: Path) -> Iterator[WeightFile]:
                 f"{path} is no file with weights, whose names end in .safetensors or "
                 f"{', '.join(PICKLES)}; give one of these or the folder it belongs to"
             )
+
+
+def _refuse_placeholder(path: Path) -> None:
+    """Refuse what is often saved in place of weights: a page of a web site, or git's pointer."""
+    with open(path, "rb") as file:
+        begin = file.read(64).lstrip().lower()
+    if begin.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise CheckpointError(
+            f"{path} is a web page saved under the name of the weights, such as a request to log "
+            "in or to confirm; open the address in a browser and download the file itself"
+        )
+    if begin.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{path} is a pointer of git-lfs in place of the weights; run `git lfs pull` where it "
+            "was cloned, or download the file itself"
+        )
 
 
 def _safetensors(path: Path, header: Header, file: BinaryIO) -> WeightFile:
