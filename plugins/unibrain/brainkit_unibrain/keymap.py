@@ -9,6 +9,7 @@ walk, and from its role inside the block.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -88,7 +89,7 @@ def names_of(config: FourFlowConfig) -> dict[str, Names]:
     return {name: _translated(name, data, context, kinds) for name in official}
 
 
-def _translated(name: str, data: list[Place], context: list[Place], kinds: list[str]) -> Names:
+def _translated(name: str, data: list[Place], context: list[Place], kinds: Sequence[str]) -> Names:
     _, flow, group, rest = name.split(".", 3)
     component = COMPONENTS[flow]
     if group == "time_embed":

@@ -16,7 +16,7 @@ from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.guidance import guided, stacked
 from brainkit.samplers.schedule import scaled_linear_sigmas
 from brainkit_unibrain.contexts import unconditional_contexts
-from brainkit_unibrain.networks import Context, FourFlowConfig
+from brainkit_unibrain.networks import Context, FourFlowConfig, Kind
 from brainkit_unibrain.networks import FourFlow as Network
 from brainkit_unibrain.optimus import Optimus, OptimusConfig, greedy, own_tensors, sampled
 from brainkit_unibrain.parts import FOUR_FLOW, OPTIMUS, FourFlow, OptimusDecoder
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from brainkit.checkpoints import CheckpointStore
     from brainkit.parts import Gives
 
-FLOWS: dict[Gives, tuple[str, str]] = {
+KINDS: tuple[Kind, ...] = ("image", "text")
+FLOWS: dict[Gives, tuple[Kind, str]] = {
     "image": ("image", "image_latent"),
     "caption": ("text", "text_latent"),
 }
@@ -78,15 +79,16 @@ def _denoise(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Guide the network by the contexts of non-zero weight, the unconditional half first."""
     dtype = next(network.parameters()).dtype
-    data = FLOWS[output][0]
+    data, weights = FLOWS[output][0], options.weights(output)
     contexts = [
-        Context(kind, stacked(empty[kind], features[f"clip_{kind}"]).to(dtype), weight)
-        for kind, weight in options.weights(output).items()
-        if weight
+        Context(kind, stacked(empty[kind], features[f"clip_{kind}"]).to(dtype), weights[kind])
+        for kind in KINDS
+        if weights[kind]
     ]
 
     def predict(latent: Tensor, timesteps: Tensor) -> Tensor:
-        return network(latent.to(dtype), timesteps, data, contexts).float()
+        noise: Tensor = network(latent.to(dtype), timesteps, data, contexts)
+        return noise.float()
 
     return from_noise(guided(predict, options.guidance), sigmas)
 
