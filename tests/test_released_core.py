@@ -475,6 +475,18 @@ def test_a_tokenizer_made_of_two_tables_is_transformers_own(tables, tmp_path):
     assert cafe[:4] == cafe[4:8] == cafe[8:12]  # composed, decomposed and in capitals
 
 
+def test_the_confined_child_reads_clip_and_makes_its_tokenizer(tables, tmp_path):
+    config, tensors = mini(clip.CLIP_B32)
+    place = open_clip_bin(tensors, tmp_path)
+    for path in tables.iterdir():
+        (place / path.name).write_bytes(path.read_bytes())
+    store = tmp_path / "store"
+    (done,) = convert([clip.CLIP_B32.release], Source((place,)), store, config=config)
+    assert (done.layout, done.tensors, done.lacks) == ("open_clip", len(tensors) - 1, ())
+    read = clip.load_tokenizer(CheckpointStore(store), clip.CLIP_B32, 20)
+    assert torch.equal(read(TEXTS), expected_ids(tables))
+
+
 def test_a_folders_own_tokenizer_is_kept_as_it_is(tables, tmp_path):
     from transformers import CLIPTokenizer
 

@@ -214,9 +214,10 @@ def clip_tokenizer(*folders: str) -> Companion:
     return Companion("tokenizer.json", tuple(whole + each for each in tables), tokenizer_file)
 
 
-def _open_clip(repository: str, revision: str = "") -> Origin:
+def _open_clip(repository: str, revision: str, size: int, sha256: str) -> Origin:
+    weights = RemoteFile("open_clip_model.safetensors", size, sha256)
     return Origin(
-        files=(RemoteFile("open_clip_model.safetensors"), RemoteFile("tokenizer.json")),
+        files=(weights, RemoteFile("tokenizer.json")),
         licence="Apache-2.0",
         repository=repository,
         revision=revision,
@@ -236,15 +237,20 @@ CLIP_L14 = Release(
                 ),
                 RemoteFile(
                     "tokenizer.json",
-                    0,
+                    2224003,
                     "a83e0809aa4c3af7208b2df632a7a69668c6d48775b3c3fe4e1b1199d1f8b8f4",
                 ),
             ),
-            licence="MIT",
+            licence="MIT (of the code)",
             repository="openai/clip-vit-large-patch14",
             revision="32bd64288804d66eefd0ccbe215aa642df71cc41",
         ),
-        _open_clip("timm/vit_large_patch14_clip_224.openai"),
+        _open_clip(
+            "timm/vit_large_patch14_clip_224.openai",
+            "18d0535469bb561bf468d76c1d73aa35156c922b",
+            0,
+            "9ce2e8a8ebfff3793d7d375ad6d3c35cb9aebf3de7ace0fc7308accab7cd207e",
+        ),
     ),
     config=L14_CONFIG,
     shapes=clip_shapes,
@@ -269,12 +275,15 @@ CLIP_B32 = Release(
                     "b556ac8c99757ffb677208af34bc8c6721572114111a6e0aaf5fa69ff0b8d842",
                 ),
             ),
-            licence="MIT",
+            licence="MIT (of the code)",
             repository="openai/clip-vit-base-patch32",
             revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
         ),
         _open_clip(
-            "timm/vit_base_patch32_clip_224.openai", "ab5b8ef490e86faa07d3523926b842c765de1de5"
+            "timm/vit_base_patch32_clip_224.openai",
+            "a6f597a30f7b82c51704746581f9a4e41421e878",
+            605143284,
+            "e6d1bd7789aa45192b3bf90570a789b478bae1b74ebcce7eddd908e83a2b7c31",
         ),
     ),
     config=B32_CONFIG,

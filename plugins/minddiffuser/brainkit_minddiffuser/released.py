@@ -139,6 +139,7 @@ UNET = Release(
             ),
             licence=LICENCE,
             repository="CompVis/stable-diffusion-v-1-4-original",
+            revision="986807ebe5fda3851ae1b174e5d9d85dd8b5e696",
         ),
     ),
     config=CONFIG,

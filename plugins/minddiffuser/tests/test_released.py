@@ -264,6 +264,23 @@ def test_code_in_the_single_file_is_never_run(place: str, tiny: Tiny, tmp_path: 
     assert not (tmp_path / "store/sd-v1-4-unet").exists()
 
 
+def test_the_denoiser_takes_its_weights_without_a_second_copy(tiny: Tiny, tmp_path: Path) -> None:
+    halves = {n: t.to(torch.bfloat16) for n, t in tiny.tensors("unet").items()}
+    save_file(halves, tmp_path / "unet.safetensors")
+    bring([UNET], tmp_path / "unet.safetensors", tmp_path / "store")
+    taken: set[int] = set()
+
+    class Watched(CheckpointStore):
+        def load(self, *arguments: Any, **options: Any) -> dict[str, Tensor]:
+            loaded = super().load(*arguments, **options)
+            taken.update(each.data_ptr() for each in loaded.values())
+            return loaded
+
+    network = load_unet(Watched(tmp_path / "store", dtype="bfloat16"))
+    assert {each.data_ptr() for each in network.parameters()} == taken
+    assert network.dtype == torch.bfloat16
+
+
 def test_the_checkpoint_names_the_release() -> None:
     assert SD_UNET.release == "brainkit_minddiffuser.released:UNET"
     assert released.UNET.name == SD_UNET.name
