@@ -17,17 +17,15 @@ from brainkit_mindreader.shape import GeneratorShape
 
 LAFITE: Final = Origin(
     files=(),
-    licence="MIT (its repository's; based on NVIDIA's stylegan2-ada-pytorch)",
-    page="https://github.com/drboog/Lafite, Pre-trained Models, one of those with CLIP-ViT/B-32",
+    licence="MIT; made with NVIDIA's stylegan2-ada-pytorch, which has terms of its own",
+    page="https://github.com/drboog/Lafite (take a model trained with CLIP-ViT/B-32)",
 )
 MIND_READER: Final = Origin(
-    files=(),
-    licence="not stated",
-    page="https://github.com/sklin93/mind-reader, whose authors have published none so far,",
+    files=(), licence="not stated", page="https://github.com/sklin93/mind-reader"
 )
 VICREG: Final = Origin(
     files=(RemoteFile("resnet50.pth"),),
-    licence="MIT (its repository's)",
+    licence="MIT; trained on ImageNet, whose own terms apply",
     url="https://dl.fbaipublicfiles.com/vicreg",
     page="https://github.com/facebookresearch/vicreg",
 )
@@ -77,7 +75,7 @@ def _resnet_pieces(config: Config, names: tuple[Collection[str], ...]) -> Mappin
 
 GENERATOR: Final = Release(
     "mindreader-generator",
-    (LAFITE, MIND_READER),
+    (LAFITE,),
     GeneratorShape().config(),
     snapshot_weights.generator_shapes,
     read=_average,
@@ -89,7 +87,7 @@ RAW_GENERATOR: Final = Release(
 """The generator itself, in the same place."""
 DISCRIMINATOR: Final = Release(
     "mindreader-discriminator",
-    (LAFITE, MIND_READER),
+    (LAFITE,),
     GeneratorShape().config(),
     snapshot_weights.discriminator_shapes,
     read=_judge,

@@ -128,6 +128,8 @@ def _snapshot(path: Path, descriptor: int) -> Snapshot:
     content = memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
     if bytes(content[:2]) == b"PK":
         raise DamagedError("it is an archive, as torch.save writes")
+    if bytes(content[:1]) == b"<":
+        raise DamagedError("it is a web page, as Google Drive may send in a file's place")
     value = read(Mapped(content), ALLOWED)
     digest = sha256(content).hexdigest()
     if type(value) is not dict:

@@ -172,7 +172,8 @@ def test_the_resnet_is_found_under_every_prefix(prefix, resnet, tmp_path):
     file |= (
         {f"{prefix.partition('backbone')[0]}projector.0.weight": torch.ones(1)} if prefix else {}
     )
-    torch.save(file, tmp_path / "resnet50.pth")
+    whole = {"epoch": 3, "model": file} if prefix.startswith("module.backbone") else file
+    torch.save(whole, tmp_path / "resnet50.pth")
     convert(tmp_path, tmp_path, "RESNET50")
     found = load_file(tmp_path / RESNET50.name / "model.safetensors")
     kept = {n: t for n, t in resnet.items() if not n.endswith("num_batches_tracked")}

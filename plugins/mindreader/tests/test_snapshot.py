@@ -397,4 +397,5 @@ def test_what_is_no_file_of_a_snapshot_is_said():
     assert "it is empty" in refused(b"")
     torch.save({"x": torch.ones(1)}, "archive.pkl")
     assert "an archive, as torch.save writes" in refused(Path("archive.pkl"))
+    assert "it is a web page" in refused(b"<!DOCTYPE html><html>Google Drive - Quota exceeded")
     assert "holds a list" in refused(b"].")
