@@ -423,3 +423,52 @@ def test_names_of_shards_that_lead_elsewhere_are_refused(name: str, tmp_path: Pa
     with pytest.raises(CheckpointError, match="names the file") as caught, open_weights(path):
         pass
     assert str(caught.value).isprintable()
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+
+import safetensors, torch
+
+from brainkit.weights.files import open_weights, write_safetensors
+
+def resident(word):
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(word))
+
+torch.zeros(1).numpy()
+before, source, target = resident("VmRSS:"), Path(sys.argv[1]), Path(sys.argv[2])
+with open_weights(source) as opened:
+    write_safetensors(target, opened.entries, opened.read)
+print(resident("VmHWM:") - before)
+"""
+"""Resident bytes at most, beyond the interpreter with torch imported; mapped pages count."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from Linux's /proc")
+@pytest.mark.parametrize("form", ["archive", "old", "safetensors"])
+@pytest.mark.parametrize("count", [1_000_000, pytest.param(5_000_000, marks=pytest.mark.slow)])
+def test_files_are_converted_within_one_and_a_half_times_their_size(
+    count: int, form: str, tmp_path: Path
+) -> None:
+    source = tmp_path / ("a.safetensors" if form == "safetensors" else "a.pth")
+    target = tmp_path / "b.safetensors"
+    tensors = {f"t{n}": torch.full((count,), float(n)) for n in range(14)}
+    tensors["turned"] = torch.arange(float(count)).reshape(1000, -1).T
+    if form == "safetensors":
+        save_file({name: each.contiguous() for name, each in tensors.items()}, source)
+    else:
+        torch.save(tensors, source, _use_new_zipfile_serialization=form == "archive")
+    size = source.stat().st_size
+    assert size > 60 * count
+    command = [sys.executable, "-c", MEASURED, str(source), str(target)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    source.unlink()
+    with safe_open(target, framework="pt") as written:
+        assert all(torch.equal(written.get_tensor(name), each) for name, each in tensors.items())
+    target.unlink()
+    peak = int(ended.stdout)
+    assert peak < 1.5 * size, f"{peak / size:.2f} times the file"
+    # Only torch holds a file's pages; safetensors are read one tensor at a time.
+    assert form != "safetensors" or peak < 0.25 * size
