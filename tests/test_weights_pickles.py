@@ -881,3 +881,18 @@ def test_tensors_of_other_kinds_are_named_as_such() -> None:
 def test_a_file_without_named_tensors_is_told_so() -> None:
     content = saved(Path("a.pth"), [torch.ones(2)]).read_bytes()
     assert "it holds a list in place of named tensors" in refused(content)
+
+
+def test_files_as_python_2_wrote_them_are_read() -> None:
+    """Short texts, tensors of four arguments, and a table made of the list of its pairs."""
+    key = b"U\x01a"
+    kind, numbers = name("torch", "FloatStorage"), struct.pack("<Q4f", 4, 1, 2, 3, 4)
+    mine = many(b"U\x07storage", kind, b"U\x01k", b"U\x03cpu", number(4), b"N") + b"Q"
+    sizes = many(number(2), number(2)), many(number(1), number(2))
+    made = call("torch._utils", "_rebuild_tensor", mine, number(0), *sizes)
+    pairs = call("collections", "OrderedDict", b"]](" + key + made + b"ea")
+    path = Path("a.pth")
+    path.write_bytes(old(pickled(pairs), b"]U\x01ka", numbers))
+    with open_weights(path) as opened:
+        assert opened.entries == {"a": ("F32", (2, 2))}
+        assert opened.read("a") == struct.pack("<4f", 1, 3, 2, 4)
