@@ -205,6 +205,16 @@ def test_pictures_that_the_referee_cannot_read_are_said_to_be(group):
         )
 
 
+def test_anothers_weights_do_not_keep_a_run_from_its_other_scores(do, tmp_path):
+    other = tmp_path / "other"
+    (other / "inception-2015").mkdir(parents=True)
+    save_file({"conv.weight": torch.zeros(2)}, other / "inception-2015" / "model.safetensors")
+    found = scores(do(CheckpointStore(other)))
+    assert found[FRECHET]["value"] is None
+    assert "is not FID's Inception (lacks" in found[FRECHET]["note"]
+    assert found["SSIM"]["value"] is not None
+
+
 def test_a_run_scores_what_the_networks_in_the_store_see(do, nsd, store):
     from PIL import Image
 

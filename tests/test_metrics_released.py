@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +22,7 @@ from brainkit.metrics import released
 from brainkit.metrics.networks import load_classifier, load_inception
 from brainkit.metrics.nodes import load_nodes
 from brainkit.metrics.released import CHECKPOINTS, checkpoint, release_of
+from brainkit.weights import RemoteFile
 from brainkit.weights.conversion import conversions, write
 from brainkit.weights.convert import Source, convert
 
@@ -156,6 +159,26 @@ def test_only_the_files_hash_tells_the_variants_of_efficientnet_apart(tmp_path):
         load_nodes(store, checkpoint("efficientnet-b1-v2"))
     (folder / "source.json").unlink()  # placed by hand: nothing is known of its origin
     load_nodes(store, checkpoint("efficientnet-b1-v2"))
+
+
+def test_the_other_variants_published_file_is_refused(tmp_path, monkeypatch):
+    state = models.efficientnet_b1(weights=None).state_dict()
+    file = tmp_path / "mine.pth"
+    torch.save(state, file)
+    name = "efficientnet-b1-v2"
+    convert_here(name, file, tmp_path / "store")  # neither's hash: nothing is known
+    published = release_of(checkpoint("efficientnet-b1-v1"))
+    digits = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    files = (RemoteFile("efficientnet_b1_rwightman-x.pth", sha256=digits),)
+    origin = dataclasses.replace(published.origins[0], files=files)
+    fake = dataclasses.replace(published, origins=(origin,))
+    others = [each for each in released._RELEASES if each != published]
+    monkeypatch.setattr(released, "_RELEASES", (fake, *others))
+    with ExitStack() as stack:
+        (found,) = conversions([release_of(checkpoint(name))], [file], None, stack)
+        with pytest.raises(CheckpointError, match="is the published file of 'efficientnet-b1-v1'"):
+            released.EFFICIENTNET_B1_V2.remarks(found, tmp_path, stack)
+        assert not fake.remarks(dataclasses.replace(found, checkpoint=fake.name), tmp_path, stack)
 
 
 def test_weights_placed_by_hand_may_have_their_head_but_not_anothers_layers(tmp_path):

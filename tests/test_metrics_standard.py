@@ -52,7 +52,7 @@ SHOWN, DECODED = pictures(6, 425), pictures(6, 512, seed=1)
 
 def toy_read(images: np.ndarray) -> tuple[np.ndarray, ...]:
     """Two nodes of different widths."""
-    small = images[:, ::32, ::32].reshape(len(images), -1).astype(np.float32)[:, :400]
+    small = images[:, ::13, ::13].reshape(len(images), -1).astype(np.float32)[:, :400]
     return small, np.sin(small[:, :97] / 40)
 
 
@@ -133,18 +133,18 @@ def test_blocks_give_the_correlations_of_the_whole(at_once):
 def test_features_of_many_pictures_are_never_in_memory_together():
     import tracemalloc
 
-    width = 150_000
+    width = 60_000
 
     def read(images):
         return (np.random.default_rng(int(images[0, 0, 0, 0])).standard_normal(
             (len(images), width), dtype=np.float32),)  # fmt: skip
 
-    many = np.zeros((120, 1, 1, 3), np.uint8) + np.arange(120, dtype=np.uint8)[:, None, None, None]
+    many = np.zeros((60, 1, 1, 3), np.uint8) + np.arange(60, dtype=np.uint8)[:, None, None, None]
     tracemalloc.start()
     similarities(read, many, [many], budget=10 * width * 4)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 5 * 10 * width * 4 < 120 * width * 4
+    assert peak < 3.5 * 10 * width * 4 < 60 * width * 4
 
 
 def test_numbers_of_pictures_have_to_agree():
@@ -157,7 +157,7 @@ def all_read(name):
 
 
 def test_stimuli_are_told_from_themselves_and_shuffled_ones_by_chance():
-    many = DRAWN.integers(0, 256, (60, 425, 425, 3), dtype=np.uint8)
+    many = DRAWN.integers(0, 256, (60, 160, 160, 3), dtype=np.uint8)
     standard = compared(many, [many], all_read)
     itself = standard.scores(0)
     assert [each.name for each in itself] == NAMES

@@ -79,9 +79,6 @@ def judge(run: Run, group: str, *, side: tuple[int, ...]) -> Judge:
         run: says which of the two, and where weights lie.
         group: one of `GROUPS`.
         side: (height, width, 3) of the reconstructions.
-
-    Raises:
-        CheckpointError: there are weights, but other ones than the network's.
     """
     if run.networks == "random":
         return _random(group)
@@ -192,10 +189,13 @@ def _released(run: Run, group: str) -> Judge:
         name, n_classes = "ImageNet classifier", 1000
     if not run.store.has(checkpoint):
         return Judge(group, name, n_classes, lacks=_missing(run, checkpoint))
-    if group == UNPAIRED:
-        return Judge(group, name, n_classes, networks.load_inception(run.store))
-    architecture = run.store.config(checkpoint).get("architecture", "ImageNet classifier")
-    return Judge(group, str(architecture), n_classes, networks.load_classifier(run.store))
+    try:
+        if group == UNPAIRED:
+            return Judge(group, name, n_classes, networks.load_inception(run.store))
+        name = str(run.store.config(checkpoint).get("architecture", name))
+        return Judge(group, name, n_classes, networks.load_classifier(run.store))
+    except CheckpointError as error:
+        return Judge(group, name, n_classes, lacks=str(error))
 
 
 def _missing(run: Run, checkpoint: Checkpoint) -> str:

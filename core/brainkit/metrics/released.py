@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from brainkit.data import Checkpoint
 from brainkit.errors import CheckpointError
 from brainkit.weights import Config, Layout, Origin, Piece, Release, RemoteFile, Shapes
+from brainkit.weights.record import FileFacts
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from brainkit.weights.conversion import Conversion
 
 TORCHVISION: Final = "https://download.pytorch.org/models"
 TORCHVISION_LICENCE: Final = "BSD-3-Clause; trained on ImageNet, whose own terms apply"
@@ -120,6 +125,25 @@ def _foreign(*above: str) -> str:
     return "|".join([*(rf"(module\.)?{each}\." for each in above), rf".*{COUNTERS}$"])
 
 
+def _variants(conversion: Conversion, store: Path, stack: ExitStack) -> tuple[str, ...]:
+    """Refuse a file that was published as another network's.
+
+    Variants have equal names and shapes, so that only the hash tells.
+
+    Raises:
+        CheckpointError: says whose file it is.
+    """
+    found = FileFacts.of(conversion.files[0]).sha256
+    for other in _RELEASES:
+        digits = other.origins[0].files[0].sha256
+        if other.name != conversion.checkpoint and digits and found.startswith(digits):
+            raise CheckpointError(
+                f"{conversion.files[0]} is the published file of {other.name!r} (its SHA-256 "
+                f"begins with {digits}), not of {conversion.checkpoint!r}; give that one's"
+            )
+    return ()
+
+
 def _origin(url: str, file: str, licence: str, page: str) -> Origin:
     digits = DIGITS.search(file)
     remote = RemoteFile(file, sha256=digits[1] if digits else "")
@@ -131,7 +155,7 @@ def _features(name: str, architecture: str, origin: Origin, *above: str) -> Rele
         "published", ((origin.files[0].path,),), _headless_pieces, foreign=_foreign(*above)
     )
     config = {"architecture": architecture}
-    return Release(name, (origin,), config, _headless_shapes, (layout,))
+    return Release(name, (origin,), config, _headless_shapes, (layout,), remarks=_variants)
 
 
 def _of_torchvision(file: str, page: str, licence: str = TORCHVISION_LICENCE) -> Origin:

@@ -99,14 +99,18 @@ def _noted(score: Score, profile: Profile) -> Score:
 
 def reader(nodes: Nodes, profile: Profile, network: str, device: str = "cpu") -> Read:
     """Read pictures at a network's nodes in batches, prepared as the profile says."""
-    import torch
 
     def read(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
-        parts = []
+        found: list[NDArray[np.float32]] = []
         for start in range(0, len(images), AT_ONCE):
-            pixels = profile.prepared(images[start : start + AT_ONCE], network)
-            parts.append([each.float().cpu() for each in nodes(pixels.to(device))])
-        return tuple(torch.cat(each).numpy() for each in zip(*parts, strict=True))
+            rows = slice(start, start + AT_ONCE)
+            pixels = profile.prepared(images[rows], network)
+            given = [each.float().cpu().numpy() for each in nodes(pixels.to(device))]
+            # Filled in place: joining batches afterwards would hold all features twice.
+            found = found or [np.empty((len(images), each.shape[1]), np.float32) for each in given]
+            for whole, part in zip(found, given, strict=True):
+                whole[rows] = part
+        return tuple(found)
 
     return read
 
@@ -147,10 +151,18 @@ def similarities(
         found = found or [tuple(np.empty((n, n)) for _ in shown) for _ in samples]
         for sample, recons in enumerate(samples):
             for columns in blocks:
-                decoded = read(recons[columns])
-                for node, pair in enumerate(zip(shown, decoded, strict=True)):
-                    found[sample][node][rows, columns] = correlation_matrix(*pair)
+                each = _correlations(read, shown, recons[columns])
+                for whole, part in zip(found[sample], each, strict=True):
+                    whole[rows, columns] = part
     return found
+
+
+def _correlations(
+    read: Read, shown: Sequence[NDArray[np.float32]], recons: NDArray[np.uint8]
+) -> list[Values]:
+    """Correlate the features of a block of stimuli with those of a block of reconstructions."""
+    pairs = zip(shown, read(recons), strict=True)
+    return [correlation_matrix(*pair) for pair in pairs]
 
 
 def _blocks(n: int, size: int) -> Iterator[slice]:
