@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from brainkit_unibrain.keymap import Names
 
 REPOSITORY: Final = "shi-labs/versatile-diffusion"
-REVISION: Final = "86cc2141fbdc066079956d18aebfc8c3d2977ba1"
+REVISION: Final = "2926f8e11ea526b562cd592b099fcf9c2985d0b7"
 FOLDER: Final = "pretrained_pth"
 COMPONENTS: Final = ("image_unet", "text_unet")
 FOREIGN: Final = {
@@ -131,6 +131,13 @@ FOUR_FLOW: Final = Release(
         ),
         _published(
             RemoteFile(
+                f"{FOLDER}/vd-four-flow-v1-0-fp16.pth",
+                size=5_133_104_945,
+                sha256="47eae01cad5ab095c15e12cfec7c0365bad653d00ff5e228c9f558ba817f786d",
+            )
+        ),
+        _published(
+            RemoteFile(
                 f"{FOLDER}/vd-four-flow-v1-0-fp16-deprecated.pth",
                 size=6_664_692_139,
                 sha256="b7814655665a98a74d723025c7453503db926741e785486741f4b4f06af6664b",
@@ -186,6 +193,9 @@ def _either(folders: tuple[str, ...], *names: str) -> tuple[str, ...]:
 
 BERT_FOLDERS: Final = ("reader", "bert-base-cased", "google-bert/bert-base-cased")
 GPT2_FOLDERS: Final = ("writer", "gpt2", "openai-community/gpt2")
+PIECES: Final = "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783"
+MERGES: Final = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
+"""SHA-256 of GPT-2's two files, which the hub has under other names than OpenAI."""
 
 OPTIMUS: Final = Release(
     name="optimus-vae",
@@ -231,23 +241,13 @@ OPTIMUS: Final = Release(
             writing_file,
             (
                 Origin(
-                    (RemoteFile("vocab.json"), RemoteFile("merges.txt")),
+                    (RemoteFile("vocab.json", 0, PIECES), RemoteFile("merges.txt", 0, MERGES)),
                     licence="MIT",
                     repository="openai-community/gpt2",
+                    revision="607a30d783dfa663caf39e06633721c8d4cfcd7e",
                 ),
                 Origin(
-                    (
-                        RemoteFile(
-                            "encoder.json",
-                            sha256="196139668be63f3b5d6574427317ae82"
-                            "f612a97c5d1cdaf36ed2256dbf636783",
-                        ),
-                        RemoteFile(
-                            "vocab.bpe",
-                            sha256="1ce1664773c50f3e0cc8842619a93edc"
-                            "4624525b728b188a9e0be33b7726adc5",
-                        ),
-                    ),
+                    (RemoteFile("encoder.json", 0, PIECES), RemoteFile("vocab.bpe", 0, MERGES)),
                     licence="MIT",
                     url="https://openaipublic.blob.core.windows.net/gpt-2/encodings/main",
                 ),
