@@ -20,7 +20,7 @@ ROWS = [
     ["decoders", "miniature", "hookspecs", "config", "report", "journal"],
     ["builtin", "brainkit"],
     ["plugins"],
-    ["(run steps generate scoring judges publish importance)"],
+    ["(run steps generate scoring judges publish importance estimate)"],
     ["(known stored)"],
     ["listing", "testing", "fetch"],
     ["cli"],

@@ -108,6 +108,23 @@ class CheckpointStore:
             ) from error
         return tensors
 
+    def shapes(self, checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
+        """Give the shape of every tensor, read from the file's header.
+
+        Raises:
+            CheckpointError: the weights are missing or damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = self.folder(checkpoint) / WEIGHTS
+        try:
+            with safe_open(path, framework="pt") as opened:
+                return {n: tuple(opened.get_slice(n).get_shape()) for n in opened.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{path} is not a whole safetensors file ({error}); {_again(checkpoint)}"
+            ) from error
+
     def fingerprint(self, checkpoint: Checkpoint) -> str:
         """Give the SHA-256 (hex) of the weights and configuration, for stamps."""
         folder = self.folder(checkpoint)

@@ -83,6 +83,10 @@ class RandomStore(CheckpointStore):
             if name.startswith(prefix)
         }
 
+    def shapes(self, checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
+        """Give the shape of every tensor of the released network."""
+        return dict(manifest(checkpoint))
+
     def fingerprint(self, checkpoint: Checkpoint) -> str:
         """Give a SHA-256 (hex) of all that the random weights depend on."""
         facts = {
