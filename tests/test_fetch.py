@@ -189,6 +189,7 @@ def test_ids_that_moved_are_followed(hub, place, name, told):
     assert done.returncode == 0, done.stderr
     assert same(written(place, name), OWN)
     assert told in done.stdout
+    assert ("toys/alias moved to toys/net" in done.stdout) == (name == "toy-alias")
     assert not any("toys/alias" in asked[1] for asked in hub.asked)
 
 
@@ -278,11 +279,17 @@ def test_files_the_user_has_are_converted_without_a_connection(hub, place, tmp_p
     mine.mkdir()
     (mine / "net.safetensors").write_bytes(CONTENT)
     (mine / "words.json").write_bytes(WORDS)
+    there = store(place) / "clip-vit-l14"
+    there.mkdir(parents=True)
+    (there / "model.safetensors").write_bytes(save({"a": np.zeros(1, np.float32)}))
+    (there / "config.json").write_text("{}")
     done = brainkit(place, "fetch", "pair", "--from", str(mine))
     assert done.returncode == 0, done.stderr
     assert same(written(place, "toy-net"), OWN)
     assert same(written(place, "toy-other"), OTHER)
     assert hub.asked == []
+    again = brainkit(place, "fetch", "pair", "--from", str(mine))
+    assert "nothing is missing" in again.stdout
     by_name = brainkit(place, "fetch", "toy-by-hand", "--from", str(mine / "net.safetensors"))
     assert by_name.returncode == 0, by_name.stderr
     assert same(written(place, "toy-by-hand"), OWN)

@@ -64,7 +64,8 @@ def fetch(registry: Registry, asked: Asked, store: Path, *, dry: bool, say: Say)
             yield from from_path(given, asked.path, config, connect=connect, say=say)
             return
         planned = plan(wanted, store, connect=connect, origin=asked.origin)
-        yield text(planned)
+        # Where nothing is to be had the error says why at once.
+        yield text(planned, problems=bool(planned.found))
         yield from carry_out(planned, say)
         yield from _cached(planned)
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from brainkit.errors import CheckpointError, UsageError
 from brainkit.known import Known
@@ -70,6 +71,12 @@ class Plan:
         """All files, each origin's once."""
         return list({each.origin: each for item in self.items for each in item.all_found}.values())
 
+    @property
+    def problems(self) -> list[str]:
+        """What cannot be fetched and why, each reason once."""
+        found = grouped((item.problem, item.known.name) for item in self.items if item.problem)
+        return [f"{', '.join(names)}: {problem}" for problem, names in found.items()]
+
 
 def plan(wanted: Sequence[Known], store: Path, *, connect: bool = True, origin: int = 1) -> Plan:
     """Find out what there is of checkpoints and what would have to come; nothing is moved.
@@ -104,7 +111,7 @@ class Search:
         self.dead: dict[str, UnreachableError] = {}
 
     def __call__(self, origin: Origin) -> Found:
-        host = "" if origin.repository else origin.url.split("/")[2:3][0] if origin.url else "-"
+        host = "the hub" if origin.repository else urlsplit(origin.url).netloc
         if origin not in self.found:
             try:
                 connect = self.connect and host not in self.dead
@@ -147,8 +154,8 @@ def _numbered(origins: Sequence[Origin]) -> list[str]:
     ]
 
 
-def text(planned: Plan) -> str:
-    """Give the table that is shown before anything starts."""
+def text(planned: Plan, *, problems: bool = True) -> str:
+    """Give the table that is shown before anything starts, with why things cannot be had."""
     rows = [_row(item) for item in planned.items]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [f"checkpoint store {planned.store}", ""]
@@ -156,8 +163,8 @@ def text(planned: Plan) -> str:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         lines.append("  ".join(cells).rstrip())
         lines += [f"    {line}" for line in _files(item)]
-    problems = grouped((item.problem, item.known.name) for item in planned.items if item.problem)
-    lines += [f"\n{', '.join(names)}: {problem}" for problem, names in problems.items()]
+    if problems:
+        lines += [f"\n{problem}" for problem in planned.problems]
     return "\n".join([*lines, "", *_sums(planned)])
 
 
@@ -194,6 +201,8 @@ def _files(item: Item) -> Iterator[str]:
     """Describe each file that has to come, and what is wrong with what is there."""
     if item.state.word == "damaged":
         yield f"damaged: {item.state.why}"
+    if item.origin and item.found and item.origin.repository != item.found.origin.repository:
+        yield f"{item.origin.repository} moved to {item.found.origin.repository}"
     if item.origin and item.problem:
         yield from (f"{file.path}, {_size([file.size])}" for file in item.origin.files)
     for found in item.all_found:

@@ -197,6 +197,12 @@ def from_path(
     if not items:
         names = ", ".join(item.known.name for item in planned.items)
         raise UsageError(f"nothing is known of the files of {names}; place it in {planned.store}")
+    if len(planned.items) > 1:
+        # A method's other checkpoints may be from other files; of one that is named that is told.
+        items = [item for item in items if not item.state.there]
+    if not items:
+        yield "nothing is missing"
+        return
     search = Search(planned.store / DOWNLOADS, connect)
     items = [replace(item, beside=_beside(item, path, search)) for item in items]
     made: list[Converted] = []
