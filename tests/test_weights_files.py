@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from brainkit.errors import CheckpointError
+from brainkit.weights import Layout, Piece, Release
+from brainkit.weights.conversion import conversions
 from brainkit.weights.files import Entry, check_header, open_weights, write_safetensors
 
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
@@ -425,8 +428,19 @@ def test_names_of_shards_that_lead_elsewhere_are_refused(name: str, tmp_path: Pa
     assert str(caught.value).isprintable()
 
 
+def test_a_conversion_names_the_shards_it_is_made_of(tmp_path: Path) -> None:
+    path = sharded(tmp_path)
+    layout = Layout("sharded", ((path.name,),), lambda _, names: {n: Piece(n) for n in names[0]})
+    release = Release("net", (), {}, lambda _: {"a": (2,), "b": (3,), "c": (4,)}, (layout,))
+    with ExitStack() as stack:
+        (found,) = conversions([release], [tmp_path], None, stack)
+        assert found.read("c") == torch.arange(4.0).numpy().tobytes()
+    names = [path.name, "m-1-of-2.safetensors", "m-2-of-2.safetensors"]
+    assert [file.name for file in found.files] == names
+
+
 MEASURED = """
-import resource, sys
+import sys
 from pathlib import Path
 
 import safetensors, torch

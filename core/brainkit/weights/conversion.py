@@ -221,7 +221,7 @@ def fitted(checkpoint: str, config: Config, fit: Fit, shapes: Shapes) -> Convers
         read=lambda name: fit.read(there[name]),
         layout=fit.layout.name,
         differences=tuple(_differences(fit, shapes)),
-        files=tuple(file.path for file in fit.files),
+        files=tuple(path for file in fit.files for path in (file.path, *file.shards)),
         notes=tuple(_passed_over(fit)),
     )
 
