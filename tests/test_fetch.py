@@ -337,9 +337,15 @@ def test_a_fetch_killed_while_converting_leaves_nothing_half_and_the_next_ends_w
                 break
         os.kill(running.pid, signal.SIGKILL)
     assert not (store(place) / "toy-newest" / "model.safetensors").exists()
+    half = store(place) / "toy-newest.part"  # as a kill at a later moment leaves it
+    half.mkdir(exist_ok=True)
+    (half / "model.safetensors").write_bytes(b"half")
+    told = json.loads(brainkit(place, "checkpoints", "--json").stdout)
+    assert [Path(each["path"]).name for each in told["leftovers"]] == ["toy-newest.part"]
     done = brainkit(place, "fetch", "toy-newest")
     assert done.returncode == 0, done.stderr
     assert same(written(place, "toy-newest"), OWN)
+    assert not half.exists()
     assert len(hub.transfers("/storage/")) == 1  # the download was whole
 
 
@@ -380,6 +386,7 @@ def test_checkpoints_tells_what_is_there_missing_and_damaged(hub, place):
     verified = brainkit(place, "checkpoints", "pair", "--verify")
     assert verified.returncode == 1
     assert "model.safetensors has another content than was written" in verified.stdout
+    assert "reading toy-other, " in verified.stderr
     assert re.search(r"toy-net +whole", verified.stdout)
     assert "toy-gone" not in verified.stdout
     assert brainkit(place, "checkpoints", "toy-net", "--verify").returncode == 0

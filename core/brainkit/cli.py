@@ -247,9 +247,10 @@ def checkpoints_(
 
     Without --verify, sizes and headers are compared, which takes no time.
     """
+    from brainkit.progress import to_stderr
     from brainkit.stored import stored
 
-    found = stored(_registry(), _store(checkpoints), name, verify=verify)
+    found = stored(_registry(), _store(checkpoints), name, verify=verify, say=to_stderr)
     print(found.json() if as_json else found.text())
     if found.damaged:
         raise typer.Exit(1)

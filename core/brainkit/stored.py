@@ -10,6 +10,7 @@ from typing import Any
 
 from brainkit.known import Known, known, named
 from brainkit.plugins import Registry
+from brainkit.progress import Say
 from brainkit.weights.state import Leftover, State, leftovers, size_of, state
 from brainkit.work import human_size
 
@@ -59,7 +60,12 @@ class Stored:
 
 
 def stored(
-    registry: Registry, root: Path, name: str | None = None, *, verify: bool = False
+    registry: Registry,
+    root: Path,
+    name: str | None = None,
+    *,
+    verify: bool = False,
+    say: Say = lambda text: None,
 ) -> Stored:
     """Say what a store has.
 
@@ -68,16 +74,20 @@ def stored(
         root: folder of the store.
         name: of a method or checkpoint; None for all there are.
         verify: whether every file is read and hashed; without, sizes and headers are compared.
+        say: told what is read, which takes a while.
 
     Raises:
         UsageError: there is no method or checkpoint of that name.
     """
     chosen = named(registry, name) if name else list(known(registry).values())
-    rows = tuple(
-        (each, state(each.checkpoint, root, beside=each.beside, verify=verify)) for each in chosen
-    )
+    rows = []
+    for each in chosen:
+        size = size_of(root / each.name)
+        if verify and size:
+            say(f"reading {each.name}, {human_size(size)}")
+        rows.append((each, state(each.checkpoint, root, beside=each.beside, verify=verify)))
     others = [] if name else leftovers(root, [each.name for each in chosen])
-    return Stored(root, rows, tuple(others))
+    return Stored(root, tuple(rows), tuple(others))
 
 
 def _table(rows: Sequence[tuple[Known, State]]) -> list[str]:
