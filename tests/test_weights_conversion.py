@@ -99,6 +99,13 @@ def test_a_folder_with_two_files_and_what_lies_beside_is_read(tmp_path) -> None:
     assert (done.layout, done.lacks) == ("two files", ())
 
 
+def test_one_of_two_files_is_never_taken_for_the_other(tmp_path) -> None:
+    (tmp_path / "one").mkdir()
+    save_file({"w": torch.ones(6, 4)}, tmp_path / "one/model.safetensors")
+    with pytest.raises(CheckpointError, match="has nothing of toy-net"):
+        convert([NET], at(tmp_path / "one"), tmp_path / "store")
+
+
 def test_files_beside_the_weights_are_asked_for_where_they_are_missing(tmp_path) -> None:
     torch.save(numbers(), tmp_path / "net.pth")
     (done,) = convert([NET], at(tmp_path / "net.pth"), tmp_path / "store")

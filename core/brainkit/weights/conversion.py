@@ -236,10 +236,10 @@ def _files(
 
 
 def _path(patterns: Sequence[str], places: Sequence[Path], single: bool) -> Path | None:
-    """Find a file by the paths it may have; a file that is given itself may have any name."""
+    """Find a file by the paths it may have; a layout's only one may lie or be called otherwise."""
     for folder in (place for place in places if place.is_dir()):
         paths = [folder / pattern for pattern in patterns]
-        paths += [folder / Path(pattern).name for pattern in patterns]
+        paths += [folder / Path(pattern).name for pattern in patterns if single]
         if found := next((path for path in paths if path.is_file()), None):
             return found
     files = [place for place in places if place.is_file() and place.name.endswith(READABLE)]
