@@ -268,7 +268,7 @@ def test_a_hub_that_is_down_is_one_sentence(hub, place):
 def test_another_origin_can_be_chosen(hub, place):
     none = brainkit(place, "fetch", "toy-gone", "--origin", "3")
     assert none.returncode == 2
-    assert "toy-gone has 2 origins: 1: net.safetensors of toys/gone; 2: net" in none.stderr
+    assert "toy-gone has 1: net.safetensors of toys/gone, 2: net" in none.stderr
     done = brainkit(place, "fetch", "toy-gone", "--origin", "2")
     assert done.returncode == 0, done.stderr
     assert same(written(place, "toy-gone"), OWN)

@@ -212,7 +212,12 @@ def fetch(
     checkpoints: Annotated[
         Path | None, typer.Option(help="Folder of the released weights.")
     ] = None,
-    origin: Annotated[int, typer.Option(help="Which of the places that --dry-run lists.")] = 1,
+    origin: Annotated[
+        int,
+        typer.Option(
+            help="Which of the places that --dry-run lists; the first where there are fewer."
+        ),
+    ] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would come, how large, which licence.")
     ] = False,

@@ -85,11 +85,12 @@ def plan(wanted: Sequence[Known], store: Path, *, connect: bool = True, origin: 
         wanted: the checkpoints.
         store: folder of the checkpoint store.
         connect: whether servers may be asked.
-        origin: which of a release's origins is taken, from 1.
+        origin: which of a release's origins is taken, from 1; the first where there are fewer.
 
     Raises:
-        UsageError: a release has no such origin.
+        UsageError: no release has so many origins.
     """
+    _check_origin(wanted, origin)
     search = Search(store / DOWNLOADS, connect)
     return Plan(tuple(_searched(item, search, origin) for item in there(wanted, store)), store)
 
@@ -132,18 +133,23 @@ def _searched(item: Item, search: Search, origin: int) -> Item:
         source = known.checkpoint.source or "nobody says where it is published"
         problem = f"place {known.name}/model.safetensors with config.json into the store by hand"
         return replace(item, problem=f"{problem} ({source})")
-    if not 1 <= origin <= len(release.origins):
-        raise UsageError(
-            f"--origin is {origin}, but {known.name} has {len(release.origins)} origins: "
-            f"{'; '.join(_numbered(release.origins))}"
-        )
-    item = replace(item, origin=release.origins[origin - 1])
+    chosen = release.origins[origin - 1 if origin <= len(release.origins) else 0]
+    item = replace(item, origin=chosen)
     try:
-        found = search(release.origins[origin - 1])
+        found = search(chosen)
         beside = {each.path: search(each.origins[0]) for each in release.companions if each.origins}
     except CheckpointError as error:
         return replace(item, problem=str(error))
     return replace(item, found=found, beside=beside)
+
+
+def _check_origin(wanted: Sequence[Known], origin: int) -> None:
+    all_origins = {each.name: each.release.origins for each in wanted if each.release}
+    if origin != 1 and not any(1 <= origin <= len(each) for each in all_origins.values()):
+        names = "; ".join(
+            f"{name} has {', '.join(_numbered(origins))}" for name, origins in all_origins.items()
+        )
+        raise UsageError(f"--origin is {origin}, but {names or 'nothing is published'}")
 
 
 def _numbered(origins: Sequence[Origin]) -> list[str]:
