@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from brainkit.errors import BrainkitError
 from brainkit.weights import Release
-from brainkit.weights.confined import confine
+from brainkit.weights.confined import confine, leave_network
 from brainkit.weights.conversion import Conversion, conversions, write
 
 STEP = 1 << 26
@@ -29,6 +29,7 @@ STEP = 1 << 26
 
 def main() -> None:
     """Do one job."""
+    leave_network()  # what is loaded next has threads, which would stay outside
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
     try:
