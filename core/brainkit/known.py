@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ class Known:
 
 
 def known(registry: Registry) -> dict[str, Known]:
-    """Give every checkpoint of installed methods and parts, then those of scores, by name."""
+    """Give every checkpoint of methods and parts, then of scores, then of trainings, by name."""
     methods: list[Method] = [registry.get("method", name) for name in registry.names("method")]
     needed = {method.name: {each.name for each in method.checkpoints()} for method in methods}
     found: dict[str, Known] = {}
@@ -71,6 +72,8 @@ def known(registry: Registry) -> dict[str, Known]:
         found.setdefault(checkpoint.name, Known(checkpoint, users))
     for checkpoint in _of_scores():
         found.setdefault(checkpoint.name, Known(checkpoint, scores=True))
+    for checkpoint in _of_trainings([each.checkpoint for each in found.values()]):
+        found.setdefault(checkpoint.name, Known(checkpoint))
     return found
 
 
@@ -111,6 +114,14 @@ def _of_parts(registry: Registry, methods: list[Method]) -> Iterator[Checkpoint]
     for kind in KINDS[:-1]:
         for name in registry.names(kind):
             yield from getattr(registry.get(kind, name), "checkpoints", ())
+
+
+def _of_trainings(found: Iterable[Checkpoint]) -> Iterator[Checkpoint]:
+    """Give what modules of releases list as `CHECKPOINTS` besides: those that no part loads."""
+    modules = {each.release.partition(":")[0] for each in found if each.release}
+    for name in sorted(modules):
+        with suppress(ImportError):  # told when its release is asked for
+            yield from getattr(import_module(name), "CHECKPOINTS", ())
 
 
 def _of_scores() -> tuple[Checkpoint, ...]:

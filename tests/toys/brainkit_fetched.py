@@ -101,6 +101,9 @@ EVERYTHING = Reader("reader", tuple(checkpoint(constant) for constant in RELEASE
 UNPUBLISHED = Reader("unpublished", (Checkpoint("toy-unpublished", "a thesis"),))
 
 
+CHECKPOINTS = (Checkpoint("toy-trained", release=f"{__name__}:OTHER"),)
+
+
 def method(name, *constants):
     reader = Reader("reader", tuple(checkpoint(each) for each in constants))
     rest = SimpleNamespace(name="none", checkpoints=(), sample=None, needs=(), gives=(), load=None)

@@ -200,6 +200,7 @@ def from_path(
     if len(planned.items) > 1:
         # A method's other checkpoints may be from other files; of one that is named that is told.
         items = [item for item in items if not item.state.there]
+        items = [item for item in items if _names(item, path)] or items
     if not items:
         yield "nothing is missing"
         return
@@ -233,6 +234,13 @@ def from_path(
     ]
     if missing:
         yield f"still missing: {', '.join(missing)}"
+
+
+def _names(item: Item, path: Path) -> bool:
+    """Say whether a file has a name under which a checkpoint is published."""
+    layouts = item.release.layouts if item.release else ()
+    patterns = (each for layout in layouts for paths in layout.files for each in paths)
+    return path.is_file() and path.name in {Path(each).name for each in patterns}
 
 
 def _beside(item: Item, path: Path, search: Search) -> Mapping[str, Found]:
