@@ -29,8 +29,8 @@ VERSION = 1
 """Of how tensors are filled; part of what stamps depend on."""
 BLOCK = 262_139
 """Numbers drawn of a tensor; larger ones repeat them. A prime, so that rows of a matrix differ."""
-EMBEDDING = re.compile(r"embed|\bwte\b|\bwpe\b|class_embedding|\bconst$")
-GAIN = re.compile(r"(^|[._/])(weight|gamma|running_var)$|affine\.bias$")
+EMBEDDING = re.compile(r"embed|\bwte\b|\bwpe\b|class_embedding")
+GAIN = re.compile(r"(^|[._/])(weight|gamma|running_var)$|affine(_\d+)?\.bias$")
 SHIFT = re.compile(r"(^|[._/])(bias|beta|running_mean|w_avg)$")
 COUNT = re.compile(r"(^|[._/])(position_ids|num_batches_tracked)$")
 SMALL = 0.02
