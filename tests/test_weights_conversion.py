@@ -154,7 +154,7 @@ def test_source_json_tells_whence_and_what(tmp_path) -> None:
     store = tmp_path / "store"
     convert([NET], at(tmp_path / "net.pth"), store)
     record = Record.read(store / "toy-net")
-    assert (record.origin, record.layout) == ("by hand", "official")
+    assert (record.origin, record.licence, record.layout) == ("by hand", "MIT", "official")
     assert record.sources == {"net.pth": FileFacts.of(tmp_path / "net.pth")}
     assert set(record.files) == {"model.safetensors", "config.json"}
     assert not differences(store / "toy-net", record, whole=True)

@@ -46,7 +46,8 @@ def main() -> None:
                 {path: [Path(each) for each in places] for path, places in job["beside"].items()},
             )
             found = _remarked(found, releases, Path(job["store"]), stack)
-            _say(answers, plan=[_summary(each) for each in found])
+            licences = {each.name: _licence(each) for each in releases}
+            _say(answers, plan=[_summary(each, licences[each.checkpoint]) for each in found])
             for _ in _written(found, answers):
                 pass
     except BrainkitError as error:
@@ -87,9 +88,15 @@ def _warm(releases: Sequence[Release]) -> None:
     _ = numpy, safetensors
 
 
-def _summary(conversion: Conversion) -> Mapping[str, Any]:
+def _licence(release: Release) -> str:
+    """Give the licences under which a network is published, for files of the user's own."""
+    return " or ".join(dict.fromkeys(origin.licence for origin in release.origins))
+
+
+def _summary(conversion: Conversion, licence: str) -> Mapping[str, Any]:
     return {
         "checkpoint": conversion.checkpoint,
+        "licence": licence,
         "layout": conversion.layout,
         "tensors": len(conversion.entries),
         "size": conversion.size,

@@ -214,7 +214,7 @@ def _record(plan: Mapping[str, Any], source: Source, facts: Mapping[str, FileFac
     return Record(
         origin=source.whence,
         revision=source.revision,
-        licence=source.origin.licence if source.origin else "",
+        licence=source.origin.licence if source.origin else plan["licence"],
         layout=plan["layout"],
         sources={Path(path).name: facts[path] for path in plan["files"]},
     )

@@ -26,6 +26,19 @@ DISCRIMINATOR = Checkpoint(
     source="D of a LAFITE or Mind Reader .pkl",
     release="brainkit_mindreader.released:DISCRIMINATOR",
 )
+RESNET50 = Checkpoint(
+    name="resnet50-vicreg",
+    source="facebookresearch/vicreg, resnet50.pth",
+    release="brainkit_mindreader.released:RESNET50",
+)
+MAPPERS = tuple(
+    Checkpoint(
+        name=f"mindreader-mapper-{target}",
+        source=f"a .pth of Mind Reader's {target} mapper",
+        release=f"brainkit_mindreader.released:MAPPER_{target.upper()}",
+    )
+    for target in ("image", "caption")
+)
 
 
 @dataclass(frozen=True)

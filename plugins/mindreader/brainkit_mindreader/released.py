@@ -12,7 +12,7 @@ from typing import Final
 
 from brainkit.weights import Config, Layout, Origin, Piece, Release, RemoteFile, Shapes
 from brainkit.weights.conversion import Conversion
-from brainkit_mindreader import snapshot_weights
+from brainkit_mindreader import parts, snapshot_weights
 from brainkit_mindreader.shape import GeneratorShape
 
 LAFITE: Final = Origin(
@@ -122,3 +122,5 @@ RESNET50: Final = Release(
         ),
     ),
 )
+CHECKPOINTS: Final = (parts.DISCRIMINATOR, parts.RESNET50, *parts.MAPPERS)
+"""What only trainings load, or nobody yet, so that it can be fetched by its name."""

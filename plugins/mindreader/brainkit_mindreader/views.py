@@ -17,17 +17,12 @@ from torch import Generator as Randomness
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainkit.data import Checkpoint
 from brainkit.encoders.clip import CLIP_B32, MEAN, STD, load_network, load_strictly
+from brainkit_mindreader.parts import RESNET50
 
 if TYPE_CHECKING:
     from brainkit.checkpoints import CheckpointStore
 
-RESNET50 = Checkpoint(
-    name="resnet50-vicreg",
-    source="facebookresearch/vicreg, resnet50.pth",
-    release="brainkit_mindreader.released:RESNET50",
-)
 RESNET_SIDE = 128
 CROP = 0.5
 PARTS = ("conv1", "bn1", "layer1", "layer2")

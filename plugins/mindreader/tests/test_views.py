@@ -13,8 +13,8 @@ from torch.nn import functional
 from brainkit.checkpoints import CheckpointStore
 from brainkit.encoders.clip import CLIP_B32, MEAN, STD, load_network
 from brainkit.errors import CheckpointError
+from brainkit_mindreader.parts import RESNET50
 from brainkit_mindreader.views import (
-    RESNET50,
     Window,
     draw_window,
     load_clip_view,
