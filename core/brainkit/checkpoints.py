@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -22,6 +22,8 @@ from brainkit.errors import CheckpointError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from brainkit.weights.headers import Entry
 
 WEIGHTS = "model.safetensors"
 GUIDE = "docs/weights.md"
@@ -95,6 +97,7 @@ class CheckpointStore:
         path = self.folder(checkpoint) / WEIGHTS
         wanted = torch.float32 if dtype is None else dtype
         tensors: dict[str, Tensor] = {}
+        _checked(path, checkpoint)
         try:
             with safe_open(path, framework="pt") as opened:
                 for name in opened.keys():  # noqa: SIM118 (safe_open is no mapping)
@@ -114,16 +117,8 @@ class CheckpointStore:
         Raises:
             CheckpointError: the weights are missing or damaged.
         """
-        from safetensors import SafetensorError, safe_open
-
         path = self.folder(checkpoint) / WEIGHTS
-        try:
-            with safe_open(path, framework="pt") as opened:
-                return {n: tuple(opened.get_slice(n).get_shape()) for n in opened.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{path} is not a whole safetensors file ({error}); {_again(checkpoint)}"
-            ) from error
+        return {name: entry.shape for name, entry in _checked(path, checkpoint).items()}
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
         """Give the SHA-256 (hex) of the weights and configuration, for stamps."""
@@ -163,6 +158,17 @@ class CheckpointStore:
         except ModuleNotFoundError:
             # The package that would ship it is not there: neither are the weights.
             return self.root / f"{package}:{folder}"
+
+
+def _checked(path: Path, checkpoint: Checkpoint) -> Mapping[str, Entry]:
+    """Give what a file holds, after checking its header before any library trusts it."""
+    from brainkit.weights.headers import check_header
+
+    try:
+        return check_header(path)
+    except CheckpointError as error:
+        what = str(error).rpartition("; ")[0]
+        raise CheckpointError(f"{what}; {_again(checkpoint)}") from error
 
 
 def _remedy(checkpoint: Checkpoint, miniature: bool) -> str:
