@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 from brainkit import hookimpl, metrics
 from brainkit.checkpoints import CheckpointStore
-from brainkit.config import RunConfig
+from brainkit.config import RunConfig, read_config
 from brainkit.errors import UsageError
 from brainkit.generate import image_seed
 from brainkit.method import EXTRA_SCORES
@@ -313,3 +313,13 @@ def test_killed_runs_resume_sample_by_sample_to_the_same_bytes(nsd, toy_environm
     found, expected = tree(tmp_path / "killed"), tree(tmp_path / "whole")
     assert set(found) == set(expected)
     assert [name for name in expected if found[name] != expected[name]] == []
+
+
+def test_a_group_of_scores_is_added_to_any_method(do, tmp_path):
+    plain, more = do("plain"), do("more", scores=("ssim_variants", "mindeye2"))
+    added = scores(more).keys() - scores(plain).keys()
+    assert {"SSIM (one window, grey)", "SSIM (uniform 7, RGB)"} < added
+    assert any(name.endswith("(mindeye2)") for name in added)
+    assert read_config(more / "run.toml")["scores"] == ("ssim_variants", "mindeye2")
+    with pytest.raises(UsageError, match=r"--scores has 'ssim_variant'.*Did you mean"):
+        do("wrong", scores=("ssim_variant",))

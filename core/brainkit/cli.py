@@ -161,6 +161,10 @@ def run(
         int | None,
         typer.Option(help="Reconstructions of each image, all scored.  [default: the method's]"),
     ] = None,
+    scores: Annotated[
+        list[str] | None,
+        typer.Option(help="Group of scores beside the method's, e.g. mindeye2. Repeatable."),
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="The method's own set of options, see show.")
     ] = None,
@@ -180,6 +184,7 @@ def run(
         "weights": weights,
         "images": _images(images), "batch_size": batch_size, "device": device, "dtype": dtype,
         "seed": seed, "ceiling": ceiling, "samples": samples, "preset": preset,
+        "scores": tuple(scores) if scores else None,
     }  # fmt: skip
     settings = _configured(method, config, given, use, option)
     from brainkit import run as running

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from brainkit.data import EXTRA_SCORES
 from brainkit.errors import UsageError, did_you_mean
 from brainkit.method import Lookup, Method
 from brainkit.options import options
@@ -40,6 +41,7 @@ class RunConfig:
         seed: of all noise.
         ceiling: whether the same pipeline also runs from the true features.
         samples: reconstructions made of each image; None means as many as the method's paper.
+        scores: groups of scores beside the method's own, see `EXTRA_SCORES`; None means none.
         preset: name of a set of options the method comes with; None means "miniature" for the
             miniature's weights where the method has one, otherwise "paper". Other weights on the
             miniature's data take of it what speaks of data.
@@ -60,6 +62,7 @@ class RunConfig:
     seed: int = 0
     ceiling: bool = True
     samples: int | None = None
+    scores: tuple[str, ...] | None = None
     preset: str | None = None
     use: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -74,6 +77,12 @@ class RunConfig:
             raise UsageError(f"--images is {self.images}, expected 1 or more, or image ids")
         if self.samples is not None and (type(self.samples) is not int or self.samples < 1):
             raise UsageError(f"--samples is {self.samples}, expected 1 or more for each image")
+        for group in self.scores or ():
+            if group not in EXTRA_SCORES:
+                hint = did_you_mean(group, EXTRA_SCORES)
+                raise UsageError(
+                    f"--scores has {group!r}, expected one of {', '.join(EXTRA_SCORES)}.{hint}"
+                )
         if self.dtype != "auto" and self.dtype not in DTYPES:
             hint = did_you_mean(self.dtype, DTYPES)
             raise UsageError(
@@ -102,7 +111,8 @@ class RunConfig:
             method = method.with_part(address, name, lookup)
         others = {a: v for a, v in self.options.items() if not a.startswith(MINIATURE)}
         samples = method.samples if self.samples is None else self.samples
-        return replace(method.with_options(others), samples=samples).check()
+        scores = tuple(dict.fromkeys((*method.scores, *(self.scores or ()))))
+        return replace(method.with_options(others), samples=samples, scores=scores).check()
 
     def preset_of(self, method: Method) -> str:
         """Give the name of the preset that a run of the method begins with."""
@@ -160,8 +170,9 @@ def read_config(path: Path) -> dict[str, Any]:
     for name in ("nsd", "work", "checkpoints"):
         if name in values:
             values[name] = Path(values[name])
-    if isinstance(values.get("images"), list):
-        values["images"] = tuple(values["images"])
+    for name in ("images", "scores"):
+        if isinstance(values.get(name), list):
+            values[name] = tuple(values[name])
     values["options"] = _flat(values.get("options", {}))
     values["use"] = _flat(values.get("use", {}))
     return values

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Order = Any
 Features = tuple[Any, list[Any]]
 Scorer = Callable[[Order], "tuple[Score, ...]"]
-PAPER_NOTE = "beside the standard scores because the method asks for it"
+PAPER_NOTE = "beside the standard scores because the method asks for it, or --scores does"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from brainkit.parts import Encoder
 from brainkit.testing.promise import require
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -139,7 +140,9 @@ def without_weights(store: CheckpointStore) -> CheckpointStore:
 
 @dataclass(frozen=True)
 class _Closed(CheckpointStore):
-    def load(self, checkpoint: Checkpoint, prefix: str = "") -> dict[str, Tensor]:
+    def load(
+        self, checkpoint: Checkpoint, prefix: str = "", dtype: torch.dtype | None = None
+    ) -> dict[str, Tensor]:
         raise AssertionError(
             f"shape loaded the weights of {checkpoint.name!r}; use store.config(checkpoint)"
         )
