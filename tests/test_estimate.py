@@ -15,8 +15,9 @@ from brainkit.config import RunConfig
 from brainkit.data import Condition
 from brainkit.encoders.autokl import KL_F8, load_autokl
 from brainkit.errors import DataError
-from brainkit.estimate import calls, duration, estimate, speed, text
+from brainkit.estimate import duration, estimate, speed, text
 from brainkit.run import prepare, run
+from brainkit.samplers.calls import calls
 from brainkit.samplers.diffusion import DDIM
 from brainkit.weights.random import RandomStore, manifest
 from brainkit.weights.tracing import ShapeStore, traced
@@ -186,6 +187,11 @@ def test_the_files_of_a_run_are_as_large_as_foretold(registry, nsd, tmp_path):
     assert 0 <= size("features/*.safetensors") - foretold["features"] < headers
     assert 0 <= size("toy/decoded/*.safetensors") - foretold["predictions"] < headers
     assert 0 <= size("trials-*.safetensors") - foretold["trials"] < headers
+    latents = foretold["image latents"] + foretold["caption latents"]
+    assert 0 <= size("**/latents/**/nsd*.safetensors") - latents < 40 * headers
+    # Pictures are compressed, but each has a header too.
+    assert foretold["pictures"] == 20 * 64 * 64 * 3
+    assert size("**/images/nsd*.png") < foretold["pictures"] + 20 * headers
 
 
 def test_every_step_is_foretold_and_told(registry, nsd, tmp_path):

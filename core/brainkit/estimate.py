@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from math import ceil, prod
 from time import perf_counter
@@ -18,6 +18,7 @@ from brainkit.data import Condition, Stimuli
 from brainkit.errors import BrainkitError
 from brainkit.generate import draws
 from brainkit.run import SOURCES, Run
+from brainkit.samplers.calls import calls
 from brainkit.steps import ENCODED_AT_ONCE
 from brainkit.work import human_size
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 PICTURE = (425, 425, 3)
 CAPTIONS = ("a person rides a brown horse along the beach at dusk",) * 5
 """NSD's pictures, and captions of the usual number and length."""
-ENOUGH = 2000
-"""Calls of a denoiser after which a sampler's further ones follow from its progress."""
 LONGEST = 2.0
 """Seconds that measuring the device may take."""
 
@@ -83,11 +82,12 @@ def estimate(run: Run, *, measure: bool = True) -> Estimate:
 
     store = ShapeStore.of(run.store)
     needs = [_encoding(run, store, feature) for feature in run.method.encoders]
-    needs += _generating(run, store)
+    made: dict[str, float] = {}
+    needs += _generating(run, store, made)
     dtypes = {dtype for need in needs for dtype in need.flops}
     speeds = {each: speed(run.store.device, each) for each in dtypes} if measure else {}
     known = {dtype: found for dtype, found in speeds.items() if found}
-    return Estimate(tuple(needs), disk(run), known)
+    return Estimate(tuple(needs), disk(run, made), known)
 
 
 def _encoding(run: Run, store: ShapeStore, feature: str) -> Need:
@@ -110,8 +110,14 @@ def _encoding(run: Run, store: ShapeStore, feature: str) -> Need:
     return _need(f"encoding {feature}", batch, work)
 
 
-def _generating(run: Run, store: ShapeStore) -> Iterator[Need]:
-    """Sample and decode a batch of each output, from each source of features."""
+def _generating(run: Run, store: ShapeStore, made: dict[str, float]) -> Iterator[Need]:
+    """Sample and decode a batch of each output, from each source of features.
+
+    Args:
+        run: what is estimated.
+        store: without numbers.
+        made: gets the bytes of latents and pictures by output.
+    """
     from brainkit.weights.tracing import traced
 
     n_draws = len(draws(run))
@@ -124,11 +130,14 @@ def _generating(run: Run, store: ShapeStore) -> Iterator[Need]:
         def sample(truth: bool, output: str = output, latents: list[Tensor] = latents) -> Taken:
             walk = _Walk.of(prepared(truth), output, truth=truth)
             latents[:] = [walk.latent]
+            made[f"{output} latents"] = 4 * walk.latent.numel() * times
             return walk.taken(run.method.sampler, times)
 
         def decode(truth: bool, decoder: Any = decoder, latents: list[Tensor] = latents) -> Taken:
             function, loaded = traced(lambda: decoder.load(store), truth=truth)
-            cost = traced(lambda: function(latents[0], [0] * batch), truth=truth).cost
+            shown, cost = traced(lambda: function(latents[0], [0] * batch), truth=truth)
+            if decoder.gives == "image":
+                made["pictures"] = shown.numel() * times
             return Taken(loaded.kept, cost.peak, _times(cost.flops, times))
 
         yield _need(f"sampling {output}s", batch, sample)
@@ -251,66 +260,6 @@ class _Walk:
         return traced(there_and_back, truth=self.truth if truth is None else truth).cost
 
 
-def calls(sampler: Any, condition: Condition) -> Counter[str]:
-    """Count what a sampler calls for one batch, by letting it walk a condition that does nothing.
-
-    Returns:
-        how often it calls "denoise" and "misfit", and as "denoise back" and "misfit back" how often
-        a gradient passes through them.
-    """
-    import torch
-
-    counts: Counter[str] = Counter()
-
-    def call(name: str, given: Tensor) -> Tensor:
-        class Counted(torch.autograd.Function):
-            @staticmethod
-            def forward(ctx: Any, given: Tensor) -> Tensor:
-                counts[name] += 1
-                return given / 2
-
-            @staticmethod
-            def backward(ctx: Any, gradient: Tensor) -> Tensor:
-                counts[f"{name} back"] += 1
-                return gradient / 2
-
-        found: Tensor = Counted.apply(given)
-        return found
-
-    def denoise(latent: Tensor, sigma: Tensor) -> Tensor:
-        return call("denoise", latent)
-
-    def progress(done: int, total: int) -> None:
-        if sum(counts.values()) > ENOUGH and done < total:
-            raise _Enough(total / done)
-
-    small = replace(
-        condition,
-        denoise=denoise,
-        denoise_with=(lambda context: denoise) if condition.denoise_with else None,
-        misfit=(lambda latent: call("misfit", latent.flatten(1).mean(dim=1)))
-        if condition.misfit
-        else None,
-        start=torch.ones(1, *(min(n, 2) for n in condition.start.shape[1:])),
-        context=None if condition.context is None else torch.ones(1, 2, 2),
-        sigmas=torch.linspace(0.03, 14.0, len(condition.sigmas)),
-    )
-    try:
-        with torch.no_grad():
-            sampler.sample(small, [0], progress)
-    except _Enough as enough:
-        return Counter({name: round(n * enough.share) for name, n in counts.items()})
-    return counts
-
-
-class _Enough(Exception):  # noqa: N818 (it is no error)
-    """A sampler was watched for long enough; it does so many times more."""
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share = share
-
-
 def _times(flops: Mapping[str, float], times: float) -> Counter[str]:
     scaled: Counter[str] = Counter()
     for dtype, each in flops.items():
@@ -318,8 +267,13 @@ def _times(flops: Mapping[str, float], times: float) -> Counter[str]:
     return scaled
 
 
-def disk(run: Run) -> dict[str, int]:
-    """Give the bytes of the files of a run by kind; pictures as if not compressed."""
+def disk(run: Run, made: Mapping[str, float]) -> dict[str, int]:
+    """Give the bytes of the files of a run by kind; pictures as if not compressed.
+
+    Args:
+        run: what is estimated.
+        made: bytes of latents and pictures.
+    """
     n_train, n_test = map(len, run.image_ids)
     shapes = {name: run.part(f"encoder.{name}").shape(run.store) for name in run.method.encoders}
     numbers = sum(prod(shape) for shape in shapes.values())
@@ -327,6 +281,7 @@ def disk(run: Run) -> dict[str, int]:
         "trials": run.plan.bytes_in_memory,
         "features": 2 * numbers * (n_train + n_test),
         "predictions": 2 * numbers * n_test,
+        **{name: round(size) for name, size in made.items()},
     }
 
 
@@ -361,7 +316,7 @@ def text(found: Estimate, run: Run) -> list[str]:
             f"{human_size(most.memory - most.weights)} activations"
         )
     files = ", ".join(f"{name} {human_size(size)}" for name, size in found.disk.items())
-    lines.append(f"disk     {human_size(sum(found.disk.values()))}: {files}; and the pictures")
+    lines.append(f"disk     {human_size(sum(found.disk.values()))}: {files}")
     lines.append(f"time     {_time(found, run)}")
     lines += [f"  {_line(need)}" for need in found.needs]
     return lines
