@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from brainkit.errors import PluginError, UsageError, did_you_mean
+from brainkit.errors import UsageError, did_you_mean
 from brainkit.plugins import KINDS, Registry
+from brainkit.weights import release as released
 
 if TYPE_CHECKING:
     from brainkit.data import Checkpoint
@@ -47,19 +48,9 @@ class Known:
         """Where it is published; None when it can only be placed by hand.
 
         Raises:
-            PluginError: the plugin names a release that is not there.
+            CheckpointError: the plugin names a release that is not there.
         """
-        module, _, name = self.checkpoint.release.partition(":")
-        if not module:
-            return None
-        try:
-            found: Release = getattr(import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise PluginError(
-                f"checkpoint {self.name!r} names the release {self.checkpoint.release!r}, which is "
-                f"not there ({error}); install its plugin again"
-            ) from error
-        return found
+        return released(self.checkpoint.release) if self.checkpoint.release else None
 
 
 def known(registry: Registry) -> dict[str, Known]:

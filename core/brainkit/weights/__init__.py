@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from brainkit.errors import CheckpointError
 
 if TYPE_CHECKING:
     from brainkit.weights.conversion import Conversion
@@ -168,3 +171,20 @@ def stems(*paths: str) -> tuple[str, ...]:
     ('unet/diffusion_pytorch_model.safetensors', 'unet/diffusion_pytorch_model.fp16.safetensors')
     """
     return tuple(f"{path}{suffix}" for suffix in SUFFIXES for path in paths)
+
+
+def release(reference: str) -> Release:
+    """Import the release that a checkpoint names by "module:NAME".
+
+    Raises:
+        CheckpointError: it is not there.
+    """
+    module, _, name = reference.partition(":")
+    try:
+        found: Release = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise CheckpointError(
+            f"the release {reference!r} that a checkpoint names cannot be imported ({error}); "
+            "install its plugin again"
+        ) from error
+    return found

@@ -14,12 +14,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
 from brainkit.errors import BrainkitError
-from brainkit.weights import Release
+from brainkit.weights import Release, release
 from brainkit.weights.confined import confine, leave_network
 from brainkit.weights.conversion import Conversion, conversions, write
 
@@ -67,13 +66,6 @@ def _remarked(
         else each
         for each in found
     ]
-
-
-def release(reference: str) -> Release:
-    """Give the release that a checkpoint names by "module:NAME"."""
-    module, _, name = reference.partition(":")
-    found: Release = getattr(import_module(module), name)
-    return found
 
 
 def _warm(releases: Sequence[Release]) -> None:

@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from importlib import import_module
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import CheckpointError
-from brainkit.weights import Config, Release, Shapes
+from brainkit.weights import Config, Release, Shapes, release
 from brainkit.weights.tokens import stand_in
 
 if TYPE_CHECKING:
@@ -113,17 +112,9 @@ def release_of(checkpoint: Checkpoint) -> Release:
     Raises:
         CheckpointError: it names none, or one that cannot be imported.
     """
-    module, _, name = checkpoint.release.partition(":")
-    if not name:
+    if not checkpoint.release:
         raise CheckpointError(f"checkpoint {checkpoint.name!r} declares no release")
-    try:
-        found: Release = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.name!r} names the release {checkpoint.release!r}, which "
-            f"cannot be imported ({error}); install its plugin again"
-        ) from error
-    return found
+    return release(checkpoint.release)
 
 
 @cache
@@ -133,8 +124,8 @@ def manifest(checkpoint: Checkpoint) -> Shapes:
     Raises:
         CheckpointError: there is no release, or it states no sizes.
     """
-    release = release_of(checkpoint)
-    shapes = release.shapes(release.config)
+    published = release_of(checkpoint)
+    shapes = published.shapes(published.config)
     if not shapes:
         raise CheckpointError(
             f"the release of checkpoint {checkpoint.name!r} states no sizes of its network, so it "
