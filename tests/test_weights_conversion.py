@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from brainkit.checkpoints import CheckpointStore
+from brainkit.data import Checkpoint
 from brainkit.errors import CheckpointError
 from brainkit.weights import convert as converting
 from brainkit.weights.convert import Source, convert
 from brainkit.weights.record import FileFacts, Record, differences
 
 TOYS = Path(__file__).parent / "toys"
+TOY = Checkpoint("toy-net")
 NET, OTHER = "toy_released:NET", "toy_released:OTHER_NET"
 
 
@@ -181,6 +185,23 @@ def test_the_same_weights_are_kept_damaged_ones_mended_and_others_never_replaced
     with pytest.raises(CheckpointError, match="holds weights of other files already, from by hand"):
         convert([NET], at(tmp_path / "net.pth"), store)
     assert same(store / "toy-net", expected(numbers()))
+
+
+def test_fingerprints_are_of_the_content_and_recorded_ones_are_not_computed(
+    tmp_path, monkeypatch
+) -> None:
+    torch.save(numbers(), tmp_path / "net.pth")
+    store = CheckpointStore(tmp_path / "store")
+    convert([NET], at(tmp_path / "net.pth"), store.root)
+    shutil.copytree(store.root / "toy-net", tmp_path / "by-hand/toy-net")
+    (tmp_path / "by-hand/toy-net/source.json").unlink()
+    read = CheckpointStore(tmp_path / "by-hand").fingerprint(TOY)
+    with monkeypatch.context() as patched:
+        patched.setattr(FileFacts, "of", lambda path: pytest.fail(f"{path} was read"))
+        assert store.fingerprint(TOY) == read
+    weights = store.root / "toy-net/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x55")
+    assert store.fingerprint(TOY) != read
 
 
 def test_weights_placed_by_hand_are_never_replaced(tmp_path) -> None:

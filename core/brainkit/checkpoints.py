@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,13 +120,15 @@ class CheckpointStore:
         return {name: entry.shape for name, entry in _checked(path, checkpoint).items()}
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
-        """Give the SHA-256 (hex) of the weights and configuration, for stamps."""
-        folder = self.folder(checkpoint)
-        paths = sorted(
-            path for path in folder.iterdir() if path.suffix in {".safetensors", ".json"}
-        )
-        facts = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths)
-        return _hashed(facts)
+        """Give a SHA-256 (hex) of the weights and of all files beside them, for stamps.
+
+        Of files that `brainkit fetch` wrote and nobody changed, the recorded hashes are taken.
+        """
+        from brainkit.weights.record import hashes
+
+        found = hashes(self.folder(checkpoint))
+        lines = "".join(f"{name} {digest}\n" for name, digest in sorted(found.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
 
     def lacking(self, who: str, missing: Sequence[Checkpoint]) -> CheckpointError:
         """Give the error for a method that lacks several checkpoints."""
@@ -184,14 +185,3 @@ def _again(checkpoint: Checkpoint) -> str:
     if checkpoint.release:
         return f"delete it and run `brainkit fetch {checkpoint.name}`, or copy it again"
     return "copy it again"
-
-
-@cache
-def _hashed(facts: tuple[tuple[str, int, int], ...]) -> str:
-    digest = hashlib.sha256()
-    for path, _, _ in facts:
-        digest.update(Path(path).name.encode())
-        with open(path, "rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -82,6 +83,30 @@ def facts_below(folder: Path) -> dict[str, FileFacts]:
     """Give the facts of every file in a folder but its record, by their path in it."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
     return {path.relative_to(folder).as_posix(): FileFacts.of(path) for path in paths}
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Give the SHA-256 (hex) of every file in a folder but its record, by their path in it.
+
+    A file that is older than the record and as large as that says is not read again.
+    """
+    record, wrote = Record.read(folder), 0
+    if record:
+        wrote = (folder / RECORD).stat().st_mtime_ns
+    known = record.files if record else {}
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name, facts = path.relative_to(folder).as_posix(), path.stat()
+        if name != RECORD:
+            told = known.get(name)
+            same = told is not None and told.size == facts.st_size and facts.st_mtime_ns <= wrote
+            found[name] = told.sha256 if told and same else _read(path, facts.st_mtime_ns)
+    return found
+
+
+@cache
+def _read(path: Path, changed: int) -> str:
+    return FileFacts.of(path).sha256
 
 
 def differences(folder: Path, record: Record, *, whole: bool) -> list[str]:

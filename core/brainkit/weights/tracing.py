@@ -152,7 +152,7 @@ def _like_a_device() -> Iterator[None]:
         patch.object(torch, "autocast", switched),
         patch.object(torch, "is_autocast_enabled", is_on),
         # Masks that choose rows choose all of them.
-        patch.object(_config, "meta_nonzero_assume_all_nonzero", True),
+        patch.object(_config, "meta_nonzero_assume_all_nonzero", True, create=True),
     ):
         yield
 
