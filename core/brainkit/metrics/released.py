@@ -144,9 +144,23 @@ def _variants(conversion: Conversion, store: Path, stack: ExitStack) -> tuple[st
     return ()
 
 
+WHOLE: Final = {
+    "alexnet-owt-7be5be79.pth": (
+        244_408_911,
+        "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+    ),
+    "weights-inception-2015-12-05-6726825d.pth": (
+        95_628_359,
+        "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    ),
+}
+"""Bytes and SHA-256 where more is known than the digits in a file's name."""
+
+
 def _origin(url: str, file: str, licence: str, page: str) -> Origin:
     digits = DIGITS.search(file)
-    remote = RemoteFile(file, sha256=digits[1] if digits else "")
+    size, sha256 = WHOLE.get(file, (0, digits[1] if digits else ""))
+    remote = RemoteFile(file, size, sha256)
     return Origin((remote,), licence, url=url, page=page)
 
 
