@@ -203,12 +203,19 @@ def test_a_broken_transfer_goes_on_where_it_stopped(hub, place):
     assert 0 < int(second.removeprefix("bytes=").rstrip("-")) < len(CONTENT)
 
 
+def heed_interrupts() -> None:
+    """Undo what shells do to programs in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("name", "how"), [("toy-newest", signal.SIGKILL), ("toy-direct", signal.SIGINT)]
 )
 def test_a_killed_download_goes_on_where_it_stopped(hub, place, name, how):
     hub.slow = threading.Event()
-    with subprocess.Popen(command("fetch", name), env=place, stderr=subprocess.PIPE) as running:
+    with subprocess.Popen(
+        command("fetch", name), env=place, stderr=subprocess.PIPE, preexec_fn=heed_interrupts
+    ) as running:
         assert hub.half.wait(60)
         parts = []
         while not any(part.stat().st_size for part in parts):
