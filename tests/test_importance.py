@@ -22,8 +22,8 @@ from brainkit.config import RunConfig
 from brainkit.errors import BrainkitError, DataError, PartError, UsageError
 from brainkit.importance.facts import Facts, read, table
 from brainkit.importance.feature import FeatureMaps
-from brainkit.importance.maps import map_runs
 from brainkit.importance.regions import RegionMean
+from brainkit.maps import map_runs
 from brainkit.plugins import Registry, Source
 from brainkit.regressors import Ridge
 from brainkit.regressors.voxel_selected import VoxelSelectedRidge

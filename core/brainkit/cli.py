@@ -271,9 +271,9 @@ def report(
     work: Annotated[Path, typer.Argument(help="Folder of results, or anything below it.")],
 ) -> None:
     """Write the report of a finished run again and print its path."""
-    from brainkit import publish
+    from brainkit.finished import rewritten
 
-    for path in publish.rewritten(work, _registry()):
+    for path in rewritten(work, _registry()):
         print(path)
 
 
@@ -290,7 +290,7 @@ def map_(
     Prints the mean importance of every named region, and the paths of NIfTI volumes and pictures;
     the report of the run shows them too.
     """
-    from brainkit.importance.maps import map_runs
+    from brainkit.maps import map_runs
     from brainkit.progress import to_stderr
 
     for text in map_runs(work, _registry(), asked=feature or (), say=to_stderr):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from brainkit.data import Condition, Stimuli
 from brainkit.errors import BrainkitError
 from brainkit.generate import draws
-from brainkit.run import SOURCES, Run
+from brainkit.prepared import SOURCES, Run
 from brainkit.samplers.calls import calls
 from brainkit.steps import ENCODED_AT_ONCE
 from brainkit.work import human_size

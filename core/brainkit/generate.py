@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from brainkit.artefacts import is_current, write_png, write_text
 from brainkit.errors import UsageError
 from brainkit.journal import PATH, FileJournal
+from brainkit.prepared import Run
 from brainkit.progress import bar
-from brainkit.run import Run
 from brainkit.steps import open_tensors
 from brainkit.work import Artefact
 

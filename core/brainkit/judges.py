@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from brainkit.metrics.nodes import Nodes
     from brainkit.metrics.profiles import Profile
     from brainkit.metrics.standard import Standard
-    from brainkit.run import Run
+    from brainkit.prepared import Run
 
 UNPAIRED: Final = "fid"
 """The group that compares sets: what reconstructions belong to does not matter to it."""

@@ -12,7 +12,7 @@ from brainkit.options import limits, options
 from brainkit.plugins import Registry
 
 if TYPE_CHECKING:
-    from brainkit.run import Run
+    from brainkit.prepared import Run
 
 
 def plugins(registry: Registry, *, as_json: bool) -> str:
@@ -90,7 +90,8 @@ def _choices(annotation: Any) -> str:
 
 def doctor(registry: Registry) -> str:
     """Give the text of `doctor`."""
-    from brainkit.run import default_home, log_versions
+    from brainkit.prepared import log_versions
+    from brainkit.run import default_home
     from brainkit.stored import doctor_lines
 
     lines = [f"{name} {version}" for name, version in log_versions().items()]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from brainkit import importance, judges
 from brainkit.artefacts import write_text
-from brainkit.errors import BrainkitError, UsageError
 from brainkit.generate import strip_frames
 from brainkit.journal import PATH
+from brainkit.prepared import Run, log_versions, reproduce_command, run_file
 from brainkit.report import (
     RANDOM_LINE,
     ReportData,
@@ -23,14 +23,11 @@ from brainkit.report import (
     metrics_json,
     write_report,
 )
-from brainkit.run import Run, log_versions, reproduce_command, run_file
 from brainkit.scoring import Order, Scorer, Shown, feature_scorers, scorers, sentences
 from brainkit.work import Artefact
 
 if TYPE_CHECKING:
-    from brainkit.config import RunConfig
     from brainkit.metrics import Score
-    from brainkit.plugins import Registry
 
 N_SHUFFLES = 5
 Made = Mapping[str, Mapping[str, Sequence[Artefact]]]
@@ -267,53 +264,3 @@ def summary(run: Run) -> str:
     ]
     lines.append(f"Test images: {run.plan.test_images}.")
     return "\n".join(lines)
-
-
-def rewritten(work: Path, registry: Registry) -> list[Path]:
-    """Write the reports of the finished runs below a folder again and give their paths.
-
-    Raises:
-        UsageError: there is no finished run.
-        BrainkitError: a run is not finished.
-    """
-    from brainkit.run import prepare, run
-
-    paths = []
-    quiet: list[str] = []
-    for config in finished(work, registry):
-        prepared = prepare(config, registry, quiet.append)
-        for name in ("metrics.json", "report.html"):
-            (prepared.folder / name).unlink(missing_ok=True)
-        paths.append(run(prepared))
-    return paths
-
-
-def finished(work: Path, registry: Registry) -> list[RunConfig]:
-    """Give the settings of the runs below a folder, each checked to be whole and current.
-
-    Raises:
-        UsageError: there is no finished run.
-        BrainkitError: a run is not finished.
-    """
-    from brainkit.config import RunConfig, read_config
-    from brainkit.run import prepare, run
-
-    files = sorted(work.rglob("run.toml")) if work.is_dir() else []
-    if not files:
-        raise UsageError(f"{work} holds no finished run (no run.toml in it or below)")
-    found = []
-    for file in files:
-        # Four levels up: the method's folder, the subject's, that of the data, the work folder.
-        above = file.parents if len(file.parents) > 3 else file.resolve().parents
-        config = RunConfig(**{**read_config(file), "work": above[3]})
-        quiet: list[str] = []
-        prepared = prepare(config, registry, quiet.append, dry=True)
-        run(prepared)
-        waiting = [step for step in prepared.work.computed if step not in ("metrics", "report")]
-        if waiting:
-            raise BrainkitError(
-                f"{file.parent} is not finished ({', '.join(waiting)} are missing or out of date); "
-                f"run `{reproduce_command(prepared)}` first"
-            )
-        found.append(config)
-    return found

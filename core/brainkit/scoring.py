@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from brainkit import judges
 from brainkit.encoders.clip import CLIP_L14
 from brainkit.generate import Draw, read_captions
-from brainkit.run import Run
+from brainkit.prepared import Run
 from brainkit.work import Artefact
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from brainkit.artefacts import (
 from brainkit.data import Stimuli
 from brainkit.errors import DataError
 from brainkit.journal import FileFitJournal
+from brainkit.prepared import Run
 from brainkit.progress import bar
-from brainkit.run import Run
 from brainkit.work import Artefact, human_size
 
 if TYPE_CHECKING:

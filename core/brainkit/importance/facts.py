@@ -11,8 +11,8 @@ from typing import Any
 
 from brainkit.artefacts import Recipe, is_current, read_recipe
 from brainkit.importance.regions import RegionMean
+from brainkit.prepared import Run
 from brainkit.report import BrainMap
-from brainkit.run import Run
 
 LAYOUT = 1
 NAMED = 4

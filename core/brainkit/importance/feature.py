@@ -18,8 +18,8 @@ from brainkit.importance import facts, pictures
 from brainkit.importance.regions import region_means, regions
 from brainkit.importance.volume import Grid, write_nifti
 from brainkit.nsd import read_layout
+from brainkit.prepared import Run
 from brainkit.regressors import Sharing
-from brainkit.run import Run
 from brainkit.work import Artefact
 
 if TYPE_CHECKING:

@@ -81,7 +81,7 @@ def require_common(
 def _prepared(method: Method, store: CheckpointStore, nsd: Path, folder: Path) -> Any:
     from brainkit.config import RunConfig
     from brainkit.plugins import Registry, Source
-    from brainkit.run import Run
+    from brainkit.prepared import Run
     from brainkit.work import Work
 
     registry = Registry([Source(method.name, f"{method.name} 0.0", lambda: _Plugin(method))])

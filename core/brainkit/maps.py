@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainkit import publish, steps
+from brainkit import steps
 from brainkit.errors import UsageError, did_you_mean
+from brainkit.finished import finished
 from brainkit.importance import facts
 from brainkit.importance.feature import FeatureMaps
+from brainkit.prepared import Run
 from brainkit.progress import Say
 from brainkit.regressors import Mappable
-from brainkit.run import Run, prepare
+from brainkit.run import prepare
 from brainkit.run import run as walk
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def map_runs(work: Path, registry: Registry, *, asked: Sequence[str], say: Say) 
         UsageError: there is no finished run, no such feature, or a regressor that offers no map.
         BrainkitError: a run is not finished, or a file it needs is damaged.
     """
-    runs = [prepare(config, registry, say) for config in publish.finished(work, registry)]
+    runs = [prepare(config, registry, say) for config in finished(work, registry)]
     chosen = [(run, chosen_features(run, asked)) for run in runs]
     _require_features(runs, asked)
     if not any(features for _, features in chosen):
