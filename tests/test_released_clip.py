@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from brainkit.data import Checkpoint
 from brainkit.encoders import clip, released
 from brainkit.encoders.clip_names import official_pieces, transformers_pieces
 from brainkit.errors import CheckpointError
+from brainkit.testing import converted
 from brainkit.weights import Config, Release
-from brainkit.weights.conversion import Conversion, conversions, write
+from brainkit.weights.conversion import Conversion
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = json.loads(gzip.decompress((GOLDEN / "released/names.json.gz").read_bytes()))
@@ -33,12 +33,7 @@ CLIPS = [
 
 
 def bring(release: Release, place: Path, store: Path, config: Config | None = None) -> Conversion:
-    """Convert in this process what is found below a place."""
-    with ExitStack() as stack:
-        (found,) = conversions([release], [place], config, stack)
-        folder = store / found.checkpoint
-        folder.mkdir(parents=True)
-        write(found, folder)
+    (found,) = converted([release], place, store, config)
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +16,9 @@ from torch import Tensor
 from brainkit.checkpoints import CheckpointStore
 from brainkit.encoders import autokl, clip, released
 from brainkit.errors import CheckpointError
+from brainkit.testing import converted
 from brainkit.weights import Config, Release
-from brainkit.weights.conversion import Conversion, conversions, write
+from brainkit.weights.conversion import Conversion
 from brainkit.weights.convert import Source, convert
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -34,12 +34,7 @@ TINY_AUTOKL = {
 
 
 def bring(release: Release, place: Path, store: Path, config: Config | None = None) -> Conversion:
-    """Convert in this process what is found below a place."""
-    with ExitStack() as stack:
-        (found,) = conversions([release], [place], config, stack)
-        folder = store / found.checkpoint
-        folder.mkdir(parents=True)
-        write(found, folder)
+    (found,) = converted([release], place, store, config)
     return found
 
 

@@ -12,6 +12,7 @@
 from brainkit.testing import checks
 from brainkit.testing.examples import example_stimuli
 from brainkit.testing.promise import Check
+from brainkit.testing.released import converted
 from brainkit.testing.tiny import tiny_nsd
 
-__all__ = ["Check", "checks", "example_stimuli", "tiny_nsd"]
+__all__ = ["Check", "checks", "converted", "example_stimuli", "tiny_nsd"]

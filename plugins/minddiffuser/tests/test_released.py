@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from tiny_diffusion import KL_F8, UNET, Tiny, bring, everything_in, saved, without
+from tiny_diffusion import KL_F8, UNET, Tiny, everything_in, saved, without
 from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
@@ -19,6 +19,7 @@ from brainkit.encoders import released as core
 from brainkit.encoders.autokl import load_autokl
 from brainkit.encoders.clip import CLIP_L14
 from brainkit.errors import CheckpointError
+from brainkit.testing import converted
 from brainkit.weights.conversion import conversions
 from brainkit.weights.convert import Converted, Source, convert
 from brainkit_minddiffuser import released
@@ -84,7 +85,7 @@ FORMS = [as_ckpt, as_legacy_ckpt, as_safetensors, as_folder, as_half_folder, as_
 def test_converted_networks_compute_the_same_bits(
     form: Callable[[Tiny, Path], Path], tiny: Tiny, tmp_path: Path
 ) -> None:
-    bring(BOTH, form(tiny, tmp_path), tmp_path / "store")
+    converted(BOTH, form(tiny, tmp_path), tmp_path / "store")
     store, halves = CheckpointStore(tmp_path / "store"), form is as_half_folder
     unet, vae = load_unet(store), load_autokl(store)
     own = {name: {n: t.half().float() if halves else t for n, t in tiny.tensors(name).items()}
@@ -127,7 +128,7 @@ def with_averages(tiny: Tiny) -> dict[str, Tensor]:
 
 def test_running_averages_are_preferred_and_told(tiny: Tiny, tmp_path: Path) -> None:
     path = saved(tmp_path / "full.ckpt", with_averages(tiny))
-    found, _ = bring(BOTH, path, tmp_path / "store")
+    found, _ = converted(BOTH, path, tmp_path / "store")
     written = load_file(tmp_path / "store/sd-v1-4-unet/model.safetensors")
     own = tiny.tensors("unet")
     assert all(torch.equal(written[name], own[name]) for name in own)
@@ -175,7 +176,7 @@ def test_the_confined_child_makes_the_comparison(tiny: Tiny, tmp_path: Path) -> 
 def refused(place: Path, tmp_path: Path) -> str:
     """Convert in vain and give the one sentence."""
     with pytest.raises(CheckpointError) as caught:
-        bring(BOTH, place, tmp_path / "store")
+        converted(BOTH, place, tmp_path / "store")
     said = str(caught.value)
     assert everything_in(tmp_path / "store") == []
     assert "\n" not in said
@@ -215,7 +216,7 @@ def test_differences_of_a_folder_are_listed(tiny: Tiny, tmp_path: Path) -> None:
 def test_another_size_of_network_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     path = as_ckpt(tiny, tmp_path)
     with pytest.raises(CheckpointError, match=r"unet has \d+ misshapen .* expected 320"):
-        bring([released.UNET, core.KL_F8], path, tmp_path / "store")
+        converted([released.UNET, core.KL_F8], path, tmp_path / "store")
 
 
 def test_a_folder_of_another_network_is_refused_by_its_configuration(
@@ -225,18 +226,18 @@ def test_a_folder_of_another_network_is_refused_by_its_configuration(
     config: dict[str, Any] = {**UNET.config, "attention_head_dim": 4, "sample_size": 96}
     UNet2DConditionModel.from_config(config).save_pretrained(folder / "unet")
     with pytest.raises(CheckpointError, match=r"attention_head_dim is 4, expected 2;"):
-        bring(BOTH, folder, tmp_path / "store")
+        converted(BOTH, folder, tmp_path / "store")
     (folder / "unet/config.json").write_text("{")
     with pytest.raises(CheckpointError, match="is not a network configuration"):
-        bring(BOTH, folder, tmp_path / "store")
+        converted(BOTH, folder, tmp_path / "store")
 
 
 def test_a_file_of_one_network_gives_that_network_alone(tiny: Tiny, tmp_path: Path) -> None:
     save_file(tiny.tensors("unet"), tmp_path / "any.safetensors")
-    found = bring(BOTH, tmp_path / "any.safetensors", tmp_path / "a")
+    found = converted(BOTH, tmp_path / "any.safetensors", tmp_path / "a")
     assert [each.checkpoint for each in found] == ["sd-v1-4-unet"]
     own = {n: t for n, t in tiny.compvis().items() if n.startswith("first_stage_model.")}
-    found = bring(BOTH, saved(tmp_path / "pruned.ckpt", own), tmp_path / "b")
+    found = converted(BOTH, saved(tmp_path / "pruned.ckpt", own), tmp_path / "b")
     assert [each.checkpoint for each in found] == ["kl-f8"]
 
 
@@ -267,7 +268,7 @@ def test_code_in_the_single_file_is_never_run(place: str, tiny: Tiny, tmp_path: 
 def test_the_denoiser_takes_its_weights_without_a_second_copy(tiny: Tiny, tmp_path: Path) -> None:
     halves = {n: t.to(torch.bfloat16) for n, t in tiny.tensors("unet").items()}
     save_file(halves, tmp_path / "unet.safetensors")
-    bring([UNET], tmp_path / "unet.safetensors", tmp_path / "store")
+    converted([UNET], tmp_path / "unet.safetensors", tmp_path / "store")
     taken: set[int] = set()
 
     class Watched(CheckpointStore):
@@ -287,7 +288,7 @@ def test_the_checkpoint_names_the_release() -> None:
 
 
 def test_what_is_written_is_the_whole_published_configuration(tiny: Tiny, tmp_path: Path) -> None:
-    bring([UNET], as_folder(tiny, tmp_path), tmp_path / "store")
+    converted([UNET], as_folder(tiny, tmp_path), tmp_path / "store")
     written = json.loads((tmp_path / "store/sd-v1-4-unet/config.json").read_text())
     assert written == UNET.config
     assert UNet2DConditionModel.from_config(written).config["cross_attention_dim"] == 16

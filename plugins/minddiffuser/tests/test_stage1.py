@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_diffusion import bring
 from tiny_networks import golden, golden_config, weights_of
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from brainkit.encoders.autokl import decoded, encoded, load_autokl
 from brainkit.encoders.released import KL_F8
 from brainkit.samplers.diffusion import DDIM, preserved
 from brainkit.samplers.schedule import alpha_bar, scaled_linear_sigmas, spaced_timesteps
+from brainkit.testing import converted
 from brainkit_minddiffuser import released
 from brainkit_minddiffuser.loading import denoiser, load_unet
 
@@ -41,7 +41,7 @@ def folder(tmp_path_factory) -> Path:
         (published / name).mkdir()
         save_file(weights_of(f"{name}."), published / name / "diffusion_pytorch_model.safetensors")
         releases.append(replace(release, config=golden_config()[name]))
-    assert [each.layout for each in bring(releases, published, root)] == ["diffusers"] * 2
+    assert [each.layout for each in converted(releases, published, root)] == ["diffusers"] * 2
     return root
 
 

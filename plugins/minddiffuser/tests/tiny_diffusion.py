@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from brainkit.encoders import released as core
-from brainkit.weights import Release
-from brainkit.weights.conversion import Conversion, conversions, write
 from brainkit_minddiffuser import released
 
 GOLDEN = json.loads(
@@ -45,17 +42,6 @@ TEXT = {
     "projection_dim": 16,
     **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 49),
 }
-
-
-def bring(releases: Sequence[Release], place: Path, store: Path) -> list[Conversion]:
-    """Convert in this process what is found below a place."""
-    with ExitStack() as stack:
-        found = conversions(releases, [place], None, stack)
-        for each in found:
-            folder = store / each.checkpoint
-            folder.mkdir(parents=True)
-            write(each, folder)
-    return found
 
 
 class Tiny:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from brainkit import testing
 from brainkit.weights import Config, Release
-from brainkit.weights.conversion import Conversion, conversions, write
+from brainkit.weights.conversion import Conversion
 from brainkit_unibrain.keymap import names_of
 from brainkit_unibrain.walk import FourFlowConfig
 
@@ -65,9 +65,5 @@ LAYOUTS: dict[str, Callable[[Tensors, FourFlowConfig, Path, str], None]] = {
 
 def converted(release: Release, place: Path, store: Path, config: Config | None) -> Conversion:
     """Convert in this process; the confined child does the same."""
-    with ExitStack() as stack:
-        (found,) = conversions([release], [place], config, stack)
-        folder = store / release.name
-        folder.mkdir(parents=True)
-        write(found, folder)
+    (found,) = testing.converted([release], place, store, config)
     return found
