@@ -19,11 +19,11 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from brainkit.cli import app
-from brainkit.known import Known, known, of_method
+from brainkit.fetch.known import Known, known, of_method
+from brainkit.fetch.moved import MOVED
 from brainkit.plugins import Registry, Source
+from brainkit.run.step import human_size
 from brainkit.weights import Origin
-from brainkit.weights.moved import MOVED
-from brainkit.work import human_size
 
 DOCS = Path(__file__).parent
 INTRO = """# Command line

@@ -16,7 +16,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from brainkit.artefacts import (
+from brainkit.errors import DataError
+from brainkit.run.artefact import (
     GrowingTensors,
     Recipe,
     Rows,
@@ -29,7 +30,6 @@ from brainkit.artefacts import (
     write_text,
     written_aside,
 )
-from brainkit.errors import DataError
 
 RECIPE = Recipe(
     step="features/clip_image",
@@ -64,7 +64,7 @@ def test_a_stamp_is_sixteen_hex_digits_that_depend_on_everything():
 def test_a_stamp_does_not_depend_on_the_order_of_inputs_or_the_process():
     other = replace(RECIPE, inputs=dict(reversed(RECIPE.inputs.items())))
     recipe = Recipe("a", ("b",), inputs={"c": "d"})
-    code = f"from brainkit.artefacts import Recipe; print({recipe!r}.stamp)"
+    code = f"from brainkit.run.artefact import Recipe; print({recipe!r}.stamp)"
     run = [sys.executable, "-c", code]
     printed = [
         subprocess.run(run, capture_output=True, text=True, check=True, env=env).stdout.strip()
@@ -166,7 +166,7 @@ def test_recipes_are_read_without_torch_and_numpy(tmp_path):
     path = tmp_path / "a.safetensors"
     write_tensors(path, {"x": torch.zeros(1)}, RECIPE)
     code = f"""
-        import sys; from pathlib import Path; from brainkit.artefacts import read_recipe
+        import sys; from pathlib import Path; from brainkit.run.artefact import read_recipe
         assert read_recipe(Path({str(path)!r}))["step"] == "features/clip_image"
         print({{"torch", "numpy"}} & set(sys.modules))
     """
@@ -265,7 +265,7 @@ def test_a_killed_process_is_continued_to_the_same_bytes(tmp_path):
     code = f"""
         import numpy as np, os, signal
         from pathlib import Path
-        from brainkit.artefacts import GrowingTensors, Recipe, Rows
+        from brainkit.run.artefact import GrowingTensors, Recipe, Rows
         train = np.load({str(tmp_path / "train.npy")!r})
         growing = GrowingTensors(Path({str(path)!r}), {ROWS!r}, {RECIPE!r})
         growing.write("train", 0, train[:3])

@@ -15,8 +15,8 @@ from brainkit.checkpoints import CheckpointStore
 from brainkit.data import Stimuli
 from brainkit.decoders.autokl import AutoKLDecoder
 from brainkit.encoders.autokl import KL_F8, AutoKL, load_autokl
-from brainkit.encoders.autokl_names import diffusers_name
 from brainkit.errors import CheckpointError
+from brainkit.networks.autokl.names import diffusers_name
 
 GOLDEN = Path(__file__).parent / "golden" / "autokl"
 SCALE = 0.18215

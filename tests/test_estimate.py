@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from brainkit.config import RunConfig
 from brainkit.data import Condition
 from brainkit.encoders.autokl import KL_F8, load_autokl
 from brainkit.errors import DataError
-from brainkit.estimate import duration, estimate, speed, text
 from brainkit.run import prepare, run
+from brainkit.run.config import RunConfig
+from brainkit.run.estimate import duration, estimate, speed, text
 from brainkit.samplers.calls import calls
 from brainkit.samplers.diffusion import DDIM
 from brainkit.weights.random import RandomStore, manifest

@@ -20,7 +20,7 @@ pytest.importorskip("torch")
 
 from safetensors.numpy import load_file, save
 
-from brainkit.weights.record import FileFacts
+from brainkit.checkpoints.record import FileFacts
 
 TOYS = Path(__file__).parent / "toys"
 sys.path.insert(0, str(TOYS))

@@ -13,11 +13,11 @@ import pytest
 from brainkit.data import Checkpoint
 from brainkit.errors import CheckpointError
 from brainkit.fetch import check_disks, plan, text
-from brainkit.known import Known
+from brainkit.fetch.download import Remote, begun, download
+from brainkit.fetch.known import Known
+from brainkit.fetch.moved import MOVED, moved, names
+from brainkit.fetch.state import leftovers
 from brainkit.weights import Origin, Release, RemoteFile
-from brainkit.weights.download import Remote, begun, download
-from brainkit.weights.moved import MOVED, moved, names
-from brainkit.weights.state import leftovers
 
 sys.path.insert(0, str(Path(__file__).parent / "toys"))
 

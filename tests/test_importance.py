@@ -18,16 +18,16 @@ from safetensors.numpy import load_file
 from scipy.stats import mannwhitneyu
 
 from brainkit import hookimpl, option
-from brainkit.config import RunConfig
 from brainkit.errors import BrainkitError, DataError, PartError, UsageError
-from brainkit.importance.facts import Facts, read, table
-from brainkit.importance.feature import FeatureMaps
-from brainkit.importance.regions import RegionMean
-from brainkit.maps import map_runs
 from brainkit.plugins import Registry, Source
 from brainkit.regressors import Ridge
 from brainkit.regressors.voxel_selected import VoxelSelectedRidge
 from brainkit.run import Run, prepare, run
+from brainkit.run.config import RunConfig
+from brainkit.run.maps.command import map_runs
+from brainkit.run.maps.facts import Facts, read, table
+from brainkit.run.maps.feature import FeatureMaps
+from brainkit.run.maps.regions import RegionMean
 
 VOXELS = 60
 
@@ -489,15 +489,15 @@ READ = {"image_latent": "early", "clip_text": "ventral"}
 )
 def tuned(request, tmp_path_factory) -> Run:
     """The image latent and the caption embedding of the miniature, predicted and mapped."""
-    from brainkit import steps
     from brainkit.checkpoints import CheckpointStore
     from brainkit.data import Selection
     from brainkit.encoders.autokl import AutoKL
     from brainkit.encoders.clip import ClipText
     from brainkit.miniature import miniature
     from brainkit.miniature.brain import Difficulty
+    from brainkit.run import regress as steps
+    from brainkit.run.step import Work
     from brainkit.testing.toys import TOYS
-    from brainkit.work import Work
 
     folder = tmp_path_factory.mktemp("tuned")
     subject = Difficulty(voxels=600, train_images=300, test_images=10)

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from brainkit.artefacts import Recipe
-from brainkit.config import RunConfig
 from brainkit.errors import UsageError
-from brainkit.generate import strip_frames
-from brainkit.journal import FileJournal
 from brainkit.run import prepare, run
-from brainkit.work import Artefact
+from brainkit.run.artefact import Recipe
+from brainkit.run.config import RunConfig
+from brainkit.run.journal import FileJournal
+from brainkit.run.sample import strip_frames
+from brainkit.run.step import Artefact
 
 
 @pytest.fixture

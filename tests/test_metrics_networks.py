@@ -12,17 +12,18 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from brainkit import judges, metrics
+from brainkit import metrics
 from brainkit.checkpoints import CheckpointStore
-from brainkit.config import RunConfig
 from brainkit.errors import CheckpointError
-from brainkit.metrics import networks
-from brainkit.metrics.inception import Inception, resized_as_before
-from brainkit.metrics.networks import load_classifier, load_inception
+from brainkit.metrics.networks import images as networks
+from brainkit.metrics.networks.images import load_classifier, load_inception
+from brainkit.metrics.networks.inception import Inception, resized_as_before
 from brainkit.miniature import judge
 from brainkit.miniature.referee import load_referee
 from brainkit.plugins import Registry, Source
 from brainkit.run import prepare, run
+from brainkit.run import readers as judges
+from brainkit.run.config import RunConfig
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)
 FRECHET, KERNEL = "Fréchet distance, Inception 2015", "kernel distance, Inception 2015"

@@ -18,10 +18,10 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import CheckpointError
-from brainkit.metrics import released
-from brainkit.metrics.networks import load_classifier, load_inception
-from brainkit.metrics.nodes import load_nodes
-from brainkit.metrics.released import CHECKPOINTS, checkpoint, release_of
+from brainkit.metrics.networks import released
+from brainkit.metrics.networks.images import load_classifier, load_inception
+from brainkit.metrics.networks.released import CHECKPOINTS, checkpoint, release_of
+from brainkit.metrics.networks.torchvision import load_nodes
 from brainkit.weights import RemoteFile
 from brainkit.weights.conversion import conversions, write
 from brainkit.weights.convert import Source, convert
@@ -199,7 +199,7 @@ def test_weights_placed_by_hand_may_have_their_head_but_not_anothers_layers(tmp_
 
 
 def test_fids_inception_is_read_from_its_published_layout(tmp_path):
-    from brainkit.metrics.inception import Inception
+    from brainkit.metrics.networks.inception import Inception
 
     network = lively(Inception())
     above = {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}

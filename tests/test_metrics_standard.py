@@ -17,14 +17,14 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.config import RunConfig
 from brainkit.errors import CheckpointError, DataError
 from brainkit.metrics import correlation_distance, correlation_matrix, two_way_identification
+from brainkit.metrics.networks.released import headless
 from brainkit.metrics.profiles import CLIP, IMAGENET, PROFILES
-from brainkit.metrics.released import headless
 from brainkit.metrics.standard import compared, low_level_scores, reader, similarities
 from brainkit.plugins import Registry, Source
 from brainkit.run import prepare, run
+from brainkit.run.config import RunConfig
 
 FIRST, SECOND = PROFILES["brain-diffuser"], PROFILES["mindeye2"]
 DRAWN = np.random.default_rng(0)

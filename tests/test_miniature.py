@@ -84,7 +84,7 @@ def test_a_failed_start_leaves_no_folder_that_looks_made(tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("brainkit.miniature.layout.write_regions", fail)
+    monkeypatch.setattr("brainkit.miniature.download.write_regions", fail)
     with pytest.raises(KeyboardInterrupt):
         miniature(tmp_path, TINY)
     assert not is_made(tmp_path, TINY)

@@ -13,13 +13,13 @@ import pytest
 import scipy.io
 from safetensors.numpy import load_file
 
-from brainkit.config import RunConfig, read_config
+from brainkit.cli.listing import plan as dry_text
 from brainkit.data import Selection
 from brainkit.errors import UsageError
-from brainkit.listing import plan as dry_text
 from brainkit.nsd import check_data, load_design, load_trials, plan_trials, read_layout
-from brainkit.publish import summary
 from brainkit.run import prepare, run
+from brainkit.run.config import RunConfig, read_config
+from brainkit.run.publish import summary
 from brainkit.testing import tiny_nsd
 
 GOLDEN = Path(__file__).parent / "golden/nsd"

@@ -12,16 +12,16 @@ import torch
 from tokenizers import Tokenizer
 
 import brainkit
-from brainkit.config import RunConfig
 from brainkit.data import Checkpoint, Selection
 from brainkit.encoders.clip import load_tokenizer
 from brainkit.errors import CheckpointError, UsageError
 from brainkit.method import Method
 from brainkit.plugins import Registry, Source
-from brainkit.publish import summary
 from brainkit.regressors import Ridge
 from brainkit.report import RANDOM_LINE
 from brainkit.run import prepare, run
+from brainkit.run.config import RunConfig
+from brainkit.run.publish import summary
 from brainkit.samplers.diffusion import DDIM
 from brainkit.weights import Release
 from brainkit.weights.random import BLOCK, RandomStore, drawn
@@ -293,7 +293,7 @@ def test_a_run_on_nsd_has_a_folder_of_its_own_too(do, nsd, tmp_path):
 
 
 def test_a_second_run_computes_nothing_and_its_file_makes_it_again(do, methods, tmp_path):
-    from brainkit.config import read_config
+    from brainkit.run.config import read_config
 
     _, folder = do()
     again, _ = do()

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from brainkit.config import RunConfig
 from brainkit.errors import DataError
 from brainkit.nsd import load_captions, load_stimuli
 from brainkit.options import option
 from brainkit.run import prepare
-from brainkit.steps import encode, stimuli_reader
+from brainkit.run.config import RunConfig
+from brainkit.run.regress import encode, stimuli_reader
 
 
 @dataclass(frozen=True)

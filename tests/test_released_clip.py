@@ -16,9 +16,10 @@ from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.data import Checkpoint
-from brainkit.encoders import clip, released
-from brainkit.encoders.clip_names import official_pieces, transformers_pieces
+from brainkit.encoders import clip
 from brainkit.errors import CheckpointError
+from brainkit.networks.clip import released
+from brainkit.networks.clip.names import official_pieces, transformers_pieces
 from brainkit.testing import converted
 from brainkit.weights import Config, Release
 from brainkit.weights.conversion import Conversion

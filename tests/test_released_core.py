@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.encoders import autokl, clip, released
+from brainkit.encoders import autokl, clip
 from brainkit.errors import CheckpointError
+from brainkit.networks.clip import released
 from brainkit.testing import converted
 from brainkit.weights import Config, Release
 from brainkit.weights.conversion import Conversion
@@ -281,7 +282,7 @@ def test_a_checkpoint_names_its_own_release(release):
     checkpoints = (autokl.KL_F8, clip.CLIP_L14, clip.CLIP_B32)
     (own,) = (each for each in checkpoints if each.name == release.name)
     module, _, name = own.release.partition(":")
-    assert module == "brainkit.encoders.released"
+    assert module == "brainkit.networks.clip.released"
     assert getattr(released, name) is release
 
 

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from brainkit.config import RunConfig
 from brainkit.errors import BrainkitError, PartError, UsageError
 from brainkit.run import prepare, run
+from brainkit.run.config import RunConfig
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ def test_cuda_asked_for_but_absent_is_a_usage_error(do):
 
 
 def test_a_run_file_gives_the_same_results(do, tmp_path):
-    from brainkit.config import read_config
+    from brainkit.run.config import read_config
 
     _, first = do(work=tmp_path / "a", options={"sampler.steps": 5}, seed=3)
     values = read_config(first / "run.toml")

@@ -18,12 +18,12 @@ from safetensors.numpy import load_file
 
 from brainkit import hookimpl, metrics
 from brainkit.checkpoints import CheckpointStore
-from brainkit.config import RunConfig, read_config
 from brainkit.errors import UsageError
-from brainkit.generate import image_seed
 from brainkit.method import EXTRA_SCORES
 from brainkit.plugins import Registry, Source
 from brainkit.run import prepare, run
+from brainkit.run.config import RunConfig, read_config
+from brainkit.run.sample import image_seed
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_a_methods_own_number_of_samples_counts_unless_another_is_asked_for(regi
 
 
 def test_a_run_file_asks_for_the_same_samples(do, tmp_path, registry):
-    from brainkit.config import read_config
+    from brainkit.run.config import read_config
 
     folder = do("file", method="paper", samples=1)
     again = RunConfig(**{**read_config(folder / "run.toml"), "work": tmp_path / "again"})
@@ -274,7 +274,7 @@ def test_few_images_with_samples_are_scored_as_far_as_they_can_be(do, images):
 
 
 def test_show_and_plan_tell_the_samples(registry, nsd, tmp_path):
-    from brainkit import listing
+    from brainkit.cli import listing
 
     said = listing.method(registry.get("method", "paper"))
     assert "--samples 2" in said

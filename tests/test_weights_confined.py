@@ -184,7 +184,7 @@ def test_libraries_go_on_working(archive: bool, tmp_path: Path) -> None:
     tensors = {"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.ones(2, dtype=torch.bfloat16)}
     torch.save(tensors, outside / "a.pth", _use_new_zipfile_serialization=archive)
     after = """
-from brainkit.weights.files import open_weights, write_safetensors
+from brainkit.weights.open import open_weights, write_safetensors
 loaded = torch.load(outside / 'a.pth', weights_only=True)
 with open_weights(outside / 'a.pth') as opened:
     write_safetensors(store / 'a.safetensors', opened.entries, opened.read)

@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from brainkit.checkpoints import CheckpointStore
+from brainkit.checkpoints.record import FileFacts, Record, differences
 from brainkit.data import Checkpoint
 from brainkit.errors import CheckpointError
 from brainkit.weights import convert as converting
 from brainkit.weights.convert import Source, convert
-from brainkit.weights.record import FileFacts, Record, differences
 
 TOYS = Path(__file__).parent / "toys"
 TOY = Checkpoint("toy-net")
@@ -238,7 +238,7 @@ def test_a_release_that_reads_files_itself_is_given_those_of_any_name(
     (tmp_path / "words.py").write_text(
         "from brainkit.weights import Layout, Piece, Release\n"
         "from brainkit.weights.conversion import Fit, fitted\n"
-        "from brainkit.weights.files import Entry, WeightFile\n"
+        "from brainkit.weights.open import Entry, WeightFile\n"
         "LAYOUT = Layout('text', (), lambda config, names: {})\n"
         "def read(source, config, stack):\n"
         "    words = source.read_text().split()\n"

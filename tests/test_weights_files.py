@@ -23,7 +23,7 @@ from torch import Tensor
 from brainkit.errors import CheckpointError
 from brainkit.weights import Layout, Piece, Release
 from brainkit.weights.conversion import conversions
-from brainkit.weights.files import Entry, check_header, open_weights, write_safetensors
+from brainkit.weights.open import Entry, check_header, open_weights, write_safetensors
 
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
@@ -190,7 +190,7 @@ def test_malformed_headers_are_refused_in_a_process_with_little_memory(tmp_path:
     script = (
         "import resource, sys; from pathlib import Path\n"
         "from brainkit.errors import CheckpointError\n"
-        "from brainkit.weights.headers import check_header\n"
+        "from brainkit.checkpoints.safetensors import check_header\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 50_000_000,) * 2)\n"
         "for path in map(Path, sys.argv[1:]):\n"
@@ -445,7 +445,7 @@ from pathlib import Path
 
 import safetensors, torch
 
-from brainkit.weights.files import open_weights, write_safetensors
+from brainkit.weights.open import open_weights, write_safetensors
 
 def resident(word):
     lines = open("/proc/self/status").read().splitlines()

@@ -22,7 +22,7 @@ import pytest
 import torch
 
 from brainkit.errors import CheckpointError
-from brainkit.weights.files import open_weights
+from brainkit.weights.open import open_weights
 
 sys.path.insert(0, str(Path(__file__).parent / "toys"))
 from forged_pickles import (

@@ -8,7 +8,7 @@ def main() -> None:
     """Run the command line; `list-plugins` alone goes without the machinery of options."""
     if sys.argv[1:] in (["list-plugins"], ["list-plugins", "--json"]):
         # Scripts and shells ask this often: parsing it through typer would double its time.
-        from brainkit.listing import plugins
+        from brainkit.cli.listing import plugins
         from brainkit.plugins import Registry
 
         with suppress(BrokenPipeError):

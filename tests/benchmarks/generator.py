@@ -36,7 +36,7 @@ def generator_rates(device: str, batches: list[int], repeats: int) -> None:
     """Print pictures a second for each size and batch."""
     import torch
 
-    from brainkit_mindreader.generator import Generator, GeneratorShape
+    from brainkit_mindreader.generator.network import Generator, GeneratorShape
     from brainkit_mindreader.train.scenes import SHAPE
 
     print(f"\n| generator, {device} | batch | pictures a second | ms a picture |")
@@ -62,8 +62,8 @@ def mapper_epoch(device: str, steps: int, whole: bool) -> None:
     """Print the seconds of an epoch of training a mapper at NSD's size."""
     import torch
 
-    from brainkit_mindreader.mapper_losses import MapperLoss
-    from brainkit_mindreader.mapper_network import MapperNetwork, MapperShape
+    from brainkit_mindreader.mapper.losses import MapperLoss
+    from brainkit_mindreader.mapper.network import MapperNetwork, MapperShape
 
     torch.manual_seed(0)
     network, loss = MapperNetwork(MapperShape(PADDED, DIM)).to(device), MapperLoss()

@@ -278,8 +278,8 @@ def minddiffuser(store: CheckpointStore, batches: list[int], steps: int) -> Iter
 
 def mindreader(store: CheckpointStore, batches: list[int], steps: int) -> Iterator[Row]:
     """Measure Mind Reader's generator, and the same called directly."""
+    from brainkit_mindreader.captions.targets import first_row
     from brainkit_mindreader.loading import load_generator
-    from brainkit_mindreader.targets import first_row
 
     of = method("mindreader")
 

@@ -266,7 +266,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    from brainkit.devices import resolved_device
+    from brainkit.run.machine import resolved_device
 
     args.device = resolved_device(args.device)
     if args.one:

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 from brainkit import hookimpl
 from brainkit.data import Checkpoint
+from brainkit.fetch.moved import MOVED
 from brainkit.method import Method
 from brainkit.weights import Companion, Layout, Origin, Piece, Release, RemoteFile
-from brainkit.weights.moved import MOVED
 
 SHAPES = {"scale": (5,), "square": (40, 40)}
 COMMIT = "c0ffee" * 6 + "c0ff"

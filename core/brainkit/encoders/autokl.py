@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from brainkit.data import Checkpoint
-from brainkit.encoders.autokl_names import own_tensors
 from brainkit.encoders.clip import assemble
+from brainkit.networks.autokl.names import own_tensors
 from brainkit.options import option
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ KL_F8 = Checkpoint(
     name="kl-f8",
     source="kl-f8.pth of shi-labs/versatile-diffusion-model, or the vae folder of Stable Diffusion",
     miniature="brainkit.miniature.checkpoints:autokl",
-    release="brainkit.encoders.released:KL_F8",
+    release="brainkit.networks.clip.released:KL_F8",
 )
 
 

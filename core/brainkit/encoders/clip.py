@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 CLIP_L14 = Checkpoint(
     name="clip-vit-l14",
     source="openai/clip-vit-large-patch14",
-    release="brainkit.encoders.released:CLIP_L14",
+    release="brainkit.networks.clip.released:CLIP_L14",
     miniature="brainkit.miniature.checkpoints:clip",
 )
 CLIP_B32 = Checkpoint(
     name="clip-vit-b32",
     source="openai/clip-vit-base-patch32",
-    release="brainkit.encoders.released:CLIP_B32",
+    release="brainkit.networks.clip.released:CLIP_B32",
     miniature="brainkit.miniature.checkpoints:clip_b32",
 )
 MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from brainkit.console import Say
 from brainkit.errors import CheckpointError, UsageError
+from brainkit.fetch.hub import cache_folder, forbidden
+from brainkit.fetch.known import named
 from brainkit.fetch.plan import Plan, plan, text, there
 from brainkit.fetch.work import alone, carry_out, from_path
-from brainkit.known import named
 from brainkit.plugins import Registry
-from brainkit.progress import Say
 from brainkit.weights import Config
-from brainkit.weights.hub import cache_folder, forbidden
 
 
 @dataclass(frozen=True)

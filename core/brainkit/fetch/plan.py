@@ -9,13 +9,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from brainkit.errors import CheckpointError, UsageError
-from brainkit.known import Known
+from brainkit.fetch.download import UnreachableError
+from brainkit.fetch.hub import cache_folder
+from brainkit.fetch.known import Known
+from brainkit.fetch.remote import Found, find
+from brainkit.fetch.state import DOWNLOADS, State, state
+from brainkit.run.step import human_size
 from brainkit.weights import Origin, Release
-from brainkit.weights.download import UnreachableError
-from brainkit.weights.hub import cache_folder
-from brainkit.weights.remote import Found, find
-from brainkit.weights.state import DOWNLOADS, State, state
-from brainkit.work import human_size
 
 SPARE = 1 << 26
 """Bytes of disk that have to stay free."""

@@ -7,15 +7,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from brainkit.checkpoints.record import Record
+from brainkit.console import Bar, Say
 from brainkit.errors import CheckpointError, UsageError
 from brainkit.fetch.plan import Item, Plan, Search, check_disks, grouped
-from brainkit.progress import Bar, Say
+from brainkit.fetch.remote import Found, bring
+from brainkit.fetch.state import DOWNLOADS
+from brainkit.run.step import human_size
 from brainkit.weights import Companion, Config, RemoteFile
 from brainkit.weights.convert import Converted, Source, convert
-from brainkit.weights.record import Record
-from brainkit.weights.remote import Found, bring
-from brainkit.weights.state import DOWNLOADS
-from brainkit.work import human_size
 
 SMALL = 10**7
 """Bytes below which a file gets no progress bar."""

@@ -2,6 +2,14 @@
 
 from brainkit.data import EXTRA_SCORES
 from brainkit.metrics.captions import meteor, rouge, tokens
+from brainkit.metrics.chance import (
+    Chance,
+    caption_scores,
+    chance_levels,
+    derangements,
+    extra_scores,
+    image_scores,
+)
 from brainkit.metrics.coco import bleu, cider, rouge_l_coco
 from brainkit.metrics.correlation import correlation_matrix, paired_correlation
 from brainkit.metrics.distribution import (
@@ -41,14 +49,6 @@ from brainkit.metrics.images import (
     ssim_uniform,
 )
 from brainkit.metrics.score import Score, not_computed, over_samples, scored
-from brainkit.metrics.sets import (
-    Chance,
-    caption_scores,
-    chance_levels,
-    derangements,
-    extra_scores,
-    image_scores,
-)
 from brainkit.metrics.voxels import brain_correlation, noise_ceiling, voxel_correlation
 
 __all__ = [

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from brainkit.data import Checkpoint
 from brainkit.metrics.images import Images, resized
-from brainkit.metrics.released import checkpoint
+from brainkit.metrics.networks.released import checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -24,7 +24,7 @@ from brainkit.metrics.profiles import DEFAULT, PROFILES, Profile
 from brainkit.metrics.score import Score, Values, not_computed
 
 if TYPE_CHECKING:
-    from brainkit.metrics.nodes import Nodes
+    from brainkit.metrics.networks.torchvision import Nodes
 
 AT_ONCE: Final = 32
 """Pictures a network reads at once."""

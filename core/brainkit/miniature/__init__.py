@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brainkit.checkpoints.home import home
 from brainkit.errors import DataError, UsageError
-from brainkit.miniature.place import home
 
 if TYPE_CHECKING:
     from brainkit.miniature.brain import Difficulty
 
 __all__ = ["MiniaturePaths", "is_made", "miniature"]
 
-MADE_BY = ("brain.py", "layout.py", "scenes.py", "shapes.py")
+MADE_BY = ("brain.py", "download.py", "drawing.py", "scenes.py")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _folder(cache: Path | None, difficulty: Difficulty | None, seed: int) -> Pat
 
 def _make(folder: Path, difficulty: Difficulty | None, seed: int) -> None:
     from brainkit.miniature.brain import Difficulty
-    from brainkit.miniature.layout import write_download
+    from brainkit.miniature.download import write_download
 
     aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
     try:

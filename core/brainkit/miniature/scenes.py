@@ -218,7 +218,7 @@ def _centre(
 
 def draw(scene: Scene) -> NDArray[np.uint8]:
     """Draw a scene as uint8 (height, width, channels), RGB in 0-255."""
-    from brainkit.miniature.shapes import paint
+    from brainkit.miniature.drawing import paint
 
     return paint(scene, random.Random(f"drawing {scene.seed}"))
 

@@ -79,10 +79,10 @@ def require_common(
 
 
 def _prepared(method: Method, store: CheckpointStore, nsd: Path, folder: Path) -> Any:
-    from brainkit.config import RunConfig
     from brainkit.plugins import Registry, Source
-    from brainkit.prepared import Run
-    from brainkit.work import Work
+    from brainkit.run.config import RunConfig
+    from brainkit.run.shared import Run
+    from brainkit.run.step import Work
 
     registry = Registry([Source(method.name, f"{method.name} 0.0", lambda: _Plugin(method))])
     config = RunConfig(method.name, nsd=nsd, images=2, work=folder, device=store.device)

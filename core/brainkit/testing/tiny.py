@@ -12,7 +12,7 @@ def tiny_nsd(path: Path) -> Path:
     24 trials, with captions and regions, in the release's own formats. Under a second.
     """
     from brainkit.miniature.brain import Difficulty
-    from brainkit.miniature.layout import write_download
+    from brainkit.miniature.download import write_download
 
     path.mkdir(parents=True, exist_ok=True)
     write_download(path, Difficulty(voxels=40, train_images=20, test_images=4), seed=0)

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from brainkit.weights.headers import shown
+from brainkit.checkpoints.safetensors import shown
 
 MAX_PICKLE = 1 << 26
 """Bytes of what is pickled beside the numbers; with all of an optimiser's state it has under 10 MB.

@@ -14,7 +14,7 @@ from typing import Any
 from brainkit.checkpoints import WEIGHTS
 from brainkit.errors import CheckpointError
 from brainkit.weights import Companion, Config, Layout, Piece, Release, Shapes
-from brainkit.weights.files import (
+from brainkit.weights.open import (
     PICKLES,
     SIZES,
     Entry,

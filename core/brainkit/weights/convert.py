@@ -16,9 +16,9 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from brainkit.checkpoints import WEIGHTS
+from brainkit.checkpoints.record import FileFacts, Record, differences, facts_below
 from brainkit.errors import CheckpointError
 from brainkit.weights import Config, Origin
-from brainkit.weights.record import FileFacts, Record, differences, facts_below
 
 PART = ".part"
 OLD = ".old"

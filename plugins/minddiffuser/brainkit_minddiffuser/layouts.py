@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-from brainkit.encoders.clip_names import tower_name
+from brainkit.networks.clip.names import tower_name
 from brainkit.weights import Config, Piece
 
 UNET_PREFIX = "model.diffusion_model."

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainkit.encoders.clip import CLIP_L14
-from brainkit.encoders.released import (
+from brainkit.networks.clip.released import (
     SD_AUTOKL,
     SD_AVERAGES,
     SD_FILES,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brainkit.weights.conversion import Conversion
-    from brainkit.weights.files import WeightFile
+    from brainkit.weights.open import WeightFile
 
 HALF_ROUNDING = 2.0**-10
 """Tensors that differ by no more than this, relative to their largest value, are the same weights
@@ -50,7 +50,7 @@ def unet_shapes(config: Config) -> Shapes:
 def remarks_on_texts(conversion: Conversion, store: Path, stack: ExitStack) -> Sequence[str]:
     """Say whether the store's CLIP reads texts as the Stable Diffusion of these files does."""
     from brainkit.checkpoints import WEIGHTS
-    from brainkit.weights.files import open_weights
+    from brainkit.weights.open import open_weights
 
     path, text = store / CLIP_L14.name / WEIGHTS, _text_file(conversion)
     if text is None or not path.is_file():

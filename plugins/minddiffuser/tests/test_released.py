@@ -15,10 +15,10 @@ from tiny_diffusion import KL_F8, UNET, Tiny, everything_in, saved, without
 from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.encoders import released as core
 from brainkit.encoders.autokl import load_autokl
 from brainkit.encoders.clip import CLIP_L14
 from brainkit.errors import CheckpointError
+from brainkit.networks.clip import released as core
 from brainkit.testing import converted
 from brainkit.weights.conversion import conversions
 from brainkit.weights.convert import Converted, Source, convert

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from brainkit.encoders import released as core
+from brainkit.networks.clip import released as core
 from brainkit_minddiffuser import released
 
 GOLDEN = json.loads(

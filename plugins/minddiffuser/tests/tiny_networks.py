@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from brainkit import Condition
-from brainkit.encoders.clip_names import official_pieces
+from brainkit.networks.clip.names import official_pieces
 from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.guidance import guided, stacked
 

@@ -9,9 +9,9 @@ from brainkit.decoders.pixels import Pixels
 from brainkit.method import Method
 from brainkit.parts import Conditioner, Encoder, Regressor
 from brainkit.samplers.single_pass import SinglePass
-from brainkit_mindreader.mapper import Mapper
+from brainkit_mindreader.captions.targets import ClipB32Image, ClipB32Text
+from brainkit_mindreader.mapper.part import Mapper
 from brainkit_mindreader.parts import Lafite
-from brainkit_mindreader.targets import ClipB32Image, ClipB32Text
 
 MINDREADER = Method(
     name="mindreader",

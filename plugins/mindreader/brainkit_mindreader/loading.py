@@ -14,10 +14,10 @@ from brainkit import Checkpoint, Condition
 from brainkit.encoders.clip import CLIP_B32, MEAN, STD, load_network, load_strictly
 from brainkit.errors import CheckpointError, DataError
 from brainkit.samplers.noise import seeds_of
-from brainkit_mindreader.generator import Generator, GeneratorShape, Noise
-from brainkit_mindreader.heads import two_heads
+from brainkit_mindreader.captions.targets import bounded, first_row
+from brainkit_mindreader.generator.heads import two_heads
+from brainkit_mindreader.generator.network import Generator, GeneratorShape, Noise
 from brainkit_mindreader.parts import GENERATOR, Lafite
-from brainkit_mindreader.targets import bounded, first_row
 
 if TYPE_CHECKING:
     from brainkit.checkpoints import CheckpointStore

@@ -13,7 +13,7 @@ from typing import Final
 from brainkit.weights import Config, Layout, Origin, Piece, Release, RemoteFile, Shapes
 from brainkit.weights.conversion import Conversion
 from brainkit_mindreader import parts, snapshot_weights
-from brainkit_mindreader.shape import GeneratorShape
+from brainkit_mindreader.generator.shape import GeneratorShape
 
 LAFITE: Final = Origin(
     files=(),

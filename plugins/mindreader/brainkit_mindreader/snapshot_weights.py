@@ -13,14 +13,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brainkit.checkpoints.record import FileFacts
 from brainkit.errors import CheckpointError, DataError
 from brainkit.weights import Config, Layout, Piece, Shapes
 from brainkit.weights.conversion import READABLE, Conversion, Fit, fitted
-from brainkit.weights.files import Entry, WeightFile, open_weights
-from brainkit.weights.record import FileFacts
+from brainkit.weights.open import Entry, WeightFile, open_weights
+from brainkit_mindreader.generator.shape import GeneratorShape
+from brainkit_mindreader.generator.sizes import discriminator_shape, generator_shape
 from brainkit_mindreader.inert import shown
-from brainkit_mindreader.shape import GeneratorShape
-from brainkit_mindreader.sizes import discriminator_shape, generator_shape
 from brainkit_mindreader.snapshot import Network, Snapshot, read_snapshot
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def mapper(
     Raises:
         CheckpointError: the file is damaged or refused, or holds no mapper.
     """
-    from brainkit_mindreader.mapper_network import MapperShape
+    from brainkit_mindreader.mapper.network import MapperShape
 
     if not source.is_file() or not source.name.endswith(READABLE):
         return None
@@ -103,21 +103,21 @@ def mapper(
 
 def generator_shapes(config: Config) -> Shapes:
     """Give the manifest of a generator."""
-    from brainkit_mindreader.generator import Generator
+    from brainkit_mindreader.generator.network import Generator
 
     return _on_meta(lambda: Generator(GeneratorShape.of(config)))
 
 
 def discriminator_shapes(config: Config) -> Shapes:
     """Give the manifest of a discriminator."""
-    from brainkit_mindreader.discriminator import Discriminator
+    from brainkit_mindreader.generator.discriminator import Discriminator
 
     return _on_meta(lambda: Discriminator(GeneratorShape.of(config)))
 
 
 def mapper_shapes(config: Config) -> Shapes:
     """Give the manifest of a mapper."""
-    from brainkit_mindreader.mapper_network import MapperNetwork, MapperShape
+    from brainkit_mindreader.mapper.network import MapperNetwork, MapperShape
 
     return _on_meta(lambda: MapperNetwork(MapperShape(**config)))
 

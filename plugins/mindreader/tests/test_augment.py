@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchvision.transforms import v2
 
 from brainkit.testing import example_stimuli
-from brainkit_mindreader.augment import (
+from brainkit_mindreader.captions.augment import (
     SIDE,
     Choices,
     augmented,

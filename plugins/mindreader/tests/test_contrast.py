@@ -9,7 +9,7 @@ import torch
 from tiny_gan import LOSS, close, golden, unit_rows
 from torch.nn import functional
 
-from brainkit_mindreader.contrast import contrast
+from brainkit_mindreader.mapper.contrast import contrast
 
 TEMPERATURES = (0.0, 0.1, 0.5, 1.0)
 LAMS = (0.0, 0.5, 1.0)

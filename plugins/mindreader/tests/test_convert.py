@@ -17,19 +17,19 @@ from snapshot_files import GENUINE, GOLDEN, Call, network, written
 from torch.testing import assert_close
 
 from brainkit.checkpoints import CheckpointStore
+from brainkit.checkpoints.record import Record
 from brainkit.errors import CheckpointError
 from brainkit.weights import Config
 from brainkit.weights.conversion import conversions, write
-from brainkit.weights.files import Entry
-from brainkit.weights.record import Record
+from brainkit.weights.open import Entry
 from brainkit_mindreader import released
 from brainkit_mindreader.convert import main
-from brainkit_mindreader.discriminator import Discriminator
-from brainkit_mindreader.generator import Generator
-from brainkit_mindreader.mapper_network import MapperNetwork, MapperShape
+from brainkit_mindreader.generator.discriminator import Discriminator
+from brainkit_mindreader.generator.network import Generator
+from brainkit_mindreader.generator.shape import GeneratorShape
+from brainkit_mindreader.generator.sizes import discriminator_shape, generator_shape
+from brainkit_mindreader.mapper.network import MapperNetwork, MapperShape
 from brainkit_mindreader.parts import DISCRIMINATOR, GENERATOR
-from brainkit_mindreader.shape import GeneratorShape
-from brainkit_mindreader.sizes import discriminator_shape, generator_shape
 
 MANIFESTS = Path(__file__).parent / "golden" / "manifests"
 TWO = GeneratorShape(16, 8, 6, (5, 7), 10, 128, 8, 3)
@@ -360,7 +360,7 @@ def test_what_tensors_do_not_tell_is_taken_from_a_configuration(tmp_path):
 
 
 def mapper(length: int = 20) -> dict[str, torch.Tensor]:
-    from brainkit_mindreader.mapper_network import MapperNetwork, MapperShape
+    from brainkit_mindreader.mapper.network import MapperNetwork, MapperShape
 
     torch.manual_seed(0)
     return dict(MapperNetwork(MapperShape(length, 6, 1, 2, 4, 3)).state_dict())

@@ -17,8 +17,8 @@ from tiny_gan import (
 )
 
 from brainkit.errors import DataError
-from brainkit_mindreader.discriminator import Discriminator, Judging, spread
-from brainkit_mindreader.shape import GeneratorShape
+from brainkit_mindreader.generator.discriminator import Discriminator, Judging, spread
+from brainkit_mindreader.generator.shape import GeneratorShape
 
 FULL = {"mindreader_discriminator_three_head_256": 2, "lafite_discriminator_256": 1}
 

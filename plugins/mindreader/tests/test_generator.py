@@ -17,8 +17,8 @@ from tiny_gan import (
 )
 
 from brainkit.errors import CheckpointError, DataError
-from brainkit_mindreader.generator import Generator, GeneratorShape, Noise
-from brainkit_mindreader.styled import (
+from brainkit_mindreader.generator.network import Generator, GeneratorShape, Noise
+from brainkit_mindreader.generator.styled import (
     StyledConvolution,
     ToRGB,
     balanced,

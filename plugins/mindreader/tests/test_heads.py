@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from brainkit_mindreader.discriminator import Discriminator
-from brainkit_mindreader.generator import Generator
-from brainkit_mindreader.heads import two_heads
-from brainkit_mindreader.shape import GeneratorShape
+from brainkit_mindreader.generator.discriminator import Discriminator
+from brainkit_mindreader.generator.heads import two_heads
+from brainkit_mindreader.generator.network import Generator
+from brainkit_mindreader.generator.shape import GeneratorShape
 
 MANIFESTS = Path(__file__).parent / "golden" / "manifests"
 SINGLE = GeneratorShape(16, 8, 8, (6,), 10, 128, 8, 2)
@@ -55,7 +55,7 @@ def test_full_size_names_and_shapes_are_those_of_two_heads(kind):
 
 @pytest.mark.parametrize("noise_and_psi", [("const", 1.0), ("none", 0.7)])
 def test_equal_conditions_give_the_picture_of_the_single_head(noise_and_psi):
-    from brainkit_mindreader.generator import Noise
+    from brainkit_mindreader.generator.network import Noise
 
     mode, psi = noise_and_psi
     single = perturbed(Generator(SINGLE))

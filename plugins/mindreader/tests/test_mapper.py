@@ -12,9 +12,9 @@ from torch.nn import functional
 from brainkit.errors import DataError, UsageError
 from brainkit.testing import checks
 from brainkit.testing.examples import example_trials
-from brainkit_mindreader.mapper import Mapper
-from brainkit_mindreader.mapper_network import MapperNetwork, MapperShape
-from brainkit_mindreader.mapper_training import Course, split
+from brainkit_mindreader.mapper.network import MapperNetwork, MapperShape
+from brainkit_mindreader.mapper.part import Mapper
+from brainkit_mindreader.mapper.training import Course, split
 
 QUICK = Mapper(hidden=16, fc=32, blocks=1, epochs=20, batch=16, rate=1e-2)
 TINY = replace(QUICK, hidden=4, fc=4, epochs=6)

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from brainkit.errors import DataError, UsageError
-from brainkit_mindreader import mapper_network
-from brainkit_mindreader.mapper_losses import MapperLoss
-from brainkit_mindreader.mapper_network import MapperNetwork, MapperShape, padding
+from brainkit_mindreader.mapper import network as mapper_network
+from brainkit_mindreader.mapper.losses import MapperLoss
+from brainkit_mindreader.mapper.network import MapperNetwork, MapperShape, padding
 
 GOLDEN = Path(__file__).parent / "golden" / "mapper"
 FORWARD = {"rtol": 1e-5, "atol": 2e-5}

@@ -19,10 +19,9 @@ from tiny_gan import (
 from torch import nn
 from torch.nn import functional
 
-from brainkit_mindreader.contrast import contrast
-from brainkit_mindreader.discriminator import Verdict
-from brainkit_mindreader.generator import CONST
-from brainkit_mindreader.objectives import (
+from brainkit_mindreader.generator.discriminator import Verdict
+from brainkit_mindreader.generator.network import CONST
+from brainkit_mindreader.generator.objectives import (
     JointWeights,
     Seen,
     Weights,
@@ -35,7 +34,8 @@ from brainkit_mindreader.objectives import (
     r1,
     real_terms,
 )
-from brainkit_mindreader.views import Window, resnet_vector, view
+from brainkit_mindreader.generator.views import Window, resnet_vector, view
+from brainkit_mindreader.mapper.contrast import contrast
 
 CASES = ("default", "all_terms")
 

@@ -16,10 +16,10 @@ from brainkit.encoders.clip import CLIP_B32, load_image_embedding
 from brainkit.errors import BrainkitError
 from brainkit.miniature.scenes import images
 from brainkit.samplers.single_pass import SinglePass
-from brainkit_mindreader.generator import Generator, GeneratorShape
+from brainkit_mindreader.captions.targets import bounded
+from brainkit_mindreader.generator.network import Generator, GeneratorShape
 from brainkit_mindreader.loading import load_generator, load_picture_embedding
 from brainkit_mindreader.parts import GENERATOR, Lafite
-from brainkit_mindreader.targets import bounded
 
 STORE = CheckpointStore(Path("nowhere"), miniature=True)
 DIM = 64

@@ -7,8 +7,8 @@ import torch
 from tiny_gan import close, golden
 from torch.nn import functional
 
-from brainkit_mindreader.layers import FullyConnected, activated
-from brainkit_mindreader.resample import (
+from brainkit_mindreader.generator.layers import FullyConnected, activated
+from brainkit_mindreader.generator.resample import (
     binomial_filter,
     conv_doubled,
     conv_halved,

@@ -16,8 +16,8 @@ from brainkit.errors import DataError
 from brainkit.nsd import load_captions
 from brainkit.nsd.design import load_design
 from brainkit.testing import tiny_nsd
-from brainkit_mindreader.curated import read_curated, tidied
-from brainkit_mindreader.screening import compared, main, ruled, screened
+from brainkit_mindreader.captions.curated import read_curated, tidied
+from brainkit_mindreader.captions.screening import compared, main, ruled, screened
 
 GOLDEN = load_file(
     Path(__file__).parent / "golden/targets/caption_screening_proposed_rule.safetensors"

@@ -19,8 +19,8 @@ from brainkit.errors import DataError, UsageError
 from brainkit.miniature import scenes
 from brainkit.options import replaced
 from brainkit.testing import checks, example_stimuli
-from brainkit_mindreader.augment import copies
-from brainkit_mindreader.targets import ClipB32Image, ClipB32Text, bounded
+from brainkit_mindreader.captions.augment import copies
+from brainkit_mindreader.captions.targets import ClipB32Image, ClipB32Text, bounded
 
 GOLDEN = Path(__file__).parent / "golden/targets"
 STORE = CheckpointStore(Path("nowhere"), miniature=True)

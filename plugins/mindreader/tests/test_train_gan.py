@@ -13,7 +13,7 @@ from tiny_training import RECIPE, SHAPE, SUPERVISED, draw, networks, toy_set, tr
 from torch import nn
 
 from brainkit.errors import DataError, UsageError
-from brainkit_mindreader.objectives import Weights
+from brainkit_mindreader.generator.objectives import Weights
 from brainkit_mindreader.train.draws import Batch, Draws
 from brainkit_mindreader.train.joint import Joint
 from brainkit_mindreader.train.state import resume, save

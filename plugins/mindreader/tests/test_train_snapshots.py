@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny_training import SHAPE, draw, toy_set, training
 from torch.nn import functional
 
-from brainkit.artefacts import Recipe
+from brainkit.run.artefact import Recipe
 from brainkit_mindreader.train.pictures import as_signed, as_whole
 from brainkit_mindreader.train.snapshots import Snapshots
 from brainkit_mindreader.train.validation import Distance, Validation

@@ -15,13 +15,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_training import SHAPE, networks
 
-from brainkit.artefacts import Recipe, read_recipe
-from brainkit.config import RunConfig
 from brainkit.encoders.clip import CLIP_B32
 from brainkit.nsd import load_stimuli
 from brainkit.plugins import Registry
 from brainkit.run import prepare
 from brainkit.run import run as run_method
+from brainkit.run.artefact import Recipe, read_recipe
+from brainkit.run.config import RunConfig
 from brainkit.testing.tiny import tiny_nsd
 from brainkit_mindreader.train.__main__ import main
 from brainkit_mindreader.train.pairs import fitted, training_pairs

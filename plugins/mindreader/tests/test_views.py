@@ -13,8 +13,7 @@ from torch.nn import functional
 from brainkit.checkpoints import CheckpointStore
 from brainkit.encoders.clip import CLIP_B32, MEAN, STD, load_network
 from brainkit.errors import CheckpointError
-from brainkit_mindreader.parts import RESNET50
-from brainkit_mindreader.views import (
+from brainkit_mindreader.generator.views import (
     Window,
     draw_window,
     load_clip_view,
@@ -23,6 +22,7 @@ from brainkit_mindreader.views import (
     resnet_vector,
     view,
 )
+from brainkit_mindreader.parts import RESNET50
 
 SMALL = CheckpointStore(Path("nowhere"), miniature=True)
 WHITE = (1 - torch.tensor(MEAN)) / torch.tensor(STD)

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from brainkit_mindreader.discriminator import Discriminator, Judging
-from brainkit_mindreader.generator import Generator
-from brainkit_mindreader.shape import GeneratorShape
+from brainkit_mindreader.generator.discriminator import Discriminator, Judging
+from brainkit_mindreader.generator.network import Generator
+from brainkit_mindreader.generator.shape import GeneratorShape
 
 FOLDER = Path(__file__).parent / "golden" / "networks"
 FORWARD = {"rtol": 1e-5, "atol": 2e-5}

@@ -8,10 +8,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from brainkit_mindreader.discriminator import Discriminator, Judging
-from brainkit_mindreader.generator import Generator
-from brainkit_mindreader.objectives import Weights
-from brainkit_mindreader.shape import GeneratorShape
+from brainkit_mindreader.generator.discriminator import Discriminator, Judging
+from brainkit_mindreader.generator.network import Generator
+from brainkit_mindreader.generator.objectives import Weights
+from brainkit_mindreader.generator.shape import GeneratorShape
 from brainkit_mindreader.train.draws import Batch, Draws
 from brainkit_mindreader.train.gan import GanTraining
 from brainkit_mindreader.train.recipe import Recipe

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from tiny_training import RECIPE, draw, networks
 
-from brainkit_mindreader.objectives import Weights
+from brainkit_mindreader.generator.objectives import Weights
 from brainkit_mindreader.train.gan import GanTraining
 from brainkit_mindreader.train.state import save
 

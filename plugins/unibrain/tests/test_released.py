@@ -19,7 +19,7 @@ from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import CheckpointError
 from brainkit.weights.conversion import Conversion, Fit, fitted
 from brainkit.weights.convert import Source, convert
-from brainkit.weights.files import Entry, WeightFile
+from brainkit.weights.open import Entry, WeightFile
 from brainkit_unibrain import parts
 from brainkit_unibrain.loading import load_four_flow, load_optimus
 from brainkit_unibrain.networks import Context

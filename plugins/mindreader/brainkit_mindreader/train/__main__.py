@@ -134,10 +134,10 @@ def train_scenes(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace) -> Run:
-    from brainkit.config import RunConfig
+    from brainkit.console import to_stderr
     from brainkit.plugins import Registry
-    from brainkit.progress import to_stderr
     from brainkit.run import prepare
+    from brainkit.run.config import RunConfig
     from brainkit_mindreader.train.settings import pairs, values
 
     config = RunConfig(

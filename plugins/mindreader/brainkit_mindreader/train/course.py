@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from brainkit.console import Say
 from brainkit.errors import UsageError
 from brainkit.miniature.training import every
-from brainkit.progress import Say
 from brainkit_mindreader.train.draws import Draw
 from brainkit_mindreader.train.gan import GanTraining
 from brainkit_mindreader.train.snapshots import Snapshots

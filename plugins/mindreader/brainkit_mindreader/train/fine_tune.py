@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from brainkit.artefacts import Recipe as MadeBy
-from brainkit.artefacts import read_recipe
 from brainkit.checkpoints import WEIGHTS, CheckpointStore
 from brainkit.errors import UsageError
 from brainkit.run import Run
-from brainkit.steps import open_tensors
-from brainkit.work import Artefact, Work
-from brainkit_mindreader.discriminator import Semantic
+from brainkit.run.artefact import Recipe as MadeBy
+from brainkit.run.artefact import read_recipe
+from brainkit.run.regress import open_tensors
+from brainkit.run.step import Artefact, Work
+from brainkit_mindreader.generator.discriminator import Semantic
+from brainkit_mindreader.generator.views import load_clip_view, load_resnet_view
 from brainkit_mindreader.parts import DISCRIMINATOR, GENERATOR
 from brainkit_mindreader.train.course import Course, Length
 from brainkit_mindreader.train.gan import GanTraining, Watcher
@@ -44,7 +45,6 @@ from brainkit_mindreader.train.start import (
 )
 from brainkit_mindreader.train.state import resume
 from brainkit_mindreader.train.validation import Validation, validation
-from brainkit_mindreader.views import load_clip_view, load_resnet_view
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -20,9 +20,9 @@ import torch
 from torch import Generator as Randomness
 from torch import Tensor, nn
 
-from brainkit_mindreader.discriminator import Discriminator
-from brainkit_mindreader.generator import Generator, Noise
-from brainkit_mindreader.objectives import (
+from brainkit_mindreader.generator.discriminator import Discriminator
+from brainkit_mindreader.generator.network import Generator, Noise
+from brainkit_mindreader.generator.objectives import (
     Seen,
     Terms,
     Weights,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from brainkit_mindreader.discriminator import Verdict
-from brainkit_mindreader.objectives import JointWeights, Terms, mapper_terms
+from brainkit_mindreader.generator.discriminator import Verdict
+from brainkit_mindreader.generator.objectives import JointWeights, Terms, mapper_terms
 from brainkit_mindreader.train.steps import make_alike
 
 if TYPE_CHECKING:

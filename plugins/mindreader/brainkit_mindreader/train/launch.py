@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from brainkit.devices import quick_device
 from brainkit.errors import UsageError
+from brainkit.run.machine import quick_device
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

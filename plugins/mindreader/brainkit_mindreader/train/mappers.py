@@ -10,7 +10,7 @@ def fit_mappers(run: Run) -> None:
 
     A later `brainkit run` with the same settings and work folder finds all of it current.
     """
-    from brainkit import steps
+    from brainkit.run import regress as steps
 
     with run.work.held():
         trials = steps.load(run)

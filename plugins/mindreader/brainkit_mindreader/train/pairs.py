@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from brainkit.artefacts import Recipe, write_tensors
 from brainkit.errors import UsageError
 from brainkit.run import Run
-from brainkit.work import Artefact, Work
-from brainkit_mindreader.targets import first_row
+from brainkit.run.artefact import Recipe, write_tensors
+from brainkit.run.step import Artefact, Work
+from brainkit_mindreader.captions.targets import first_row
 from brainkit_mindreader.train.draws import Batch, Draws
 from brainkit_mindreader.train.pictures import Pictures, as_signed, training_pictures
 
@@ -46,7 +46,7 @@ def fitted(run: Run) -> Fitted:
     Raises:
         UsageError: they are not there, or were made by other settings.
     """
-    from brainkit import steps
+    from brainkit.run import regress as steps
 
     looking = replace(run, work=Work(run.work.root, lambda text: None, dry=True))
     trials = steps.load(looking)
@@ -69,7 +69,7 @@ def predict_training(run: Run, found: Fitted) -> Artefact:
     recipe = Recipe("training embeddings", inputs=stamps)
 
     def make(artefact: Artefact) -> None:
-        from brainkit.steps import open_tensors
+        from brainkit.run.regress import open_tensors
 
         tensors = {name: _predicted(run, name, found) for name in FEATURES}
         tensors["image_ids"] = open_tensors(found.trials.path)["train_image_ids"]
@@ -82,8 +82,8 @@ def predict_training(run: Run, found: Fitted) -> Artefact:
 @torch.no_grad()
 def _predicted(run: Run, feature: str, found: Fitted) -> Tensor:
     """Predict a feature's first row for the training trials, in blocks; float32 (trials, dim)."""
-    from brainkit import steps
     from brainkit.regressors import Sharing
+    from brainkit.run import regress as steps
 
     address = f"regressor.{feature}"
     regressor = run.part(address)
@@ -160,7 +160,7 @@ def training_pairs(
     run: Run, found: Fitted, embeddings: Artefact, side: int, device: torch.device
 ) -> TrainingPairs:
     """Gather the training images at a side in pixels with all that is known of them."""
-    from brainkit import steps
+    from brainkit.run import regress as steps
 
     tensors = steps.open_tensors(embeddings.path)
     ids = tensors["image_ids"]
@@ -176,13 +176,13 @@ def training_pairs(
 
 def training_betas(run: Run, found: Fitted) -> tuple[Tensor, ...]:
     """Give the training trials' betas, float32 (trials, voxels) each."""
-    from brainkit.steps import training_rows
+    from brainkit.run.regress import training_rows
 
     return tuple(training_rows(run, name, found.trials)[0] for name in FEATURES)
 
 
 def test_betas(run: Run, found: Fitted) -> tuple[Tensor, ...]:
     """Give the test images' betas, one row an image, float32 (images, voxels) each."""
-    from brainkit.steps import averaged_test
+    from brainkit.run.regress import averaged_test
 
     return tuple(averaged_test(run, name, found.trials) for name in FEATURES)

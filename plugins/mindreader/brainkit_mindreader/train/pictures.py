@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainkit.artefacts import Recipe, written_aside
 from brainkit.run import Run
-from brainkit.work import Artefact
+from brainkit.run.artefact import Recipe, written_aside
+from brainkit.run.step import Artefact
 
 AT_ONCE = 64
 Pictures = NDArray[np.uint8]

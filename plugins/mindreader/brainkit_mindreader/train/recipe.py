@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from brainkit.errors import UsageError
-from brainkit_mindreader.discriminator import GROUP
-from brainkit_mindreader.objectives import Weights
+from brainkit_mindreader.generator.discriminator import GROUP
+from brainkit_mindreader.generator.objectives import Weights
 
 
 @dataclass(frozen=True)

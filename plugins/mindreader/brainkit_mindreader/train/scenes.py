@@ -29,10 +29,10 @@ from brainkit.miniature.training import (
     small_store,
     write_json,
 )
-from brainkit_mindreader.discriminator import Discriminator, Judging
-from brainkit_mindreader.generator import Generator, GeneratorShape
-from brainkit_mindreader.objectives import Weights
-from brainkit_mindreader.targets import bounded
+from brainkit_mindreader.captions.targets import bounded
+from brainkit_mindreader.generator.discriminator import Discriminator, Judging
+from brainkit_mindreader.generator.network import Generator, GeneratorShape
+from brainkit_mindreader.generator.objectives import Weights
 from brainkit_mindreader.train.draws import Batch, Draw, Draws
 from brainkit_mindreader.train.gan import GanTraining
 from brainkit_mindreader.train.pictures import as_signed, as_whole

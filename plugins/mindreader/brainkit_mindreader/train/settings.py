@@ -10,7 +10,7 @@ from typing import Any
 
 from brainkit.errors import UsageError, did_you_mean
 from brainkit.options import parsed
-from brainkit_mindreader.objectives import Weights
+from brainkit_mindreader.generator.objectives import Weights
 from brainkit_mindreader.train.course import Length
 from brainkit_mindreader.train.fine_tune import Tuning
 from brainkit_mindreader.train.recipe import Recipe

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from brainkit.artefacts import Recipe, write_tensors, write_text
-from brainkit_mindreader.discriminator import Discriminator
-from brainkit_mindreader.generator import Generator
+from brainkit.run.artefact import Recipe, write_tensors, write_text
+from brainkit_mindreader.generator.discriminator import Discriminator
+from brainkit_mindreader.generator.network import Generator
 from brainkit_mindreader.parts import DISCRIMINATOR, GENERATOR
 from brainkit_mindreader.train.gan import GanTraining
 from brainkit_mindreader.train.pictures import write_grid

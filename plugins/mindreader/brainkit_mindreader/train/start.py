@@ -14,12 +14,12 @@ from torch.nn import functional
 from brainkit.checkpoints import CheckpointStore
 from brainkit.encoders.clip import load_strictly
 from brainkit.errors import BrainkitWarning, CheckpointError, UsageError
-from brainkit_mindreader.discriminator import Discriminator, Judging, Semantic
-from brainkit_mindreader.generator import Generator, GeneratorShape
+from brainkit_mindreader.generator.discriminator import Discriminator, Judging, Semantic
+from brainkit_mindreader.generator.network import Generator, GeneratorShape
 from brainkit_mindreader.loading import load_generator, load_two_heads
-from brainkit_mindreader.mapper import Mapper
-from brainkit_mindreader.mapper_network import MapperNetwork
-from brainkit_mindreader.mapper_training import network_of
+from brainkit_mindreader.mapper.network import MapperNetwork
+from brainkit_mindreader.mapper.part import Mapper
+from brainkit_mindreader.mapper.training import network_of
 from brainkit_mindreader.parts import DISCRIMINATOR
 from brainkit_mindreader.train.pairs import FEATURES, weights_path
 
@@ -111,7 +111,7 @@ def fitted_mappers(run: Run) -> list[nn.Module]:
     Raises:
         UsageError: a feature's regressor is not a mapper.
     """
-    from brainkit.steps import open_tensors
+    from brainkit.run.regress import open_tensors
 
     found: list[nn.Module] = []
     for feature in FEATURES:

@@ -9,10 +9,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from brainkit.artefacts import KEY
-from brainkit.artefacts import Recipe as MadeBy
 from brainkit.errors import DataError
 from brainkit.miniature.training import under, write_tensors
+from brainkit.run.artefact import KEY
+from brainkit.run.artefact import Recipe as MadeBy
 from brainkit_mindreader.train.gan import GanTraining
 
 ANY = MadeBy("training")
@@ -24,7 +24,7 @@ def save(training: GanTraining, path: Path, made_by: MadeBy = ANY) -> None:
     Args:
         training: whose main process calls this.
         path: of a safetensors file, written aside and renamed.
-        made_by: what the training is made by; see `brainkit.artefacts.read_recipe`.
+        made_by: what the training is made by; see `brainkit.run.artefact.read_recipe`.
     """
     tensors = {"path_mean": training.path_mean}
     for name, net in training.networks().items():

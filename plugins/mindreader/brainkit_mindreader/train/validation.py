@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from brainkit.metrics import Score, frechet_distance
 from brainkit.run import Run
-from brainkit_mindreader.generator import Generator
-from brainkit_mindreader.targets import first_row
+from brainkit_mindreader.captions.targets import first_row
+from brainkit_mindreader.generator.network import Generator
 from brainkit_mindreader.train.pairs import FEATURES, Fitted
 from brainkit_mindreader.train.pictures import Pictures, as_whole, shrunken
 
@@ -79,7 +79,7 @@ class Validation:
 
 def validation(run: Run, found: Fitted, side: int) -> Validation:
     """Read the test images at a side in pixels and the embeddings predicted for them."""
-    from brainkit.steps import open_tensors
+    from brainkit.run.regress import open_tensors
 
     conditions = tuple(
         first_row(open_tensors(found.decoded[name].path)["decoded"]).float() for name in FEATURES
@@ -92,7 +92,7 @@ def distance_of(run: Run, side: int) -> Distance | None:
 
     It is the Inception of 2015, and on the miniature the referee, which no training knows.
     """
-    from brainkit import judges
+    from brainkit.run import readers as judges
 
     judge = judges.judge(run, judges.UNPAIRED, side=(side, side, 3))
     if judge.read is None:

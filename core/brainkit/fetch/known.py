@@ -1,0 +1,139 @@
+"""Which checkpoints there are: of the installed methods and parts, and of the scores' networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from brainkit.errors import UsageError, did_you_mean
+from brainkit.plugins import KINDS, Registry
+from brainkit.weights import release as released
+
+if TYPE_CHECKING:
+    from brainkit.data import Checkpoint
+    from brainkit.method import Method
+    from brainkit.weights import Release
+
+
+@dataclass(frozen=True)
+class Known:
+    """A checkpoint and who needs it.
+
+    Attributes:
+        checkpoint: it is.
+        methods: names of those whose parts load it, sorted.
+        scores: whether it is a network that scores read; those are left out when it is missing.
+    """
+
+    checkpoint: Checkpoint
+    methods: tuple[str, ...] = ()
+    scores: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its folder in the store."""
+        return self.checkpoint.name
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Files that a fetch writes beside the weights, by their path in the store's folder."""
+        release = self.release
+        return tuple(each.path for each in release.companions) if release else ()
+
+    @property
+    def release(self) -> Release | None:
+        """Where it is published; None when it can only be placed by hand.
+
+        Raises:
+            CheckpointError: the plugin names a release that is not there.
+        """
+        return released(self.checkpoint.release) if self.checkpoint.release else None
+
+
+def known(registry: Registry) -> dict[str, Known]:
+    """Give every checkpoint of methods and parts, then of scores, then of trainings, by name."""
+    methods: list[Method] = [registry.get("method", name) for name in registry.names("method")]
+    needed = {method.name: {each.name for each in method.checkpoints()} for method in methods}
+    found: dict[str, Known] = {}
+    for checkpoint in _of_parts(registry, methods):
+        users = tuple(sorted(name for name, has in needed.items() if checkpoint.name in has))
+        found.setdefault(checkpoint.name, Known(checkpoint, users))
+    for checkpoint in _of_scores():
+        found.setdefault(checkpoint.name, Known(checkpoint, scores=True))
+    for checkpoint in _of_trainings([each.checkpoint for each in found.values()]):
+        found.setdefault(checkpoint.name, Known(checkpoint))
+    return found
+
+
+def of_method(registry: Registry, method: Method) -> list[Known]:
+    """Give the checkpoints of a method, then those of its scores, which it can do without."""
+    everything = known(registry)
+    own = sorted({each.name for each in method.checkpoints()})
+    named = {each.name: everything.get(each.name, Known(each)) for each in _read_by_scores(method)}
+    read = [each for name, each in named.items() if name not in own]
+    scores = [replace(each, scores=True) for each in read]
+    return [everything[name] for name in own] + scores
+
+
+def named(registry: Registry, name: str) -> list[Known]:
+    """Give the checkpoints that the name of a method, or of a checkpoint, stands for.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    if name in registry.names("method"):
+        return of_method(registry, registry.get("method", name))
+    everything = known(registry)
+    if name in everything:
+        return [replace(everything[name], scores=False)]
+    methods = registry.names("method")
+    hint = did_you_mean(name, [*methods, *everything])
+    broken = "; ".join(f"{p.distribution or p.name}: {p.broken}" for p in registry.broken())
+    note = f" Plugins that could not be loaded: {broken}" if broken else ""
+    raise UsageError(
+        f"no method or checkpoint is named {name!r}.{hint} Methods: {', '.join(methods)}. "
+        f"Checkpoints: {', '.join(sorted(everything))}.{note}"
+    )
+
+
+def _of_parts(registry: Registry, methods: list[Method]) -> Iterator[Checkpoint]:
+    for method in methods:
+        yield from method.checkpoints()
+    for kind in KINDS[:-1]:
+        for name in registry.names(kind):
+            yield from getattr(registry.get(kind, name), "checkpoints", ())
+
+
+def _of_trainings(found: Iterable[Checkpoint]) -> Iterator[Checkpoint]:
+    """Give what modules of releases list as `CHECKPOINTS` besides: those that no part loads."""
+    modules = {each.release.partition(":")[0] for each in found if each.release}
+    for name in sorted(modules):
+        with suppress(ImportError):  # told when its release is asked for
+            yield from getattr(import_module(name), "CHECKPOINTS", ())
+
+
+def _of_scores() -> tuple[Checkpoint, ...]:
+    from brainkit.metrics.networks.released import CHECKPOINTS
+
+    return CHECKPOINTS
+
+
+def _read_by_scores(method: Method) -> list[Checkpoint]:
+    """Give the networks that a method's scores read on NSD."""
+    from brainkit.encoders.clip import CLIP_L14
+    from brainkit.metrics.networks.images import CLASSIFIER, INCEPTION
+    from brainkit.metrics.profiles import PROFILES
+    from brainkit.run.readers import profiles
+
+    chosen = [PROFILES[name] for name in profiles(method.scores)]
+    images = [
+        profile.checkpoint(network)
+        for profile in chosen
+        for network in profile.sides
+        if network != "clip" and "image" in method.decoders
+    ]
+    grouped = {"fid": INCEPTION, "n_way": CLASSIFIER}
+    return [CLIP_L14, *images, *(grouped[name] for name in method.scores if name in grouped)]

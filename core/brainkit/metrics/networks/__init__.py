@@ -1,0 +1,1 @@
+"""The networks that some scores are defined by."""

@@ -1,0 +1,1 @@
+"""Networks that several parts share, and where their weights are published."""

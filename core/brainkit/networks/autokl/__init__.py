@@ -1,0 +1,1 @@
+"""The image autoencoder: its network, the names its tensors have elsewhere."""

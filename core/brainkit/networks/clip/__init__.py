@@ -1,0 +1,1 @@
+"""CLIP: its network, the names its tensors have elsewhere, and where it is published."""

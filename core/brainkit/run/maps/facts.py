@@ -1,0 +1,184 @@
+"""What a run's maps say in numbers: one JSON file a feature, a table, and lines for the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from brainkit.report import BrainMap
+from brainkit.run.artefact import Recipe, is_current, read_recipe
+from brainkit.run.maps.regions import RegionMean
+from brainkit.run.shared import Run
+
+LAYOUT = 1
+NAMED = 4
+"""Regions of the highest mean that the report names."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One map of one feature in numbers.
+
+    Attributes:
+        feature: its name.
+        kind: "weight" or "selected".
+        voxels: how many are mapped.
+        largest: of the map.
+        mean: over the mapped voxels.
+        regions: means over named regions.
+    """
+
+    feature: str
+    kind: str
+    voxels: int
+    largest: float
+    mean: float
+    regions: tuple[RegionMean, ...]
+
+    def json(self) -> dict[str, Any]:
+        """Give the numbers as an object that JSON can hold."""
+        return {
+            "max": self.largest,
+            "mean": self.mean,
+            "regions": [{**vars(each)} for each in self.regions],
+        }
+
+
+def folder(run: Run) -> Path:
+    """Give the folder of a run's maps."""
+    return run.folder / "maps"
+
+
+def recipe(run: Run, feature: str, kind: str) -> Recipe:
+    """Describe what makes one file of a feature's maps.
+
+    Args:
+        run: a finished run, whose weights are those its prediction was made with.
+        feature: which.
+        kind: of the file: "facts", "weight", "selected", "slices" or "flatmap".
+    """
+    made = read_recipe(run.folder / "decoded" / f"{feature}.safetensors")
+    inputs = {"weights": str(made.get("inputs", {}).get("weights", ""))}
+    step = f"maps/{feature}-{kind}"
+    return run.recipe(step, f"regressor.{feature}", inputs=inputs, extra=f"maps {LAYOUT}")
+
+
+def written(feature: str, found: Sequence[Facts]) -> str:
+    """Give the text of a feature's JSON file."""
+    maps = {each.kind: each.json() for each in found}
+    said = {"layout": LAYOUT, "feature": feature, "voxels": found[0].voxels, "maps": maps}
+    return json.dumps(said, indent=1) + "\n"
+
+
+def read(path: Path) -> tuple[Facts, ...]:
+    """Read a feature's JSON file."""
+    said = json.loads(path.read_text(encoding="utf-8"))
+    return tuple(
+        Facts(
+            feature=said["feature"],
+            kind=kind,
+            voxels=said["voxels"],
+            largest=each["max"],
+            mean=each["mean"],
+            regions=tuple(RegionMean(**region) for region in each["regions"]),
+        )
+        for kind, each in said["maps"].items()
+    )
+
+
+HEADINGS = {
+    "weight": "Mean |weight| of a voxel, relative to the average voxel",
+    "selected": "Share of a feature's units that use a voxel",
+}
+
+
+def table(found: Sequence[Facts], kind: str) -> str:
+    """Give a table of regions by features, as lines of text.
+
+    "weight" is shown relative to the mean over all mapped voxels (1.00), since the units of
+    features differ; "selected" in percent of a feature's units.
+    """
+    maps = [each for each in found if each.kind == kind]
+    names = dict.fromkeys((r.volume, r.name) for each in maps for r in each.regions)
+    by_map = [{(r.volume, r.name): r for r in each.regions} for each in maps]
+    rows = [["region", "voxels", *(each.feature for each in maps)]]
+    for key in names:
+        here = [regions.get(key) for regions in by_map]
+        voxels = max(each.voxels for each in here if each)
+        cells = (_cell(one, each) if one else "-" for one, each in zip(here, maps, strict=True))
+        rows.append([" ".join(key), str(voxels), *cells])
+    whole = ["all", str(max(each.voxels for each in maps))]
+    rows.append([*whole, *(_cell(RegionMean("", "", 0, each.mean), each) for each in maps)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    )
+
+
+def _cell(region: RegionMean, whole: Facts) -> str:
+    if whole.kind == "selected":
+        return f"{100 * region.mean:.2f} %"
+    return f"{region.mean / whole.mean:.2f}" if whole.mean else "-"
+
+
+def current(run: Run) -> list[str]:
+    """Give the features whose numbers and slices were made from the run's present weights."""
+    place = folder(run)
+    return [
+        feature
+        for feature in run.method.regressors
+        if is_current(place / f"{feature}.json", recipe(run, feature, "facts"))
+        and is_current(place / f"{feature}.png", recipe(run, feature, "slices"))
+    ]
+
+
+def stamps(run: Run) -> dict[str, str]:
+    """Give what a report that shows the run's maps depends on; empty when there are none."""
+    found = [recipe(run, feature, "slices").stamp for feature in current(run)]
+    found += [str(_flatmap(run, feature)) for feature in current(run)]
+    return {"maps": sha256(" ".join(found).encode()).hexdigest()[:16]} if found else {}
+
+
+def shown(run: Run) -> tuple[BrainMap, ...]:
+    """Give the run's current maps as the report shows them."""
+    return tuple(_shown(run, feature) for feature in current(run))
+
+
+def _shown(run: Run, feature: str) -> BrainMap:
+    place = folder(run)
+    found = read(place / f"{feature}.json")
+    weight = next(each for each in found if each.kind == "weight")
+    ranked = sorted(weight.regions, key=lambda each: each.mean, reverse=True)
+    scale = weight.mean or 1.0
+    return BrainMap(
+        feature=feature,
+        picture=place / f"{feature}.png",
+        text=" ".join(_sentence(each) for each in found),
+        regions=tuple((each.name, each.mean / scale) for each in ranked[:NAMED]),
+        flatmap=_flatmap(run, feature),
+    )
+
+
+def _sentence(facts: Facts) -> str:
+    if facts.kind == "selected":
+        return (
+            f"A voxel is used by {_percent(facts.mean)} of the feature's units on average and by "
+            f"{_percent(facts.largest)} at most."
+        )
+    return (
+        f"Mean |weight| of {facts.voxels:,} voxels over the feature's units; the largest is "
+        f"{facts.largest:.3g}, the mean {facts.mean:.3g}."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def _flatmap(run: Run, feature: str) -> Path | None:
+    path = folder(run) / f"{feature}-flatmap.png"
+    return path if is_current(path, recipe(run, feature, "flatmap")) else None

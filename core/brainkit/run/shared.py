@@ -1,0 +1,243 @@
+"""What the steps of one run share: its settings, its method, its data and what it already has."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainkit.checkpoints import CheckpointStore
+from brainkit.errors import BrainkitError, PartError, UsageError
+from brainkit.method import Method
+from brainkit.plugins import Registry
+from brainkit.run.artefact import Recipe
+from brainkit.run.config import RunConfig, to_toml
+from brainkit.run.step import Work
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from brainkit.data import Integers
+    from brainkit.nsd import Plan
+
+SOURCES = ("brain", "true")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything the steps of one run share.
+
+    Attributes:
+        nsd: root of the NSD download or of the miniature.
+        method: with parts replaced and options set.
+    """
+
+    config: RunConfig
+    method: Method
+    registry: Registry
+    work: Work
+    store: CheckpointStore
+    nsd: Path
+
+    @property
+    def miniature(self) -> bool:
+        """Whether the data are the miniature's."""
+        return self.config.nsd is None
+
+    @property
+    def networks(self) -> str:
+        """Which weights the networks have: "miniature", "released" or "random"."""
+        return self.config.networks
+
+    @property
+    def folder(self) -> Path:
+        """The method's own folder."""
+        return self.work.root / self.method.name
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What loading the selection would read, after all cheap checks of the files."""
+        from brainkit.nsd import plan_trials
+
+        return plan_trials(self.nsd, self.config.subject, self.method.selection)
+
+    @cached_property
+    def image_ids(self) -> tuple[Integers, Integers]:
+        """Ids of all training and all test images, int32, ascending; read from the design only."""
+        import numpy as np
+
+        rows = self.plan.rows
+        ids = rows.image_ids[: rows.n_train], rows.image_ids[rows.n_train :]
+        return np.unique(ids[0]), np.unique(ids[1])
+
+    def columns(self, feature: str, voxel_xyz: Integers) -> NDArray[np.int64]:
+        """Give which of the loaded voxels lie in the ROI that a feature has for itself.
+
+        Args:
+            feature: one with a ROI of its own.
+            voxel_xyz: int32 (voxels, 3), the loaded voxels.
+
+        Raises:
+            UsageError: none of them is in the feature's own ROI.
+        """
+        import numpy as np
+
+        from brainkit.nsd.roi import roi_voxels
+
+        selection = self.method.selection
+        roi = selection.roi_of(feature)
+        wanted = {
+            tuple(each) for each in roi_voxels(self.nsd, self.config.subject, roi).xyz.tolist()
+        }
+        inside = [tuple(each) in wanted for each in np.asarray(voxel_xyz).tolist()]
+        if not any(inside):
+            raise UsageError(
+                f"selection.by_feature gives {feature} the voxels of {roi}, but none of them is in "
+                f"selection.roi, {selection.roi}; choose a roi that holds both"
+            )
+        return np.flatnonzero(inside)
+
+    @cached_property
+    def chosen(self) -> tuple[int, ...]:
+        """Ids of the test images that are reconstructed."""
+        return chosen_images(self.config.images, tuple(int(each) for each in self.image_ids[1]))
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """A fingerprint of each group of NSD files: "betas", "images", "captions", "ids"."""
+        from brainkit.nsd.fingerprint import fingerprints
+
+        found = fingerprints(self.nsd, self.config.subject, self.plan)
+        both = b"".join(each.tobytes() for each in self.image_ids)
+        if self.plan.split != "shared":
+            # The same ids in the same order may be parted elsewhere.
+            both += self.plan.split.encode()
+        return {**found, "ids": sha256(both).hexdigest()[:16]}
+
+    def part(self, address: str) -> Any:
+        """Give the part at an address."""
+        return dict(self.method.parts())[address]
+
+    def recipe(
+        self,
+        step: str,
+        *addresses: str,
+        inputs: Mapping[str, str],
+        output: str = "",
+        extra: str = "",
+    ) -> Recipe:
+        """Describe what makes an artefact.
+
+        Args:
+            step: its name.
+            addresses: of the parts that make it.
+            inputs: stamps of what they read.
+            output: "image" or "caption" when only what bears on that output counts.
+            extra: anything else that decides the content, e.g. the seed.
+        """
+        parts = [(address, self.part(address)) for address in addresses]
+        weights = {
+            checkpoint.name: self.store.fingerprint(checkpoint)[:16]
+            for _, part in parts
+            for checkpoint in getattr(part, "checkpoints", ())
+        }
+        made_by = [described(part, output) for _, part in parts]
+        if weights:
+            extra = f"{extra} dtype={self.store.dtype}".strip()
+        return Recipe(
+            step=step,
+            made_by=(*made_by, extra) if extra else tuple(made_by),
+            versions=tuple(self.version(address, part) for address, part in parts),
+            weights=weights,
+            inputs=dict(inputs),
+        )
+
+    def who(self, address: str) -> str:
+        """Name a part and its distribution for messages."""
+        kind = address.partition(".")[0]
+        name = self.part(address).name
+        owner = self.registry.distribution(kind, name)
+        return f"{kind} {name!r}" + (f" ({owner})" if owner else "")
+
+    @contextmanager
+    def blame(self, address: str, doing: str) -> Iterator[None]:
+        """Turn any failure of a part into one sentence that names the part.
+
+        Raises:
+            PartError: with the cause chained.
+        """
+        try:
+            yield
+        except BrainkitError:
+            raise
+        except Exception as error:
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise PartError(f"{self.who(address)} failed {doing}: {said}") from error
+
+    def version(self, address: str, part: Any) -> str:
+        """Give distribution and minor version of a part; a patch release recomputes nothing."""
+        kind = address.partition(".")[0]
+        name, _, version = self.registry.distribution(kind, part.name).partition(" ")
+        return f"{name} {'.'.join(version.split('.')[:2])}".strip()
+
+
+def described(part: Any, output: str = "") -> str:
+    """Give the text that identifies a part in a recipe.
+
+    A part whose options bear on one output only may offer `recipe(output)`; otherwise it is `repr`.
+    """
+    own = getattr(part, "recipe", None)
+    return str(own(output)) if own and output else repr(part)
+
+
+def chosen_images(
+    asked: int | tuple[int, ...] | None, test_ids: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Give the ids of the test images to reconstruct.
+
+    Raises:
+        UsageError: an id is not among the test images, or more are asked for than there are.
+    """
+    if asked is None:
+        return test_ids
+    if isinstance(asked, int):
+        if asked > len(test_ids):
+            raise UsageError(f"--images is {asked}, but there are {len(test_ids)} test images")
+        return test_ids[:asked]
+    unknown = [each for each in asked if each not in set(test_ids)]
+    if unknown:
+        raise UsageError(
+            f"--images has {unknown[:5]}, not among the {len(test_ids)} test images "
+            f"(ids such as {list(test_ids[:3])})"
+        )
+    return tuple(sorted(set(asked)))
+
+
+def run_file(run: Run) -> str:
+    """Give the text of `run.toml`: every setting and option, resolved, but not where it lies."""
+    return to_toml(run.config.resolved(run.method), reproduce_command(run))
+
+
+def reproduce_command(run: Run) -> str:
+    """Give the command that makes the same run again from its saved run file."""
+    return f"brainkit run {run.method.name} --config run.toml --work NEW-FOLDER"
+
+
+def log_versions() -> dict[str, str]:
+    """Give the versions of Python and of the libraries that bear on results."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": sys.version.split()[0]}
+    names = ("brainkit", "torch", "diffusers", "transformers", "numpy", "scipy", "scikit-image")
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found

@@ -1,0 +1,1 @@
+"""What the mappers learn from pictures and captions: targets and screened captions."""

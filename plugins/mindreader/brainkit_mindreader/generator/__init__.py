@@ -1,0 +1,1 @@
+"""The LAFITE generator and its discriminator: networks, losses and views of pictures."""
