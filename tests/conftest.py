@@ -24,6 +24,18 @@ def _no_installed_plugins(monkeypatch: pytest.MonkeyPatch, tmp_path_factory) -> 
 
 
 @pytest.fixture(scope="session")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home for caches that all processes of a test session share; only read, never changed.
+
+    Of several processes each has a folder of its own in one that they share.
+    """
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared-home"
+    home.mkdir(exist_ok=True)
+    return home
+
+
+@pytest.fixture(scope="session")
 def nsd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A download of 40 voxels, 30 training and 10 test images; read only."""
     from brainkit.miniature import miniature
