@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from brainkit.data import EXTRA_SCORES, Selection
 from brainkit.errors import UsageError, did_you_mean
 from brainkit.options import options, replaced, validated
+from brainkit.parts import checkpoints_of
 
 if TYPE_CHECKING:
     from brainkit.checkpoints import CheckpointStore
@@ -71,7 +72,7 @@ class Method:
         found = {
             checkpoint.name: checkpoint
             for address, part in self.parts()
-            for checkpoint in getattr(part, "checkpoints", ())
+            for checkpoint in checkpoints_of(part)
             if generating or address.startswith("encoder.")
         }
         return tuple(found.values())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainkit.method import Method
 from brainkit.options import limits, options
+from brainkit.parts import checkpoints_of
 from brainkit.plugins import Registry
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def method(shown: Method) -> str:
         rows = [_option_row(address, part, field) for field in options(part)]
         width = max((len(left) for left, _ in rows), default=0)
         lines += [f"    {left:<{width}}  {right}".rstrip() for left, right in rows]
-        for checkpoint in getattr(part, "checkpoints", ()):
+        for checkpoint in checkpoints_of(part):
             lines.append(f"    needs the weights {checkpoint.name}")
     if shown.samples > 1:
         lines += ["", f"--samples {shown.samples}: reconstructions of each image, all scored"]

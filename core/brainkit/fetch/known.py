@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from brainkit.errors import UsageError, did_you_mean
+from brainkit.parts import checkpoints_of
 from brainkit.plugins import KINDS, Registry
 from brainkit.weights import release as released
 
@@ -104,7 +105,7 @@ def _of_parts(registry: Registry, methods: list[Method]) -> Iterator[Checkpoint]
         yield from method.checkpoints()
     for kind in KINDS[:-1]:
         for name in registry.names(kind):
-            yield from getattr(registry.get(kind, name), "checkpoints", ())
+            yield from checkpoints_of(registry.get(kind, name))
 
 
 def _of_trainings(found: Iterable[Checkpoint]) -> Iterator[Checkpoint]:

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brainkit.parts import rowwise
 from brainkit.report import (
     RANDOM_LINE,
     ReportData,
@@ -141,7 +142,7 @@ def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
             "averaged, since one image gets one reconstruction."
         )
     for address, part in run.method.parts():
-        if getattr(part, "rowwise", True) is False:
+        if not rowwise(part):
             said.append(
                 f"{address} ({part.name}) uses statistics of the test images' own betas or "
                 "predictions, so one image's result depends on the others."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from brainkit.console import bar
 from brainkit.data import Stimuli
 from brainkit.errors import DataError
+from brainkit.parts import Sharing, files_of, resuming_fit
 from brainkit.run.artefact import (
     GrowingTensors,
     Recipe,
@@ -69,7 +70,7 @@ def encode(run: Run, feature: str) -> Artefact:
     inputs = {name: run.files[name] for name in halves.get(encoder.reads, ("images", "captions"))}
     inputs["image ids"] = run.files["ids"]
     with run.blame(address, f"reading files for {feature}"):
-        inputs |= {each.name: hashed(each) for each in getattr(encoder, "files", ())}
+        inputs |= {each.name: hashed(each) for each in files_of(encoder)}
     recipe = run.recipe(f"features/{feature}", address, inputs=inputs)
     shape = encoder.shape(run.store)
     rows = tuple(
@@ -132,13 +133,11 @@ def hashed(path: Path) -> str:
 
 def predict(run: Run, feature: str, trials: Artefact, features: Artefact) -> Artefact:
     """Fit the regressor of one feature and predict it for the test images, float16."""
-    from brainkit.regressors import Sharing
-
     address = f"regressor.{feature}"
     regressor = run.part(address)
     inputs = {"trials": trials.recipe.stamp, f"features/{feature}": features.recipe.stamp}
     factor = shared_factor(run, feature, trials) if isinstance(regressor, Sharing) else None
-    journalled = getattr(regressor, "journalled", False)
+    journalled = resuming_fit(regressor)
     recipe = run.recipe(f"weights/{feature}", address, inputs=inputs, extra=_voxels(run, feature))
 
     def fit(artefact: Artefact) -> None:

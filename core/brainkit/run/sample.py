@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from brainkit.console import bar
 from brainkit.errors import UsageError
+from brainkit.parts import resuming_walk, takes_gaps
 from brainkit.run.artefact import is_current, write_png, write_text
 from brainkit.run.journal import PATH, FileJournal
 from brainkit.run.regress import open_tensors
@@ -122,7 +123,7 @@ def _walk(
                 progress = shown.within(len(batch) / len(outputs))
                 journal = FileJournal([made[output][row] for row in batch])
                 sampler = run.method.sampler
-                more = {"journal": journal} if getattr(sampler, "journalled", False) else {}
+                more = {"journal": journal} if resuming_walk(sampler) else {}
                 with run.blame("sampler", f"sampling {output}"):
                     latents = sampler.sample(conditions[output], seeds, progress, **more)
                 for position, latent in enumerate(latents):
@@ -131,7 +132,7 @@ def _walk(
 
 def _check_gaps(run: Run, tensors: Mapping[str, Any]) -> None:
     """Keep features of which only some units were predicted from conditioners that need all."""
-    if getattr(run.method.conditioner, "reads_gaps", False):
+    if takes_gaps(run.method.conditioner):
         return
     for name, tensor in tensors.items():
         left_out = int(tensor[:1].isnan().sum())
@@ -168,7 +169,7 @@ def strips(run: Run, latents: Sequence[Artefact]) -> None:
 
     Only of each image's first sample, which is the one the report shows large.
     """
-    if not getattr(run.method.sampler, "journalled", False):
+    if not resuming_walk(run.method.sampler):
         return
     latents = latents[:: run.method.samples]
     made = [

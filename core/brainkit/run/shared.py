@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import BrainkitError, PartError, UsageError
 from brainkit.method import Method
+from brainkit.parts import checkpoints_of, described
 from brainkit.plugins import Registry
 from brainkit.run.artefact import Recipe
 from brainkit.run.config import RunConfig, to_toml
@@ -145,7 +146,7 @@ class Run:
         weights = {
             checkpoint.name: self.store.fingerprint(checkpoint)[:16]
             for _, part in parts
-            for checkpoint in getattr(part, "checkpoints", ())
+            for checkpoint in checkpoints_of(part)
         }
         made_by = [described(part, output) for _, part in parts]
         if weights:
@@ -185,15 +186,6 @@ class Run:
         kind = address.partition(".")[0]
         name, _, version = self.registry.distribution(kind, part.name).partition(" ")
         return f"{name} {'.'.join(version.split('.')[:2])}".strip()
-
-
-def described(part: Any, output: str = "") -> str:
-    """Give the text that identifies a part in a recipe.
-
-    A part whose options bear on one output only may offer `recipe(output)`; otherwise it is `repr`.
-    """
-    own = getattr(part, "recipe", None)
-    return str(own(output)) if own and output else repr(part)
 
 
 def chosen_images(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.data import Checkpoint, Stimuli
-from brainkit.parts import Encoder
+from brainkit.parts import Encoder, checkpoints_of
 from brainkit.testing.promise import require
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def reads_images_or_captions(part: Encoder, store: CheckpointStore, stimuli: Sti
 
 def checkpoints_are_declared(part: Any, store: CheckpointStore, *given: object) -> None:
     """`checkpoints` is a tuple of `Checkpoint`."""
-    declared = getattr(part, "checkpoints", ())
+    declared = checkpoints_of(part)
     good = isinstance(declared, tuple) and all(isinstance(each, Checkpoint) for each in declared)
     require(good, f"checkpoints is {declared!r}, expected a tuple of brainkit.Checkpoint")
 

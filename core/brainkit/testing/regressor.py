@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from brainkit.errors import DataError
-from brainkit.parts import Regressor
+from brainkit.parts import Mappable, Regressor, Sharing, resuming_fit, rowwise
 from brainkit.testing.examples import Example, example_trials
 from brainkit.testing.promise import require
 
@@ -134,7 +134,7 @@ def a_prediction_depends_on_its_trial_alone(part: Regressor) -> None:
     """Trials predicted together or one by one are the same, or `rowwise = False` is declared."""
     import torch
 
-    if not getattr(part, "rowwise", True):
+    if not rowwise(part):
         return
     given = example_trials()
     weights = part.fit(given.betas.clone(), given.feature.clone())
@@ -184,8 +184,6 @@ def sharing_changes_nothing(part: Regressor) -> None:
     """A regressor that offers `Sharing` predicts the same with the shared factor."""
     import torch
 
-    from brainkit.regressors import Sharing
-
     if not isinstance(part, Sharing):
         return
     given = example_trials()
@@ -208,8 +206,6 @@ def importance_is_one_number_a_voxel(part: Regressor) -> None:
     `fit` and of `fit_shared` give the same.
     """
     import torch
-
-    from brainkit.regressors import Mappable, Sharing
 
     if not isinstance(part, Mappable):
         return
@@ -255,16 +251,15 @@ def a_killed_fit_goes_on_to_the_same_weights(part: Regressor) -> None:
     """
     import torch
 
-    if not getattr(part, "journalled", False):
+    if not resuming_fit(part):
         return
     given = example_trials()
-    fit: Callable[..., dict[str, Tensor]] = part.fit
     told: list[tuple[int, int]] = []
 
     def fitted(journal: MemoryJournal) -> dict[str, Tensor]:
         told.clear()
         betas, feature = given.betas.clone(), given.feature.clone()
-        return fit(betas, feature, journal=journal, progress=lambda *at: told.append(at))
+        return part.fit(betas, feature, journal=journal, progress=lambda *at: told.append(at))
 
     whole, killed = MemoryJournal(), MemoryJournal(kill_at=1)
     expected = [part.fit(given.betas.clone(), given.feature.clone()), fitted(whole)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from brainkit.console import Say
 from brainkit.errors import UsageError, did_you_mean
-from brainkit.regressors import Mappable
+from brainkit.parts import Mappable
 from brainkit.run import prepare
 from brainkit.run import regress as steps
 from brainkit.run import run as walk

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from brainkit.errors import DataError
 from brainkit.nsd import read_layout
-from brainkit.regressors import Sharing
+from brainkit.parts import Sharing
 from brainkit.run import regress as steps
 from brainkit.run.artefact import write_png, write_text
 from brainkit.run.maps import facts, pictures

@@ -82,7 +82,7 @@ def predict_training(run: Run, found: Fitted) -> Artefact:
 @torch.no_grad()
 def _predicted(run: Run, feature: str, found: Fitted) -> Tensor:
     """Predict a feature's first row for the training trials, in blocks; float32 (trials, dim)."""
-    from brainkit.regressors import Sharing
+    from brainkit.parts import Sharing, resuming_fit, rowwise
     from brainkit.run import regress as steps
 
     address = f"regressor.{feature}"
@@ -93,8 +93,8 @@ def _predicted(run: Run, feature: str, found: Fitted) -> Tensor:
     shared: dict[str, Tensor] = {}
     if isinstance(regressor, Sharing):
         shared = steps.open_tensors(steps.shared_factor(run, feature, found.trials).path)
-    journalled = getattr(regressor, "journalled", False)
-    blocks = [betas] if not getattr(regressor, "rowwise", True) else torch.split(betas, AT_ONCE)
+    journalled = resuming_fit(regressor)
+    blocks = [betas] if not rowwise(regressor) else torch.split(betas, AT_ONCE)
     predicted = []
     for block in blocks:
         with run.blame(address, f"predicting {feature}"):
