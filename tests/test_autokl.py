@@ -14,9 +14,11 @@ from safetensors.torch import load_file, save_file
 from brainkit.checkpoints import CheckpointStore
 from brainkit.data import Stimuli
 from brainkit.decoders.autokl import AutoKLDecoder
-from brainkit.encoders.autokl import KL_F8, AutoKL, load_autokl
+from brainkit.encoders.autokl import AutoKL
 from brainkit.errors import CheckpointError
+from brainkit.networks.autokl import KL_F8
 from brainkit.networks.autokl.names import diffusers_name
+from brainkit.networks.autokl.network import load_autokl
 
 GOLDEN = Path(__file__).parent / "golden" / "autokl"
 SCALE = 0.18215

@@ -12,8 +12,9 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from brainkit.data import Condition
-from brainkit.encoders.autokl import KL_F8, load_autokl
 from brainkit.errors import DataError
+from brainkit.networks.autokl import KL_F8
+from brainkit.networks.autokl.network import load_autokl
 from brainkit.run import prepare, run
 from brainkit.run.config import RunConfig
 from brainkit.run.estimate import duration, estimate, speed, text

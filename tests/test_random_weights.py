@@ -13,9 +13,9 @@ from tokenizers import Tokenizer
 
 import brainkit
 from brainkit.data import Checkpoint, Selection
-from brainkit.encoders.clip import load_tokenizer
 from brainkit.errors import CheckpointError, UsageError
 from brainkit.method import Method
+from brainkit.networks.clip.network import load_tokenizer
 from brainkit.plugins import Registry, Source
 from brainkit.regressors import Ridge
 from brainkit.report import RANDOM_LINE

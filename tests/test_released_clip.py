@@ -16,10 +16,15 @@ from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.data import Checkpoint
-from brainkit.encoders import clip
 from brainkit.errors import CheckpointError
+from brainkit.networks import clip
 from brainkit.networks.clip import released
 from brainkit.networks.clip.names import official_pieces, transformers_pieces
+from brainkit.networks.clip.network import (
+    load_image_embedding,
+    load_network,
+    load_text_embedding,
+)
 from brainkit.testing import converted
 from brainkit.weights import Config, Release
 from brainkit.weights.conversion import Conversion
@@ -180,7 +185,7 @@ def test_converted_clip_gives_equal_embeddings(checkpoint, release, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (2, 70, 90, 3), np.uint8)
     texts = ["a red disc", "A BLUE ring", ""]
     for embed, stimuli in (
-        (clip.load_image_embedding, images), (clip.load_text_embedding, texts),
+        (load_image_embedding, images), (load_text_embedding, texts),
     ):  # fmt: skip
         converted = embed(CheckpointStore(tmp_path / "store"), checkpoint)(stimuli)
         assert torch.equal(converted, embed(MINIATURE, checkpoint)(stimuli))
@@ -235,10 +240,10 @@ def test_a_network_saved_by_open_clip_gives_open_clips_embeddings(tmp_path):
     bring(released.CLIP_B32, tmp_path, tmp_path / "store", config)
     store = CheckpointStore(tmp_path / "store")
     pixels = torch.randn(2, 3, 32, 32)
-    seen = clip.load_network(store, clip.CLIP_B32, "vision")(pixels).image_embeds
+    seen = load_network(store, clip.CLIP_B32, "vision")(pixels).image_embeds
     torch.testing.assert_close(seen, network.encode_image(pixels), atol=1e-5, rtol=0)
     ids = torch.tensor([[48, 3, 17, 49, 0, 0, 0, 0, 0], [48, 5, 9, 2, 40, 31, 8, 11, 49]])
-    read = clip.load_network(store, clip.CLIP_B32, "text")(ids).text_embeds
+    read = load_network(store, clip.CLIP_B32, "text")(ids).text_embeds
     torch.testing.assert_close(read, network.encode_text(ids), atol=1e-5, rtol=0)
 
 
@@ -285,7 +290,7 @@ def test_networks_take_their_weights_without_a_second_copy(tmp_path):
             taken.update({each.data_ptr(): each for each in loaded.values()})
             return loaded
 
-    network = clip.load_network(Watched(tmp_path / "store"), clip.CLIP_L14, "text")
+    network = load_network(Watched(tmp_path / "store"), clip.CLIP_L14, "text")
     assert {each.data_ptr() for each in network.parameters()} == set(taken)
     positions = network.text_model.embeddings.position_ids
     assert positions.tolist() == [list(range(positions.shape[1]))]

@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.encoders import autokl, clip
 from brainkit.errors import CheckpointError
+from brainkit.networks import autokl, clip
+from brainkit.networks.autokl.network import load_autokl
+from brainkit.networks.autokl.released import AUTOKL_CONFIG, KL_F8
 from brainkit.networks.clip import released
+from brainkit.networks.clip.network import load_tokenizer
 from brainkit.testing import converted
 from brainkit.weights import Config, Release
 from brainkit.weights.conversion import Conversion
@@ -26,7 +30,7 @@ GOLDEN = Path(__file__).parent / "golden"
 NAMES = json.loads(gzip.decompress((GOLDEN / "released/names.json.gz").read_bytes()))
 MINIATURE = CheckpointStore(Path(), miniature=True)
 TINY_AUTOKL = {
-    **released.AUTOKL_CONFIG,
+    **AUTOKL_CONFIG,
     "block_out_channels": [32, 32, 32, 64],
     "layers_per_block": 1,
     "norm_num_groups": 32,
@@ -107,9 +111,9 @@ FORMS = [official_pth, hub_folder, vae_folder, old_vae_folder, in_stable_diffusi
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 def test_the_autoencoder_gives_the_published_numbers_in_every_layout(form, published, tmp_path):
-    found = bring(released.KL_F8, form(published, tmp_path), tmp_path / "store", TINY_AUTOKL)
+    found = bring(KL_F8, form(published, tmp_path), tmp_path / "store", TINY_AUTOKL)
     assert {entry.dtype for entry in found.entries.values()} == {"F16"}
-    network = autokl.load_autokl(CheckpointStore(tmp_path / "store"))
+    network = load_autokl(CheckpointStore(tmp_path / "store"))
     golden = load_file(GOLDEN / "autokl/autokl.safetensors")
     mean = network.encode(2 * golden["image01"] - 1).latent_dist.mean
     torch.testing.assert_close(mean, golden["mean"], atol=3e-5, rtol=0)
@@ -122,11 +126,11 @@ def test_the_confined_child_reads_the_published_file(published, tmp_path):
     store, release = tmp_path / "store", autokl.KL_F8.release
     (done,) = convert([release], source, store, config=TINY_AUTOKL)
     assert (done.checkpoint, done.layout, done.tensors) == ("kl-f8", "official", len(published))
-    assert autokl.load_autokl(CheckpointStore(store)).dtype == torch.float32
+    assert load_autokl(CheckpointStore(store)).dtype == torch.float32
 
 
 def test_the_autoencoder_has_the_published_tensors_at_full_size():
-    shapes = released.KL_F8.shapes(released.KL_F8.config)
+    shapes = KL_F8.shapes(KL_F8.config)
     assert shapes == {row[3]: tuple(row[4]) for row in NAMES["autokl"]}
 
 
@@ -144,17 +148,17 @@ def full_size_names(column: int, prefix: str = "") -> dict[str, str]:
     ],
 )
 def test_every_name_of_the_autoencoder_is_found_where_the_table_says(layout, table):
-    (pieces,) = (each.pieces for each in released.KL_F8.layouts if each.name == layout)
-    found = pieces(released.KL_F8.config, (set(table.values()),))
+    (pieces,) = (each.pieces for each in KL_F8.layouts if each.name == layout)
+    found = pieces(KL_F8.config, (set(table.values()),))
     assert {own: piece.name for own, piece in found.items()} == table
 
 
 def test_an_autoencoder_of_another_configuration_is_refused(published, tmp_path):
     place = vae_folder(published, tmp_path)
     other = {"scaling_factor": 0.13025, "sample_size": 256}
-    (place / "vae/config.json").write_text(json.dumps({**released.AUTOKL_CONFIG, **other}))
+    (place / "vae/config.json").write_text(json.dumps({**AUTOKL_CONFIG, **other}))
     with pytest.raises(CheckpointError, match=r"scaling_factor is 0\.13025, expected 0\.18215;"):
-        bring(released.KL_F8, place, tmp_path / "store")
+        bring(KL_F8, place, tmp_path / "store")
 
 
 def test_unknown_tensors_beside_the_autoencoder_are_refused_by_name(published, tmp_path):
@@ -163,7 +167,7 @@ def test_unknown_tensors_beside_the_autoencoder_are_refused_by_name(published, t
     more = {"control.a": torch.zeros(1), "first_stage_model.loss.logvar": torch.zeros(())}
     torch.save({"state_dict": {**tensors, **more}}, path)
     with pytest.raises(CheckpointError, match=r"2 extra \(control\.a, .*loss\.logvar\)"):
-        bring(released.KL_F8, path, tmp_path / "store", TINY_AUTOKL)
+        bring(KL_F8, path, tmp_path / "store", TINY_AUTOKL)
 
 
 # CLIP's tokenizer
@@ -209,7 +213,7 @@ def tokens_of(folder: Path, tmp_path: Path) -> Callable[[list[str]], Tensor]:
     config = MINIATURE.config(clip.CLIP_L14)
     found = bring(released.CLIP_L14, tmp_path, tmp_path / "store", config)
     assert found.lacks == ()
-    return clip.load_tokenizer(CheckpointStore(tmp_path / "store"), clip.CLIP_L14, 20)
+    return load_tokenizer(CheckpointStore(tmp_path / "store"), clip.CLIP_L14, 20)
 
 
 def expected_ids(tables: Path) -> Tensor:
@@ -236,7 +240,7 @@ def test_the_confined_child_reads_clip_and_makes_its_tokenizer(tables, tmp_path)
     store = tmp_path / "store"
     (done,) = convert([clip.CLIP_B32.release], Source((tmp_path,)), store, config=config)
     assert (done.layout, done.tensors, done.lacks) == ("transformers", len(tensors) - 1, ())
-    read = clip.load_tokenizer(CheckpointStore(store), clip.CLIP_B32, 20)
+    read = load_tokenizer(CheckpointStore(store), clip.CLIP_B32, 20)
     assert torch.equal(read(TEXTS), expected_ids(tables))
 
 
@@ -277,15 +281,15 @@ def test_damaged_tokenizers_are_refused_by_name(name, content, said, tables, tmp
 # Which release is whose
 
 
-@pytest.mark.parametrize("release", [released.KL_F8, released.CLIP_L14, released.CLIP_B32])
+@pytest.mark.parametrize("release", [KL_F8, released.CLIP_L14, released.CLIP_B32])
 def test_a_checkpoint_names_its_own_release(release):
     checkpoints = (autokl.KL_F8, clip.CLIP_L14, clip.CLIP_B32)
     (own,) = (each for each in checkpoints if each.name == release.name)
     module, _, name = own.release.partition(":")
-    assert module == "brainkit.networks.clip.released"
-    assert getattr(released, name) is release
+    assert module.startswith("brainkit.networks.")
+    assert getattr(import_module(module), name) is release
 
 
 def test_a_release_of_other_sizes_checks_its_own_configuration(published, tmp_path):
-    tiny = replace(released.KL_F8, config=TINY_AUTOKL)
+    tiny = replace(KL_F8, config=TINY_AUTOKL)
     assert bring(tiny, vae_folder(published, tmp_path), tmp_path / "store").config == TINY_AUTOKL

@@ -152,7 +152,8 @@ def test_scores_are_means_over_the_samples_of_the_written_files(do, nsd):
 def test_identification_by_target_averages_samples_before_comparing(
     registry, tmp_path, monkeypatch
 ):
-    from brainkit.encoders.clip import CLIP_L14, load_image_embedding
+    from brainkit.networks.clip import CLIP_L14
+    from brainkit.networks.clip.network import load_image_embedding
 
     monkeypatch.setenv("BRAINKIT_HOME", str(tmp_path / "home"))
     few = {"miniature.train_images": 40, "miniature.test_images": 8, "miniature.voxels": 60}

@@ -9,7 +9,7 @@ BrainkitError            one clear sentence; the command line prints it and exit
 BrainkitWarning          valid but surprising; also printed in the report
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -42,10 +42,22 @@ class BrainkitWarning(UserWarning):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Give the hint that follows a misspelt name, or the empty string.
+    """Return the hint that follows a misspelt name, or the empty string.
 
     >>> did_you_mean("unibrian", ["unibrain", "takagi"])
     " Did you mean 'unibrain'?"
     """
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def enumerated(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names and how many there are besides, for errors about lists of any length.
+
+    >>> enumerated(["a", "b"])
+    'a, b'
+    >>> enumerated(list("abcdefg"))
+    'a, b, c, d, e and 2 more'
+    """
+    first, rest = ", ".join(names[:most]), len(names) - most
+    return f"{first} and {rest} more" if rest > 0 else first

@@ -27,8 +27,8 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.encoders.autokl import decoded, load_autokl
 from brainkit.method import Method
+from brainkit.networks.autokl.network import decoded, load_autokl
 from brainkit.samplers.diffusion import DDIM
 from brainkit.samplers.noise import noise
 from brainkit.weights.random import RandomStore

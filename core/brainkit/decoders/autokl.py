@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from brainkit.encoders.autokl import KL_F8, decoded, load_autokl
+from brainkit.networks.autokl import KL_F8
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,9 @@ class AutoKLDecoder:
     checkpoints = (KL_F8,)
 
     def load(self, store: CheckpointStore) -> Callable[[Tensor, Sequence[int]], Tensor]:
-        """Give a function from latents to uint8 images (batch, height, width, 3) on the CPU."""
+        """Return a function from latents to uint8 images (batch, height, width, 3) on the CPU."""
+        from brainkit.networks.autokl.network import decoded, load_autokl
+
         network = load_autokl(store)
         return lambda latents, seeds: to_uint8(decoded(network, latents))
 

@@ -25,5 +25,5 @@ class Pixels:
     checkpoints: ClassVar[tuple[Checkpoint, ...]] = ()
 
     def load(self, store: CheckpointStore) -> Callable[[Tensor, Sequence[int]], Tensor]:
-        """Give a function from (batch, 3, height, width) to uint8 (batch, height, width, 3)."""
+        """Return a function from (batch, 3, height, width) to uint8 (batch, height, width, 3)."""
         return lambda latents, seeds: to_uint8(latents)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from brainkit.checkpoints import WEIGHTS
 from brainkit.data import Checkpoint
-from brainkit.encoders.clip import CLIP_L14
 from brainkit.errors import CheckpointError
+from brainkit.networks.clip import CLIP_L14
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,7 +144,7 @@ def _clip_nodes(run: Run, profile: Profile) -> Nodes:
     """
     import torch
 
-    from brainkit.encoders.clip import load_network
+    from brainkit.networks.clip.network import load_network
 
     network = load_network(run.store, CLIP_L14, "vision")
     side, wanted = network.config.image_size, profile.sides["clip"]

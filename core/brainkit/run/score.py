@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainkit.encoders.clip import CLIP_L14
+from brainkit.networks.clip import CLIP_L14
 from brainkit.run import readers as judges
 from brainkit.run.sample import Draw, read_captions
 from brainkit.run.shared import Run
@@ -249,7 +249,7 @@ def _sees(run: Run) -> bool:
 def _clip_images(run: Run) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
     import torch
 
-    from brainkit.encoders.clip import load_image_embedding
+    from brainkit.networks.clip.network import load_image_embedding
 
     network = load_image_embedding(run.store, CLIP_L14)
     size = run.config.batch_size
@@ -267,7 +267,7 @@ def _clip_images(run: Run) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
 def _clip_texts(run: Run) -> Callable[[Sequence[str]], NDArray[Any]]:
     import torch
 
-    from brainkit.encoders.clip import load_text_embedding
+    from brainkit.networks.clip.network import load_text_embedding
 
     network = load_text_embedding(run.store, CLIP_L14)
 

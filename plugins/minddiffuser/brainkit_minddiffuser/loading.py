@@ -13,9 +13,11 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from brainkit import Condition
-from brainkit.encoders.autokl import decoded, encoded, load_autokl, signed_pixels
-from brainkit.encoders.clip import CLIP_L14, assemble, load_network, load_tokenizer
 from brainkit.errors import DataError
+from brainkit.networks.assemble import assemble, frozen
+from brainkit.networks.autokl.network import decoded, encoded, load_autokl, signed_pixels
+from brainkit.networks.clip import CLIP_L14
+from brainkit.networks.clip.network import load_network, load_tokenizer
 from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.guidance import guided, stacked
 from brainkit.samplers.schedule import scaled_linear_sigmas
@@ -35,7 +37,7 @@ def load_unet(store: CheckpointStore) -> Any:
     """Build diffusers' UNet2DConditionModel with the store's weights, frozen, in its dtype."""
     config, weights = store.config(SD_UNET), store.load(SD_UNET, dtype=store.torch_dtype())
     network = assemble(lambda: UNet2DConditionModel.from_config(config), weights, SD_UNET.name)
-    return network.to(store.device).eval().requires_grad_(False)
+    return frozen(network, store.device)
 
 
 def load_reader(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from brainkit import Checkpoint, Condition, option
 from brainkit.encoders.autokl import KL_F8
-from brainkit.encoders.clip import CLIP_B32, CLIP_L14, mean_over_captions, text_length
+from brainkit.encoders.clip import mean_over_captions
+from brainkit.networks.clip import CLIP_B32, CLIP_L14, text_length
 
 if TYPE_CHECKING:
     from torch import Tensor

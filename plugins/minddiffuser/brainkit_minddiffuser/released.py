@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainkit.encoders.clip import CLIP_L14
-from brainkit.networks.clip.released import (
+from brainkit.networks.assemble import manifest
+from brainkit.networks.autokl.released import (
     SD_AUTOKL,
     SD_AVERAGES,
     SD_FILES,
     SD_SCHEDULE,
     SD_TEXT,
     SD_UNET,
-    manifest,
 )
 from brainkit.weights import Config, Layout, Origin, Release, RemoteFile, Shapes, stems
 from brainkit_minddiffuser.layouts import (

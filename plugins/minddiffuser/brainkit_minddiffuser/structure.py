@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from brainkit import option
-from brainkit.encoders.autokl import KL_F8, decoded, load_autokl
-from brainkit.encoders.clip import CLIP_B32, load_network
 from brainkit.errors import DataError, UsageError
+from brainkit.networks.autokl import KL_F8
+from brainkit.networks.clip import CLIP_B32
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,6 +79,8 @@ class ClipLayer:
         """Give a function from stimuli to float32 (batch, *shape)."""
         import torch
 
+        from brainkit.networks.clip.network import load_network
+
         shape = self.shape(store)
         network = load_network(store, CLIP_B32, "vision")
 
@@ -138,6 +140,8 @@ def load_misfit(
         predicted, to `misfit(latent)`, which gives float32 (batch,) for scaled latents
         float32 (batch, *latent); row i depends on latent i alone. See `structural_misfit`.
     """
+    from brainkit.networks.clip.network import load_network
+
     return structural_misfit(
         load_unit_decoder(store), load_network(store, CLIP_B32, "vision"), structure
     )
@@ -148,6 +152,8 @@ def load_unit_decoder(store: CheckpointStore) -> Callable[[Tensor], Tensor]:
 
     Gradients pass; they are computed block by block again, so that only one block's are kept.
     """
+    from brainkit.networks.autokl.network import decoded, load_autokl
+
     network = load_autokl(store)
     network.enable_gradient_checkpointing()
     return lambda latent: ((decoded(network, latent) + 1) / 2).clamp(0, 1)

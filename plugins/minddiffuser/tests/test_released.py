@@ -15,10 +15,10 @@ from tiny_diffusion import KL_F8, UNET, Tiny, everything_in, saved, without
 from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.encoders.autokl import load_autokl
 from brainkit.encoders.clip import CLIP_L14
 from brainkit.errors import CheckpointError
-from brainkit.networks.clip import released as core
+from brainkit.networks.autokl import released as autokl
+from brainkit.networks.autokl.network import load_autokl
 from brainkit.testing import converted
 from brainkit.weights.conversion import conversions
 from brainkit.weights.convert import Converted, Source, convert
@@ -216,7 +216,7 @@ def test_differences_of_a_folder_are_listed(tiny: Tiny, tmp_path: Path) -> None:
 def test_another_size_of_network_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     path = as_ckpt(tiny, tmp_path)
     with pytest.raises(CheckpointError, match=r"unet has \d+ misshapen .* expected 320"):
-        converted([released.UNET, core.KL_F8], path, tmp_path / "store")
+        converted([released.UNET, autokl.KL_F8], path, tmp_path / "store")
 
 
 def test_a_folder_of_another_network_is_refused_by_its_configuration(

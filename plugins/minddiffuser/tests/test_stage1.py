@@ -15,8 +15,8 @@ from torch import Tensor
 from brainkit import Condition
 from brainkit.checkpoints import CheckpointStore
 from brainkit.decoders.autokl import AutoKLDecoder
-from brainkit.encoders.autokl import decoded, encoded, load_autokl
-from brainkit.networks.clip.released import KL_F8
+from brainkit.networks.autokl.network import decoded, encoded, load_autokl
+from brainkit.networks.autokl.released import KL_F8
 from brainkit.samplers.diffusion import DDIM, preserved
 from brainkit.samplers.schedule import alpha_bar, scaled_linear_sigmas, spaced_timesteps
 from brainkit.testing import converted

@@ -9,8 +9,9 @@ import torch
 from tiny_networks import golden, tiny_clip, tiny_decode
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.encoders.clip import CLIP_B32, load_network
 from brainkit.errors import DataError, UsageError
+from brainkit.networks.clip import CLIP_B32
+from brainkit.networks.clip.network import load_network
 from brainkit.testing import checks
 from brainkit.testing.examples import example_stimuli
 from brainkit_minddiffuser.structure import (

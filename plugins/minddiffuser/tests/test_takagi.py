@@ -12,9 +12,10 @@ from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.data import Stimuli
-from brainkit.encoders.autokl import AutoKL, load_autokl
+from brainkit.encoders.autokl import AutoKL
 from brainkit.errors import DataError
 from brainkit.miniature.scenes import images
+from brainkit.networks.autokl.network import load_autokl
 from brainkit.samplers.diffusion import DDIM
 from brainkit_minddiffuser.loading import load_enlarger
 from brainkit_minddiffuser.takagi import LowResolution

@@ -14,7 +14,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from brainkit.networks.clip import released as core
+from brainkit.networks.autokl import released as autokl
+from brainkit.networks.clip.released import L14_CONFIG
 from brainkit_minddiffuser import released
 
 GOLDEN = json.loads(
@@ -32,9 +33,9 @@ UNET = replace(
         "cross_attention_dim": 16,
     },
 )
-KL_F8 = replace(core.KL_F8, config={**core.AUTOKL_CONFIG, **SIZES, "sample_size": 16})
+KL_F8 = replace(autokl.KL_F8, config={**autokl.AUTOKL_CONFIG, **SIZES, "sample_size": 16})
 TEXT = {
-    **core.L14_CONFIG["text_config"],
+    **L14_CONFIG["text_config"],
     "vocab_size": 50,
     "hidden_size": 16,
     "intermediate_size": 32,

@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from brainkit import Checkpoint, Condition
-from brainkit.encoders.clip import CLIP_B32, MEAN, STD, load_network, load_strictly
 from brainkit.errors import CheckpointError, DataError
+from brainkit.networks.assemble import frozen, load_strictly
+from brainkit.networks.clip import CLIP_B32
+from brainkit.networks.clip.network import MEAN, STD, load_network
 from brainkit.samplers.noise import seeds_of
 from brainkit_mindreader.captions.targets import bounded, first_row
 from brainkit_mindreader.generator.heads import two_heads
@@ -36,7 +38,7 @@ def load_generator(store: CheckpointStore) -> Generator:
     shape, weights = load_two_heads(store, GENERATOR)
     network = Generator(shape)
     load_strictly(network, weights, GENERATOR.name)
-    return network.to(store.device).eval().requires_grad_(False)
+    return frozen(network, store.device)
 
 
 def load_two_heads(

@@ -56,14 +56,13 @@ def _caption_mapper(source: Path, config: Config | None, stack: ExitStack) -> Co
 
 
 def _resnet_shapes(config: Config) -> Shapes:
-    import torch
     from torchvision.models import resnet50
 
-    with torch.device("meta"):
-        state = resnet50(weights=None).state_dict()
+    from brainkit.networks.assemble import manifest
+
     return {
-        name: tuple(each.shape)
-        for name, each in state.items()
+        name: shape
+        for name, shape in manifest(lambda: resnet50(weights=None)).items()
         if not name.startswith(CLASSES) and not name.endswith(COUNTERS)
     }
 

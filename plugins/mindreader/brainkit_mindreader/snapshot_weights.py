@@ -6,7 +6,7 @@ ones; what does not fit a network of its own sizes is a difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -24,7 +24,7 @@ from brainkit_mindreader.inert import shown
 from brainkit_mindreader.snapshot import Network, Snapshot, read_snapshot
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 SOURCE = "source_sha256"
 AVERAGE, RAW = "G_ema", "G"
@@ -103,30 +103,26 @@ def mapper(
 
 def generator_shapes(config: Config) -> Shapes:
     """Give the manifest of a generator."""
+    from brainkit.networks.assemble import manifest
     from brainkit_mindreader.generator.network import Generator
 
-    return _on_meta(lambda: Generator(GeneratorShape.of(config)))
+    return manifest(lambda: Generator(GeneratorShape.of(config)))
 
 
 def discriminator_shapes(config: Config) -> Shapes:
     """Give the manifest of a discriminator."""
+    from brainkit.networks.assemble import manifest
     from brainkit_mindreader.generator.discriminator import Discriminator
 
-    return _on_meta(lambda: Discriminator(GeneratorShape.of(config)))
+    return manifest(lambda: Discriminator(GeneratorShape.of(config)))
 
 
 def mapper_shapes(config: Config) -> Shapes:
     """Give the manifest of a mapper."""
+    from brainkit.networks.assemble import manifest
     from brainkit_mindreader.mapper.network import MapperNetwork, MapperShape
 
-    return _on_meta(lambda: MapperNetwork(MapperShape(**config)))
-
-
-def _on_meta(make: Callable[[], nn.Module]) -> Shapes:
-    import torch
-
-    with torch.device("meta"):
-        return {name: tuple(each.shape) for name, each in make().state_dict().items()}
+    return manifest(lambda: MapperNetwork(MapperShape(**config)))
 
 
 def _snapshot(source: Path) -> Snapshot | None:

@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.encoders.clip import CLIP_B32, load_image_embedding
 from brainkit.errors import BrainkitError
 from brainkit.miniature.scenes import images
+from brainkit.networks.clip import CLIP_B32
+from brainkit.networks.clip.network import load_image_embedding
 from brainkit.samplers.single_pass import SinglePass
 from brainkit_mindreader.captions.targets import bounded
 from brainkit_mindreader.generator.network import Generator, GeneratorShape

@@ -14,9 +14,10 @@ from torch import nn
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.data import Stimuli
-from brainkit.encoders.clip import CLIP_B32, load_image_embedding, load_text_embedding
 from brainkit.errors import DataError, UsageError
 from brainkit.miniature import scenes
+from brainkit.networks.clip import CLIP_B32
+from brainkit.networks.clip.network import load_image_embedding, load_text_embedding
 from brainkit.options import replaced
 from brainkit.testing import checks, example_stimuli
 from brainkit_mindreader.captions.augment import copies

@@ -11,8 +11,9 @@ from tiny_gan import close, golden
 from torch.nn import functional
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.encoders.clip import CLIP_B32, MEAN, STD, load_network
 from brainkit.errors import CheckpointError
+from brainkit.networks.clip import CLIP_B32
+from brainkit.networks.clip.network import MEAN, STD, load_network
 from brainkit_mindreader.generator.views import (
     Window,
     draw_window,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from brainkit.encoders.clip import CLIP_L14, load_network, load_tokenizer, pixel_values
+from brainkit.networks.clip import CLIP_L14
+from brainkit.networks.clip.network import load_network, load_tokenizer, pixel_values
 
 if TYPE_CHECKING:
     import numpy as np

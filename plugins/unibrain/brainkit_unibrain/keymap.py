@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-
+from brainkit.networks.assemble import manifest
 from brainkit_unibrain.networks import FourFlow
 from brainkit_unibrain.walk import FourFlowConfig, plan_walk
 
@@ -82,8 +81,7 @@ def names_of(config: FourFlowConfig) -> dict[str, Names]:
     Every name occurs once. The text network of the diffusers folder holds a copy of the time
     embedding besides, which is left out here.
     """
-    with torch.device("meta"):
-        official = list(FourFlow(config).state_dict())
+    official = manifest(lambda: FourFlow(config))
     data, context = places(config)
     kinds = [layer.kind for layer in plan_walk(config).layers]
     return {name: _translated(name, data, context, kinds) for name in official}

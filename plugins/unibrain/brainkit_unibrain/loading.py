@@ -10,8 +10,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from brainkit import Condition
-from brainkit.encoders.clip import assemble
 from brainkit.errors import CheckpointError
+from brainkit.networks.assemble import assemble, frozen
 from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.guidance import guided, stacked
 from brainkit.samplers.schedule import scaled_linear_sigmas
@@ -42,7 +42,7 @@ def load_four_flow(store: CheckpointStore) -> Network:
     config = FourFlowConfig.from_dict(store.config(FOUR_FLOW))
     weights = store.load(FOUR_FLOW, dtype=store.torch_dtype())
     network: Network = assemble(lambda: Network(config), weights, FOUR_FLOW.name)
-    return network.to(store.device).eval().requires_grad_(False)
+    return frozen(network, store.device)
 
 
 def load_flows(
@@ -127,7 +127,7 @@ def load_optimus(store: CheckpointStore) -> Optimus:
     network: Optimus = assemble(lambda: Optimus(config), weights, OPTIMUS.name)
     embeddings = network.encoder.embeddings
     embeddings.token_type_ids = torch.zeros(embeddings.token_type_ids.shape, dtype=torch.int64)
-    return network.to(store.device).eval().requires_grad_(False)
+    return frozen(network, store.device)
 
 
 def load_reader(store: CheckpointStore) -> Callable[[Sequence[str]], Tensor]:

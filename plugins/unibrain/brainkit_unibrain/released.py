@@ -34,8 +34,6 @@ from brainkit_unibrain.vocabularies import reading_file, writing_file
 from brainkit_unibrain.walk import FourFlowConfig
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from brainkit_unibrain.keymap import Names
 
 REPOSITORY: Final = "shi-labs/versatile-diffusion"
@@ -67,28 +65,20 @@ def _paths(*names: str) -> tuple[str, ...]:
     return tuple(f"{FOLDER}/{name}{end}" for name in names for end in (".pth", ".safetensors"))
 
 
-def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-
-
 def four_flow_shapes(config: Config) -> Shapes:
     """Give the shape of every tensor of a four-flow network, without making its weights."""
-    import torch
-
+    from brainkit.networks.assemble import manifest
     from brainkit_unibrain.networks import FourFlow
 
-    with torch.device("meta"):
-        return _shapes(FourFlow(FourFlowConfig.from_dict(config)))
+    return manifest(lambda: FourFlow(FourFlowConfig.from_dict(config)))
 
 
 def optimus_shapes(config: Config) -> Shapes:
     """Give the shape of every tensor of an Optimus, without making its weights."""
-    import torch
-
+    from brainkit.networks.assemble import manifest
     from brainkit_unibrain.optimus import Optimus, OptimusConfig
 
-    with torch.device("meta"):
-        return _shapes(Optimus(OptimusConfig.from_dict(config)))
+    return manifest(lambda: Optimus(OptimusConfig.from_dict(config)))
 
 
 @cache

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, PreTrainedTokenizerFast
 
-from brainkit.encoders.clip import pixel_values
 from brainkit.miniature.scenes import (
     HELD_OUT_SEEDS,
     SIDE,
@@ -33,6 +32,7 @@ from brainkit.miniature.train.loop import (
     training_pictures,
     write,
 )
+from brainkit.networks.clip.network import pixel_values
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def is_official(names: Iterable[str]) -> bool:
 
 
 def diffusers_name(name: str, levels: int) -> str:
-    """Give diffusers' name of a published tensor.
+    """Return diffusers' name of a published tensor.
 
     >>> diffusers_name("decoder.up.3.block.0.conv1.weight", 4)
     'decoder.up_blocks.0.resnets.0.conv1.weight'
@@ -58,7 +58,7 @@ def diffusers_name(name: str, levels: int) -> str:
 
 
 def own_names(names: Collection[str]) -> dict[str, str]:
-    """Give diffusers' present name of every tensor, whichever way it is published, by that name."""
+    """Return, by published name of either kind, the name a tensor has in diffusers today."""
     if not is_official(names):
         return {n: OLD.sub(lambda m: f"{m[1]}.{OLD_ATTENTION[m[2]]}.", n) for n in names}
     found = [re.match(r"encoder\.down\.(\d+)\.", name) for name in names]
@@ -77,7 +77,7 @@ def own_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def autokl_pieces(*, official: bool, prefix: str = "") -> Pieces:
-    """Give where the tensors lie in files of one kind, and nothing in those of the other.
+    """Return where the tensors lie in files of one kind, and nothing in those of the other.
 
     Args:
         official: whether files are named like `kl-f8.pth`, or by diffusers.

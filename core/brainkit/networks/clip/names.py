@@ -42,7 +42,7 @@ FOREIGN = r"logit_scale$|(.+\.)?embeddings\.position_ids$"
 
 
 def transformers_name(name: str) -> str:
-    """Give transformers' name of a tensor of OpenAI's that is no fused one.
+    """Return transformers' name of a tensor of OpenAI's that is no fused one.
 
     >>> transformers_name("visual.transformer.resblocks.3.mlp.c_proj.bias")
     'vision_model.encoder.layers.3.mlp.fc2.bias'
@@ -55,13 +55,13 @@ def transformers_name(name: str) -> str:
 
 
 def official_pieces(config: Config, names: tuple[Collection[str], ...]) -> Mapping[str, Piece]:
-    """Give where the tensors lie in a file of OpenAI's or open_clip's."""
+    """Return where the tensors lie in a file of OpenAI's or open_clip's."""
     found = dict(piece for name in names[0] for piece in _cut(name))
     return found if _is_as_deep(found, config) else {}
 
 
 def _cut(name: str) -> Iterator[tuple[str, Piece]]:
-    """Give the tensors that are made of one of OpenAI's, and which part of it each is."""
+    """Return the tensors that are made of one of OpenAI's, and which part of it each is."""
     fused = FUSED.fullmatch(name)
     if fused is None:
         yield transformers_name(name), Piece(name, transposed=name in PROJECTIONS)
@@ -72,13 +72,13 @@ def _cut(name: str) -> Iterator[tuple[str, Piece]]:
 
 
 def transformers_pieces(config: Config, names: tuple[Collection[str], ...]) -> Mapping[str, Piece]:
-    """Give where the tensors lie in a file of transformers' CLIPModel."""
+    """Return where the tensors lie in a file of transformers' CLIPModel."""
     found = {name: Piece(name) for name in names[0]}
     return found if _is_as_deep(found, config) else {}
 
 
 def tower_pieces(config: Config, names: tuple[Collection[str], ...]) -> Mapping[str, Piece]:
-    """Give where the tensors lie in a file of the text tower and one of the image tower."""
+    """Return where the tensors lie in a file of the text tower and one of the image tower."""
     found = {
         tower_name(name, tower): Piece(name, file=index)
         for index, (tower, own) in enumerate(zip(TOWERS, names, strict=True))
@@ -88,7 +88,7 @@ def tower_pieces(config: Config, names: tuple[Collection[str], ...]) -> Mapping[
 
 
 def tower_name(name: str, tower: str) -> str:
-    """Give the name in CLIPModel of a tensor of a file with one tower, with or without prefix.
+    """Return the name in CLIPModel of a tensor of a file with one tower, with or without prefix.
 
     >>> tower_name("embeddings.position_embedding.weight", "text")
     'text_model.embeddings.position_embedding.weight'

@@ -1,118 +1,22 @@
-"""The published weights of core's encoders: the image autoencoder and both CLIPs."""
+"""The published weights of CLIP ViT-L/14 and ViT-B/32."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from brainkit.networks.autokl.names import autokl_pieces
 from brainkit.networks.clip import names
 from brainkit.weights import Companion, Config, Layout, Origin, Release, RemoteFile, Shapes, stems
 from brainkit.weights.tokenizers import tokenizer_file
 
-if TYPE_CHECKING:
-    from torch import nn
-
-SD_FILES = ("sd-v1-4.ckpt", "sd-v1-4.safetensors", "sd-v1-4-full-ema.ckpt")
-SD_SCHEDULE = (
-    "(betas|(sqrt_)?(one_minus_)?alphas_cumprod(_prev)?|log_one_minus_alphas_cumprod"
-    "|sqrt_recip(m1)?_alphas_cumprod|posterior_(variance|log_variance_clipped|mean_coef[12]))$"
-)
-"""The buffers of the noise schedule in Stable Diffusion's single file."""
-SD_UNET, SD_AUTOKL, SD_TEXT = (
-    r"model\.diffusion_model\.", r"first_stage_model\.", r"cond_stage_model\.transformer\."
-)  # fmt: skip
-SD_AVERAGES = r"model_ema\."
-
-
-def manifest(make: Callable[[], nn.Module]) -> Shapes:
-    """Give names and shapes of a network's tensors without making its weights.
-
-    Args:
-        make: builds the network; called with the meta device as default.
-    """
-    import torch
-
-    with torch.device("meta"):
-        network = make()
-    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-
-
-def autokl_shapes(config: Config) -> Shapes:
-    """Give names and shapes of diffusers' AutoencoderKL of a configuration."""
-    from diffusers import AutoencoderKL
-
-    return manifest(lambda: AutoencoderKL.from_config(dict(config)))
-
-
-AUTOKL_CONFIG: dict[str, Any] = {
-    "_class_name": "AutoencoderKL",
-    "in_channels": 3,
-    "out_channels": 3,
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "block_out_channels": [128, 256, 512, 512],
-    "layers_per_block": 2,
-    "act_fn": "silu",
-    "latent_channels": 4,
-    "norm_num_groups": 32,
-    "sample_size": 512,
-    "scaling_factor": 0.18215,
-}
-KL_F8 = Release(
-    name="kl-f8",
-    origins=(
-        Origin(
-            files=(
-                RemoteFile(
-                    "pretrained_pth/kl-f8.pth",
-                    334701031,
-                    "845b3a472ba352727aa0f7bd8b8ee3ef95f54001215fbd80874f32c236efdb1a",
-                ),
-            ),
-            licence="MIT",
-            repository="shi-labs/versatile-diffusion",
-            revision="2926f8e11ea526b562cd592b099fcf9c2985d0b7",
-        ),
-        Origin(
-            files=(
-                RemoteFile(
-                    "vae/diffusion_pytorch_model.safetensors",
-                    334643276,
-                    "a2b5134f4dbc140d9c11f11cba3233099e00af40f262f136c691fb7d38d2194c",
-                ),
-            ),
-            licence="CreativeML OpenRAIL-M",
-            repository="CompVis/stable-diffusion-v1-4",
-            revision="133a221b8aa7292a167afc5127cb63fb5005638b",
-        ),
-    ),
-    config=AUTOKL_CONFIG,
-    shapes=autokl_shapes,
-    layouts=(
-        Layout(
-            "official",
-            (("pretrained_pth/kl-f8.pth", "kl-f8.safetensors"),),
-            autokl_pieces(official=True),
-        ),
-        Layout("diffusers", (stems("vae/diffusion_pytorch_model"),), autokl_pieces(official=False)),
-        Layout(
-            "Stable Diffusion's single file",
-            (SD_FILES,),
-            autokl_pieces(official=True, prefix="first_stage_model."),
-            "|".join((SD_UNET, SD_AVERAGES, SD_TEXT, SD_SCHEDULE)),
-        ),
-    ),
-    checked=tuple(key for key in AUTOKL_CONFIG if key != "sample_size"),
-)
-
 
 def clip_shapes(config: Config) -> Shapes:
-    """Give names and shapes of transformers' CLIPModel of a configuration.
+    """Return names and shapes of transformers' CLIPModel of a configuration.
 
     The scale of its training loss is left out: embeddings do without.
     """
     from transformers import CLIPConfig, CLIPModel
+
+    from brainkit.networks.assemble import manifest
 
     whole = manifest(lambda: CLIPModel(CLIPConfig.from_dict(dict(config))))
     return {name: shape for name, shape in whole.items() if name != "logit_scale"}
@@ -178,7 +82,7 @@ CHECKED = tuple(
 
 
 def clip_layouts(*folders: str) -> tuple[Layout, ...]:
-    """Give the layouts of a CLIP network.
+    """Return the layouts of a CLIP network.
 
     Args:
         folders: that may hold it within a folder with several networks.
@@ -207,7 +111,7 @@ def _in(folder: str) -> list[str]:
 
 
 def clip_tokenizer(*folders: str) -> Companion:
-    """Give the tokenizer of a CLIP network: whole, or made from its two tables."""
+    """Return the tokenizer of a CLIP network: whole, or made from its two tables."""
     places = ("", "tokenizer/", *(f"{folder}/" for folder in folders))
     tables = [tuple(f"{place}{name}" for place in places) for name in ("vocab.json", "merges.txt")]
     whole = tuple(f"{place}tokenizer.json" for place in places)

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainkit.encoders.clip import CLIP_B32, load_image_embedding, load_text_embedding
 from brainkit.errors import BrainkitError, DataError
+from brainkit.networks.clip import CLIP_B32
 from brainkit_mindreader.captions.curated import Table, read_curated, tidied
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def load_rule(store: CheckpointStore, ratio: float = 0.5, scale: float = 100.0) 
     """Give a function from images uint8 (batch, height, width, 3) and each one's raw caption
     embeddings (captions, dim) to each one's mask, bool (captions,).
     """
+    from brainkit.networks.clip.network import load_image_embedding
+
     embed = load_image_embedding(store, CLIP_B32)
 
     def keep(images: NDArray[np.uint8], captions: Sequence[Tensor]) -> list[Tensor]:
@@ -134,6 +136,7 @@ def ruled(
     """Give the COCO captions of each image and which of them the rule keeps."""
     import torch
 
+    from brainkit.networks.clip.network import load_text_embedding
     from brainkit.nsd import load_captions, load_stimuli
 
     captions = load_captions(nsd, ids, curated=False)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from brainkit import option
-from brainkit.encoders.clip import CLIP_B32, load_image_embedding, load_text_embedding
+from brainkit.networks.clip import CLIP_B32
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +52,7 @@ class ClipB32Image:
         """Give a function from stimuli to float32 (batch, 1 + views, dim)."""
         import torch
 
+        from brainkit.networks.clip.network import load_image_embedding
         from brainkit_mindreader.captions.augment import copies
 
         embed, shape = load_image_embedding(store, CLIP_B32), self.shape(store)
@@ -115,6 +116,7 @@ class ClipB32Text:
         """
         import torch
 
+        from brainkit.networks.clip.network import load_text_embedding
         from brainkit_mindreader.captions.curated import read_curated
         from brainkit_mindreader.captions.screening import load_rule, said_of
 

@@ -17,7 +17,9 @@ from torch import Generator as Randomness
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainkit.encoders.clip import CLIP_B32, MEAN, STD, load_network, load_strictly
+from brainkit.networks.assemble import frozen, load_strictly
+from brainkit.networks.clip import CLIP_B32
+from brainkit.networks.clip.network import MEAN, STD, load_network
 from brainkit_mindreader.parts import RESNET50
 
 if TYPE_CHECKING:
@@ -183,7 +185,7 @@ def _resnet(weights: dict[str, Tensor]) -> nn.Sequential:
     counted = {n: t for n, t in network.state_dict().items() if n.endswith("num_batches_tracked")}
     own = counted | {n: tensor for n, tensor in weights.items() if n.split(".")[0] in PARTS}
     load_strictly(network, own, RESNET50.name)
-    return network.eval().requires_grad_(False)
+    return frozen(network)
 
 
 def _below(largest: int, randomness: Randomness) -> int:

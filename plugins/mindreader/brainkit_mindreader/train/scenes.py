@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.encoders.clip import CLIP_B32, load_image_embedding, load_text_embedding
 from brainkit.miniature.scenes import HELD_OUT_SEEDS, TRAIN_SEEDS, captions, images, make_scene
 from brainkit.miniature.training import (
     Encode,
@@ -29,6 +28,8 @@ from brainkit.miniature.training import (
     small_store,
     write_json,
 )
+from brainkit.networks.clip import CLIP_B32
+from brainkit.networks.clip.network import load_image_embedding, load_text_embedding
 from brainkit_mindreader.captions.targets import bounded
 from brainkit_mindreader.generator.discriminator import Discriminator, Judging
 from brainkit_mindreader.generator.network import Generator, GeneratorShape

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.encoders.clip import load_strictly
 from brainkit.errors import BrainkitWarning, CheckpointError, UsageError
+from brainkit.networks.assemble import load_strictly
 from brainkit_mindreader.generator.discriminator import Discriminator, Judging, Semantic
 from brainkit_mindreader.generator.network import Generator, GeneratorShape
 from brainkit_mindreader.loading import load_generator, load_two_heads
