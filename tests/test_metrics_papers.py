@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from skimage.metrics import structural_similarity
 
 from brainkit import metrics
 from brainkit.errors import BrainkitWarning, DataError
@@ -82,17 +81,6 @@ def test_identification_by_target_loses_where_a_sample_is_constant():
         score = metrics.identification_by_target(SHOWN, samples, network="toy")
     assert score.per_item[1] == 0
     assert score.n_defined == 6
-
-
-@pytest.mark.parametrize("size", [(7, 7), (40, 31)])
-def test_uniform_ssim_is_scikit_images_default(size):
-    shown, decoded = np.random.default_rng(1).integers(0, 256, (2, 3, *size, 3), dtype=np.uint8)
-    decoded[1] = shown[1] // 2 + 40
-    theirs = [
-        structural_similarity(a, b, channel_axis=-1, data_range=255)
-        for a, b in zip(shown, decoded, strict=True)
-    ]
-    np.testing.assert_allclose(metrics.ssim_uniform(shown, decoded).per_item, theirs, atol=1e-12)
 
 
 def test_ssim_of_one_window_has_its_closed_form_for_constant_images():

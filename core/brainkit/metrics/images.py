@@ -23,15 +23,15 @@ GREY = np.array([0.2125, 0.7154, 0.0721])
 """Luminance of R, G, B as in scikit-image's `rgb2gray`."""
 SIGMA = 1.5
 RADIUS = 5
-"""Standard deviation and half width in pixels of the SSIM window: int(3.5 sigma + 0.5)."""
+"""Standard deviation and half width in pixels of SSIM's Gaussian window: int(3.5 sigma + 0.5)."""
 UNIFORM = 7
-"""Width in pixels of scikit-image's default SSIM window."""
+"""Width in pixels of scikit-image's default window."""
 C1, C2 = 0.01**2, 0.03**2
-"""SSIM's constants for images in [0, 1]."""
+"""SSIM's constants for images in [0, 1], of the variants that are computed here."""
 
 
 def pixel_correlation(targets: Images, recons: Images) -> Score:
-    """Correlate the pixels of all three channels, the published "PixCorr".
+    """Return the correlation of the pixels of all three channels, the published "PixCorr".
 
     A constant image has no correlation: NaN.
     """
@@ -39,30 +39,39 @@ def pixel_correlation(targets: Images, recons: Images) -> Score:
 
 
 def ssim(targets: Images, recons: Images) -> Score:
-    """Give the structural similarity of the grey images in two dimensions.
+    """Return the structural similarity of the grey images in two dimensions, by scikit-image.
 
-    Gaussian window of 11 x 11 px, population covariance, border of 5 px left out: scikit-image's
-    `structural_similarity(gaussian_weights=True, use_sample_covariance=False, data_range=1)`.
-    Papers before 2024 mostly report `ssim_columns_legacy` under this name, which is larger.
+    Gaussian window of 11 x 11 px, population covariance, border of 5 px left out. Papers before
+    2024 mostly report `ssim_columns_legacy` under this name, which is larger.
 
     Source: Wang et al. 2004, equation 13, with K1 = 0.01 and K2 = 0.03.
     """
-    return scored("SSIM", _each(targets, recons, lambda x, y: _ssim(x, y, columns_only=False)))
+    return scored("SSIM", _each(targets, recons, _ssim))
+
+
+def ssim_uniform(targets: Images, recons: Images) -> Score:
+    """Return SSIM of each colour channel under a uniform window of 7 x 7 px, averaged.
+
+    scikit-image's defaults: sample covariance, border of 3 px left out.
+    """
+    note = "scikit-image's defaults on the three channels; not comparable with SSIM"
+    values = _each(targets, recons, _ssim_uniform)
+    return scored("SSIM (uniform 7, RGB)", values, notes=(note,))
 
 
 def ssim_columns_legacy(targets: Images, recons: Images) -> Score:
-    """Give SSIM of every image column as a one-dimensional signal.
+    """Return SSIM of every column of the grey image as a one-dimensional signal.
 
     What `multichannel=True` made of a grey image in scikit-image before 0.20; only for comparison
     with papers that used it.
     """
     note = "not comparable with SSIM; kept for comparison with papers before 2024"
-    values = _each(targets, recons, lambda x, y: _ssim(x, y, columns_only=True))
+    values = _each(targets, recons, _ssim_columns)
     return scored("SSIM of columns (legacy)", values, notes=(note,))
 
 
 def ssim_one_window(targets: Images, recons: Images) -> Score:
-    """Give SSIM of the grey images with one window, the whole image; population covariance.
+    """Return SSIM of the grey images with one window, the whole image; population covariance.
 
     Wang et al.'s formula taken once for the image: it compares brightness and contrast as a whole
     and knows little of where things are, so it is larger than windowed SSIM.
@@ -72,27 +81,11 @@ def ssim_one_window(targets: Images, recons: Images) -> Score:
     return scored("SSIM (one window, grey)", values, notes=(note,))
 
 
-def ssim_uniform(targets: Images, recons: Images) -> Score:
-    """Give SSIM of each colour channel under a uniform window of 7 x 7 px, averaged.
-
-    What scikit-image's `structural_similarity(channel_axis=-1)` does by default: sample covariance,
-    border of 3 px left out.
-    """
-    note = "scikit-image's defaults on the three channels; not comparable with SSIM"
-    values = _each(targets, recons, _ssim_uniform)
-    return scored("SSIM (uniform 7, RGB)", values, notes=(note,))
-
-
-def squared_error(targets: Images, recons: Images) -> Score:
-    """Give the mean squared difference of the pixels, images in [0, 1]."""
-    return scored("squared error", _each(targets, recons, _squared_error), higher_is_better=False)
-
-
 def psnr(targets: Images, recons: Images) -> Score:
-    """Give the peak signal-to-noise ratio in dB; NaN for identical images."""
+    """Return the peak signal-to-noise ratio in dB; NaN for identical images."""
 
     def ratio(target: NDArray[Any], recon: NDArray[Any]) -> float:
-        error = _squared_error(target, recon)
+        error = float(np.mean((target.astype(np.float64) - recon) ** 2))
         return -10 * float(np.log10(error)) if error > 0 else np.nan
 
     return scored("PSNR", _each(targets, recons, ratio))
@@ -156,33 +149,42 @@ def _pixel_correlation(target: NDArray[Any], recon: NDArray[Any]) -> float:
     return float(paired_correlation(target[None], recon[None])[0])
 
 
-def _squared_error(target: NDArray[Any], recon: NDArray[Any]) -> float:
-    return float(np.mean((target.astype(np.float64) - recon) ** 2))
+def _ssim(target: NDArray[Any], recon: NDArray[Any]) -> float:
+    from skimage.metrics import structural_similarity
 
-
-def _ssim(target: NDArray[Any], recon: NDArray[Any], columns_only: bool) -> float:
     _check_window(target, 2 * RADIUS + 1)
-    x, y = (image.astype(np.float64) @ GREY for image in (target, recon))
-    return _similarity(x, y, lambda values: _smoothed(values, columns_only))
-
-
-def _ssim_one_window(target: NDArray[Any], recon: NDArray[Any]) -> float:
-    x, y = (image.astype(np.float64) @ GREY for image in (target, recon))
-    return _similarity(x, y, lambda values: values.mean(keepdims=True))
+    window = {"gaussian_weights": True, "sigma": SIGMA, "use_sample_covariance": False}
+    return float(structural_similarity(*_grey(target, recon), data_range=1, **window))
 
 
 def _ssim_uniform(target: NDArray[Any], recon: NDArray[Any]) -> float:
-    from scipy.ndimage import uniform_filter
+    from skimage.metrics import structural_similarity
 
     _check_window(target, UNIFORM)
-    inner = slice(UNIFORM // 2, -(UNIFORM // 2))
+    # scikit-image would compute float32 images in float32.
+    pair = (image.astype(np.float64) for image in (target, recon))
+    return float(structural_similarity(*pair, win_size=UNIFORM, channel_axis=-1, data_range=1))
+
+
+def _ssim_columns(target: NDArray[Any], recon: NDArray[Any]) -> float:
+    from scipy.ndimage import gaussian_filter1d
+
+    _check_window(target, 2 * RADIUS + 1)
+    inner = slice(RADIUS, -RADIUS)
 
     def averaged(values: Values) -> Values:
-        smooth: Values = uniform_filter(values, (UNIFORM, UNIFORM, 1))
-        return smooth[inner, inner]
+        smooth: Values = gaussian_filter1d(values, SIGMA, axis=0, radius=RADIUS)
+        return smooth[inner]
 
-    x, y = (image.astype(np.float64) for image in (target, recon))
-    return _similarity(x, y, averaged, sample=UNIFORM**2 / (UNIFORM**2 - 1))
+    return _similarity(*_grey(target, recon), averaged)
+
+
+def _ssim_one_window(target: NDArray[Any], recon: NDArray[Any]) -> float:
+    return _similarity(*_grey(target, recon), lambda values: values.mean(keepdims=True))
+
+
+def _grey(target: NDArray[Any], recon: NDArray[Any]) -> tuple[Values, Values]:
+    return target.astype(np.float64) @ GREY, recon.astype(np.float64) @ GREY
 
 
 def _check_window(image: NDArray[Any], width: int) -> None:
@@ -193,23 +195,11 @@ def _check_window(image: NDArray[Any], width: int) -> None:
         )
 
 
-def _similarity(
-    x: Values, y: Values, averaged: Callable[[Values], Values], sample: float = 1.0
-) -> float:
-    """Average SSIM's formula over windows; `sample` turns population into sample covariance."""
+def _similarity(x: Values, y: Values, averaged: Callable[[Values], Values]) -> float:
+    """Average SSIM's formula over windows, with population covariance."""
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = map(averaged, (x, y, x * x, y * y, x * y))
-    covariance = sample * (mean_xy - mean_x * mean_y)
-    variances = sample * (mean_xx - mean_x**2 + mean_yy - mean_y**2)
+    covariance = mean_xy - mean_x * mean_y
+    variances = mean_xx - mean_x**2 + mean_yy - mean_y**2
     above = (2 * mean_x * mean_y + C1) * (2 * covariance + C2)
     below = (mean_x**2 + mean_y**2 + C1) * (variances + C2)
     return float(np.mean(above / below))
-
-
-def _smoothed(values: Values, columns_only: bool) -> Values:
-    """Average (height, width) under the window and cut the border where it does not fit."""
-    from scipy.ndimage import gaussian_filter
-
-    sigmas = (SIGMA, 0 if columns_only else SIGMA)
-    smooth: Values = gaussian_filter(values, sigmas, radius=RADIUS)
-    inner = slice(RADIUS, -RADIUS)
-    return smooth[inner, :] if columns_only else smooth[inner, inner]
