@@ -61,16 +61,20 @@ class Stack(nn.Module):
 
 
 def embed_time(timesteps: Tensor, dim: int) -> Tensor:
-    """Give each timestep a vector of cosines, then sines, of geometrically spaced frequencies.
+    """Return for each timestep a vector of cosines, then sines, of geometric frequencies.
+
+        frequency_i = exp(-log(10000) i / half),  i < half = dim / 2
 
     Args:
         timesteps: (batch,), 0-based indices of the training schedule
         dim: even
     Returns:
-        float32 (batch, dim)
+        float32 (batch, dim), to the bit what the published network and diffusers compute
     """
-    half = torch.arange(dim // 2, device=timesteps.device, dtype=torch.float32)
-    frequencies = torch.exp(half * (-math.log(10_000.0) / (dim // 2)))
+    half = dim // 2
+    index = torch.arange(half, device=timesteps.device, dtype=torch.float32)
+    # Multiplied before it is divided: the other order rounds some frequencies differently.
+    frequencies = torch.exp(-math.log(10_000.0) * index / half)
     phase = timesteps.float()[:, None] * frequencies
     return torch.cat([phase.cos(), phase.sin()], dim=-1)
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from diffusers.models.embeddings import get_timestep_embedding
 from golden_files import tensors, tiny_four_flow, zipped
 
 from brainkit.data import Condition
@@ -57,6 +58,13 @@ def test_time_is_embedded_cosines_first() -> None:
     torch.testing.assert_close(embed_time(CALLS["timesteps"], 32), CALLS["t_sinusoid"])
     embedded = NET.diffuser["image"].time_embed(CALLS["t_sinusoid"])
     torch.testing.assert_close(embedded, CALLS["t_emb"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dim", [24, 32, 64, 320])
+def test_time_is_embedded_to_the_bit_as_by_diffusers(dim: int) -> None:
+    timesteps = torch.arange(1000)
+    theirs = get_timestep_embedding(timesteps, dim, flip_sin_to_cos=True, downscale_freq_shift=0)
+    assert torch.equal(embed_time(timesteps, dim), theirs)
 
 
 @pytest.mark.parametrize(("data", "weight", "atol"), [("image", 0.6, 1e-4), ("text", 0.9, 5e-4)])
