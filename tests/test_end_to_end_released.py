@@ -33,7 +33,7 @@ def published(brainkit, tmp_path_factory) -> dict[str, Path]:
     import torch
     from safetensors.torch import load_file
 
-    from brainkit_unibrain.parts import FOUR_FLOW, OPTIMUS
+    from brainkit_unibrain.checkpoints import FOUR_FLOW, OPTIMUS
 
     place = tmp_path_factory.mktemp("published")
     miniature = CheckpointStore(Path(), miniature=True)
@@ -61,7 +61,7 @@ def published(brainkit, tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def store(brainkit, published, tmp_path_factory) -> Path:
     """A store into which all of them were fetched; the miniature's tokenizers placed by hand."""
-    from brainkit_unibrain.parts import OPTIMUS
+    from brainkit_unibrain.checkpoints import OPTIMUS
 
     store = tmp_path_factory.mktemp("store")
     for name, source in published.items():

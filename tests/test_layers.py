@@ -3,6 +3,7 @@
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "core" / "brainkit"
 PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
+PACKAGES = [
+    CORE,
+    *(path.parent for each in PLUGINS for path in each.glob("brainkit_*/__init__.py")),
+]
 
 ROWS = [
     ["errors", "seeds"],
@@ -333,3 +338,63 @@ def test_torch_is_imported_at_the_top_only_where_all_needs_it(path):
     steps = {f"run/{name}.py" for name in RUN_ROWS[4]}
     may = inside in steps | TORCH_EXCEPTIONS or inside.startswith(TORCH_AT_TOP)
     assert may or "torch" not in top
+
+
+def module_name(path: Path, package: Path) -> str:
+    parts = (package.name, *path.relative_to(package).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def import_graph(package: Path) -> dict[str, set[str]]:
+    """Return each module of a package with those of the same package that it imports anywhere.
+
+    Imports inside functions count: they put a circle off, they do not open it. That a module's
+    package is imported before it does not.
+    """
+    modules = {module_name(path, package): path for path in sources(package)}
+    graph: dict[str, set[str]] = {name: set() for name in modules}
+    for importer, path in modules.items():
+        for name, _ in imports(parsed(path)):
+            while name and name not in modules:  # of `from module import name`, the module
+                name = name.rpartition(".")[0]
+            if name and name != importer:
+                graph[importer].add(name)
+    return graph
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Return the modules of one import circle in order, the first again at the end; [] for none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_no_package_has_an_import_circle(package):
+    graph = import_graph(package)
+    assert any(graph.values())
+    assert circle(graph) == []
+
+
+@pytest.mark.parametrize(
+    ("second", "closed"),
+    [
+        ("from pack.first import one", True),
+        ("def f():\n    import pack.first", True),
+        ("from pack import first", True),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pack.first", False),
+        ("from pack import other", False),
+        ("import package.first", False),
+    ],
+)
+def test_a_circle_is_found(tmp_path, second, closed):
+    package = tmp_path / "pack"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "first.py").write_text("from pack.second import two\none = 1")
+    (package / "second.py").write_text(f"two = 2\n{second}")
+    found = circle(import_graph(package))
+    assert (set(found) == {"pack.first", "pack.second"}) == closed
+    assert bool(found) == closed

@@ -9,15 +9,30 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from brainkit.miniature.scenes import COLOURS, SIDE, Scene, SceneObject
+if TYPE_CHECKING:
+    from brainkit.miniature.scenes import Scene, SceneObject
 
 Colour: TypeAlias = tuple[int, int, int]
+
+SIDE: Final = 64
+"""Height and width of a picture in pixels."""
+
+COLOURS: Final[dict[str, tuple[int, int, int]]] = {
+    "red": (216, 36, 40),
+    "orange": (244, 132, 28),
+    "yellow": (250, 214, 44),
+    "green": (34, 150, 62),
+    "blue": (40, 84, 214),
+    "purple": (150, 58, 186),
+    "white": (244, 244, 244),
+}
+"""The colours of objects before jitter, RGB in 0-255."""
 
 _FULL: Final = 2 * SIDE
 _DARK: Final = (34, 32, 40)

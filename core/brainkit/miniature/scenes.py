@@ -18,8 +18,9 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE: Final = 64
-"""Height and width of a picture in pixels."""
+from brainkit.miniature.drawing import COLOURS as COLOURS
+from brainkit.miniature.drawing import SIDE as SIDE
+from brainkit.miniature.drawing import paint
 
 TRAIN_SEEDS: Final = range(0, 26_000)
 """Scenes that the miniature's networks may be trained on."""
@@ -43,17 +44,6 @@ KINDS: Final[dict[str, str]] = {
     "cake": "food",
 }
 """Category of each kind of object."""
-
-COLOURS: Final[dict[str, tuple[int, int, int]]] = {
-    "red": (216, 36, 40),
-    "orange": (244, 132, 28),
-    "yellow": (250, 214, 44),
-    "green": (34, 150, 62),
-    "blue": (40, 84, 214),
-    "purple": (150, 58, 186),
-    "white": (244, 244, 244),
-}
-"""The colours of objects before jitter, RGB in 0-255."""
 
 KIND_COLOURS: Final[dict[str, tuple[str, ...]]] = {
     "face": ("red", "yellow", "blue"),
@@ -218,8 +208,6 @@ def _centre(
 
 def draw(scene: Scene) -> NDArray[np.uint8]:
     """Draw a scene as uint8 (height, width, channels), RGB in 0-255."""
-    from brainkit.miniature.drawing import paint
-
     return paint(scene, random.Random(f"drawing {scene.seed}"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,8 +12,10 @@ from torch import Tensor
 from brainkit import Condition
 from brainkit.parts import Journal, Progress
 from brainkit.samplers.noise import noise
-from brainkit_minddiffuser.aligned import Aligned
 from brainkit_minddiffuser.descent import Chain, Variables, adam, draw_seed, evaluate, plain
+
+if TYPE_CHECKING:
+    from brainkit_minddiffuser.aligned import Aligned
 
 Draw = Callable[[Sequence[int]], Tensor]
 

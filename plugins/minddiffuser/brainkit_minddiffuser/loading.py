@@ -21,12 +21,13 @@ from brainkit.networks.clip.network import load_network, load_tokenizer
 from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.guidance import guided, stacked
 from brainkit.samplers.schedule import scaled_linear_sigmas
-from brainkit_minddiffuser.parts import SD_UNET, StableDiffusion
-from brainkit_minddiffuser.takagi import LowResolution
+from brainkit_minddiffuser.checkpoints import SD_UNET
 
 if TYPE_CHECKING:
     from brainkit.checkpoints import CheckpointStore
     from brainkit.samplers.denoisers import Denoise
+    from brainkit_minddiffuser.parts import StableDiffusion
+    from brainkit_minddiffuser.takagi import LowResolution
 
 Features = Mapping[str, Tensor]
 UNTOUCHED = (1e-7, 1e-6)

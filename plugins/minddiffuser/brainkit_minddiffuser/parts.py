@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from brainkit import Checkpoint, Condition, option
+from brainkit import Condition, option
 from brainkit.encoders.autokl import KL_F8
 from brainkit.encoders.clip import mean_over_captions
 from brainkit.networks.clip import CLIP_B32, CLIP_L14, text_length
+from brainkit_minddiffuser.checkpoints import SD_UNET
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,12 +19,6 @@ if TYPE_CHECKING:
     from brainkit.data import Stimuli
     from brainkit.parts import Gives, Reads
 
-SD_UNET = Checkpoint(
-    name="sd-v1-4-unet",
-    source="the unet folder of CompVis/stable-diffusion-v1-4",
-    miniature="brainkit_minddiffuser.miniature:unet",
-    release="brainkit_minddiffuser.released:UNET",
-)
 LAYERS = tuple(f"layer_{number}" for number in range(1, 7))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from brainkit import Condition, option
 from brainkit.encoders.autokl import KL_F8
 from brainkit.encoders.clip import CLIP_L14
-from brainkit_minddiffuser.parts import SD_UNET
+from brainkit_minddiffuser.checkpoints import SD_UNET
 
 if TYPE_CHECKING:
     from torch import Tensor

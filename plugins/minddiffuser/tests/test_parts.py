@@ -23,8 +23,9 @@ from brainkit.errors import CheckpointError, DataError, UsageError
 from brainkit.options import parsed
 from brainkit.samplers.diffusion import DDIM
 from brainkit_minddiffuser import MINDDIFFUSER
+from brainkit_minddiffuser.checkpoints import SD_UNET
 from brainkit_minddiffuser.loading import load_unet
-from brainkit_minddiffuser.parts import LAYERS, SD_UNET, SdText, StableDiffusion
+from brainkit_minddiffuser.parts import LAYERS, SdText, StableDiffusion
 
 SMALL = CheckpointStore(Path("nowhere"), miniature=True)
 CAPTIONS = (

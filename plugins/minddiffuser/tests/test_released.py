@@ -23,8 +23,8 @@ from brainkit.testing import converted
 from brainkit.weights.conversion import conversions
 from brainkit.weights.convert import Converted, Source, convert
 from brainkit_minddiffuser import released
+from brainkit_minddiffuser.checkpoints import SD_UNET
 from brainkit_minddiffuser.loading import load_unet
-from brainkit_minddiffuser.parts import SD_UNET
 
 BOTH = (UNET, KL_F8)
 RAW = "model.diffusion_model."

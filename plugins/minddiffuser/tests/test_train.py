@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from brainkit.miniature.training import Crew
 from brainkit.samplers.schedule import alpha_bar, scaled_linear_sigmas
-from brainkit_minddiffuser.train.unet import CONFIG, GAMMA, Features, Lesson, initialise
+from brainkit_minddiffuser.train.features import Features
+from brainkit_minddiffuser.train.unet import CONFIG, GAMMA, Lesson, initialise
 
 
 def few_features() -> Features:

@@ -17,12 +17,13 @@ from brainkit.networks.clip import CLIP_B32
 from brainkit.networks.clip.network import MEAN, STD, load_network
 from brainkit.samplers.noise import seeds_of
 from brainkit_mindreader.captions.targets import bounded, first_row
+from brainkit_mindreader.checkpoints import GENERATOR
 from brainkit_mindreader.generator.heads import two_heads
 from brainkit_mindreader.generator.network import Generator, GeneratorShape, Noise
-from brainkit_mindreader.parts import GENERATOR, Lafite
 
 if TYPE_CHECKING:
     from brainkit.checkpoints import CheckpointStore
+    from brainkit_mindreader.parts import Lafite
 
 Features = Mapping[str, Tensor]
 

@@ -6,39 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from brainkit import Checkpoint, Condition, option
+from brainkit import Condition, option
 from brainkit.encoders.clip import CLIP_B32
+from brainkit_mindreader.checkpoints import GENERATOR
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from brainkit.checkpoints import CheckpointStore
     from brainkit.parts import Gives
-
-GENERATOR = Checkpoint(
-    name="mindreader-generator",
-    source="G_ema of a LAFITE or Mind Reader .pkl",
-    miniature="brainkit_mindreader.miniature:generator",
-    release="brainkit_mindreader.released:GENERATOR",
-)
-DISCRIMINATOR = Checkpoint(
-    name="mindreader-discriminator",
-    source="D of a LAFITE or Mind Reader .pkl",
-    release="brainkit_mindreader.released:DISCRIMINATOR",
-)
-RESNET50 = Checkpoint(
-    name="resnet50-vicreg",
-    source="facebookresearch/vicreg, resnet50.pth",
-    release="brainkit_mindreader.released:RESNET50",
-)
-MAPPERS = tuple(
-    Checkpoint(
-        name=f"mindreader-mapper-{target}",
-        source=f"a .pth of Mind Reader's {target} mapper",
-        release=f"brainkit_mindreader.released:MAPPER_{target.upper()}",
-    )
-    for target in ("image", "caption")
-)
 
 
 @dataclass(frozen=True)

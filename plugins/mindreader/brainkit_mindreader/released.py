@@ -12,7 +12,7 @@ from typing import Final
 
 from brainkit.weights import Config, Layout, Origin, Piece, Release, RemoteFile, Shapes
 from brainkit.weights.conversion import Conversion
-from brainkit_mindreader import parts, snapshot_weights
+from brainkit_mindreader import checkpoints, snapshot_weights
 from brainkit_mindreader.generator.shape import GeneratorShape
 
 LAFITE: Final = Origin(
@@ -121,5 +121,9 @@ RESNET50: Final = Release(
         ),
     ),
 )
-CHECKPOINTS: Final = (parts.DISCRIMINATOR, parts.RESNET50, *parts.MAPPERS)
+CHECKPOINTS: Final = (
+    checkpoints.DISCRIMINATOR,
+    checkpoints.RESNET50,
+    *checkpoints.MAPPERS,
+)
 """What only trainings load, or nobody yet, so that it can be fetched by its name."""

@@ -23,13 +23,13 @@ from brainkit.weights import Config
 from brainkit.weights.conversion import conversions, write
 from brainkit.weights.open import Entry
 from brainkit_mindreader import released
+from brainkit_mindreader.checkpoints import DISCRIMINATOR, GENERATOR
 from brainkit_mindreader.convert import main
 from brainkit_mindreader.generator.discriminator import Discriminator
 from brainkit_mindreader.generator.network import Generator
 from brainkit_mindreader.generator.shape import GeneratorShape
 from brainkit_mindreader.generator.sizes import discriminator_shape, generator_shape
 from brainkit_mindreader.mapper.network import MapperNetwork, MapperShape
-from brainkit_mindreader.parts import DISCRIMINATOR, GENERATOR
 
 MANIFESTS = Path(__file__).parent / "golden" / "manifests"
 TWO = GeneratorShape(16, 8, 6, (5, 7), 10, 128, 8, 3)

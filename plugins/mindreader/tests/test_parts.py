@@ -18,9 +18,10 @@ from brainkit.networks.clip import CLIP_B32
 from brainkit.networks.clip.network import load_image_embedding
 from brainkit.samplers.single_pass import SinglePass
 from brainkit_mindreader.captions.targets import bounded
+from brainkit_mindreader.checkpoints import GENERATOR
 from brainkit_mindreader.generator.network import Generator, GeneratorShape
 from brainkit_mindreader.loading import load_generator, load_picture_embedding
-from brainkit_mindreader.parts import GENERATOR, Lafite
+from brainkit_mindreader.parts import Lafite
 
 STORE = CheckpointStore(Path("nowhere"), miniature=True)
 DIM = 64

@@ -20,11 +20,11 @@ from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import CheckpointError
 from brainkit.weights.conversion import conversions, write
 from brainkit_mindreader import released
+from brainkit_mindreader.checkpoints import DISCRIMINATOR, GENERATOR
 from brainkit_mindreader.generator.discriminator import Discriminator
 from brainkit_mindreader.generator.network import Generator, GeneratorShape
 from brainkit_mindreader.generator.views import RESNET50, load_resnet_view
 from brainkit_mindreader.loading import load_generator
-from brainkit_mindreader.parts import DISCRIMINATOR, GENERATOR
 
 MANIFESTS = Path(__file__).parent / "golden" / "manifests"
 

@@ -14,6 +14,7 @@ from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import CheckpointError
 from brainkit.networks.clip import CLIP_B32
 from brainkit.networks.clip.network import MEAN, STD, load_network
+from brainkit_mindreader.checkpoints import RESNET50
 from brainkit_mindreader.generator.views import (
     Window,
     draw_window,
@@ -23,7 +24,6 @@ from brainkit_mindreader.generator.views import (
     resnet_vector,
     view,
 )
-from brainkit_mindreader.parts import RESNET50
 
 SMALL = CheckpointStore(Path("nowhere"), miniature=True)
 WHITE = (1 - torch.tensor(MEAN)) / torch.tensor(STD)

@@ -15,16 +15,17 @@ from brainkit.networks.assemble import assemble, frozen
 from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.guidance import guided, stacked
 from brainkit.samplers.schedule import scaled_linear_sigmas
+from brainkit_unibrain.checkpoints import FOUR_FLOW, OPTIMUS
 from brainkit_unibrain.contexts import unconditional_contexts
 from brainkit_unibrain.networks import Context, FourFlowConfig, Kind
 from brainkit_unibrain.networks import FourFlow as Network
 from brainkit_unibrain.optimus import Optimus, OptimusConfig, greedy, own_tensors, sampled
-from brainkit_unibrain.parts import FOUR_FLOW, OPTIMUS, FourFlow, OptimusDecoder
 from brainkit_unibrain.sentences import clean, without_repeats
 
 if TYPE_CHECKING:
     from brainkit.checkpoints import CheckpointStore
     from brainkit.parts import Gives
+    from brainkit_unibrain.parts import FourFlow, OptimusDecoder
 
 KINDS: tuple[Kind, ...] = ("image", "text")
 FLOWS: dict[Gives, tuple[Kind, str]] = {

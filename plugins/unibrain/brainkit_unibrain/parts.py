@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from brainkit import Checkpoint, Condition, option
+from brainkit import Condition, option
 from brainkit.encoders.clip import CLIP_L14, mean_over_captions
+from brainkit_unibrain.checkpoints import FOUR_FLOW, OPTIMUS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,18 +17,6 @@ if TYPE_CHECKING:
     from brainkit.data import Stimuli
     from brainkit.parts import Gives, Reads
 
-FOUR_FLOW = Checkpoint(
-    name="vd-four-flow",
-    source="vd-four-flow-v1-0.pth of shi-labs/versatile-diffusion",
-    miniature="brainkit_unibrain.miniature:four_flow",
-    release="brainkit_unibrain.released:FOUR_FLOW",
-)
-OPTIMUS = Checkpoint(
-    name="optimus-vae",
-    source="optimus-vae.pth of shi-labs/versatile-diffusion",
-    miniature="brainkit_unibrain.miniature:optimus",
-    release="brainkit_unibrain.released:OPTIMUS",
-)
 OWN_CONTEXT = {"image": "clip_image", "text": "clip_text"}
 
 

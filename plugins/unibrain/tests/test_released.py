@@ -20,7 +20,7 @@ from brainkit.errors import CheckpointError
 from brainkit.weights.conversion import Conversion, Fit, fitted
 from brainkit.weights.convert import Source, convert
 from brainkit.weights.open import Entry, WeightFile
-from brainkit_unibrain import parts
+from brainkit_unibrain import checkpoints
 from brainkit_unibrain.loading import load_four_flow, load_optimus
 from brainkit_unibrain.networks import Context
 from brainkit_unibrain.optimus import OptimusConfig, greedy, own_tensors
@@ -123,7 +123,9 @@ def test_the_configurations_are_those_of_the_released_networks() -> None:
     assert OptimusConfig.from_dict(OPTIMUS.config) == OptimusConfig()
 
 
-@pytest.mark.parametrize("checkpoint", [parts.FOUR_FLOW, parts.OPTIMUS], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "checkpoint", [checkpoints.FOUR_FLOW, checkpoints.OPTIMUS], ids=lambda c: c.name
+)
 def test_checkpoints_name_their_releases(checkpoint: Any) -> None:
     module, name = checkpoint.release.split(":")
     assert module == "brainkit_unibrain.released"
@@ -238,12 +240,12 @@ def miniature(checkpoint: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]
 def test_trained_weights_come_back_bit_for_bit_through_the_confined_child(
     layout: str, tmp_path: Path
 ) -> None:
-    weights, config = miniature(parts.FOUR_FLOW)
+    weights, config = miniature(checkpoints.FOUR_FLOW)
     name = "diffusion_pytorch_model.bin" if layout == "diffusers" else "vd-four-flow-v1-0.pth"
     sizes = FourFlowConfig.from_dict(config)
     LAYOUTS[layout](weights, sizes, tmp_path / "given", name)
     (done,) = convert(
-        [parts.FOUR_FLOW.release],
+        [checkpoints.FOUR_FLOW.release],
         Source((tmp_path / "given",)),
         tmp_path / "store",
         config=config,
@@ -251,7 +253,7 @@ def test_trained_weights_come_back_bit_for_bit_through_the_confined_child(
     assert (done.layout, done.tensors) == (layout, len(weights))
     assert same(tmp_path / "store/vd-four-flow", weights)
     store = CheckpointStore(tmp_path / "store")
-    assert store.config(parts.FOUR_FLOW) == config
+    assert store.config(checkpoints.FOUR_FLOW) == config
     loaded = load_four_flow(store).state_dict()
     assert all(torch.equal(loaded[n], each.float()) for n, each in weights.items())
 
@@ -327,11 +329,11 @@ def test_an_unknown_tensor_of_optimus_is_refused(tmp_path: Path) -> None:
 def test_the_trained_optimus_comes_back_bit_for_bit_through_the_confined_child(
     tmp_path: Path,
 ) -> None:
-    weights, config = miniature(parts.OPTIMUS)
+    weights, config = miniature(checkpoints.OPTIMUS)
     masks = {f"decoder.transformer.h.{i}.attn.bias": torch.ones(1, 1, 8, 8) for i in range(2)}
     tied = {"decoder.lm_head.weight": weights["decoder.transformer.wte.weight"]}
     save(weights | masks | tied, tmp_path / "optimus-vae.pth")
     source = Source((tmp_path / "optimus-vae.pth",))
-    (done,) = convert([parts.OPTIMUS.release], source, tmp_path / "store", config=config)
+    (done,) = convert([checkpoints.OPTIMUS.release], source, tmp_path / "store", config=config)
     assert (done.layout, done.tensors) == ("official", len(weights))
     assert same(tmp_path / "store/optimus-vae", weights)

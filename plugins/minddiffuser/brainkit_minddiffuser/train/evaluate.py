@@ -19,6 +19,7 @@ from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.diffusion import DDIM
 from brainkit.samplers.guidance import guided, stacked
 from brainkit.samplers.schedule import scaled_linear_sigmas
+from brainkit_minddiffuser.train.features import SHORT, features_of
 
 N_SCENES = 60
 GUIDANCE = 5.0
@@ -38,8 +39,6 @@ class HeldOut:
 
 def held_out(store: CheckpointStore, n_scenes: int = N_SCENES) -> HeldOut:
     """Prepare held-out scenes."""
-    from brainkit_minddiffuser.train.unet import SHORT, features_of
-
     seeds = HELD_OUT_SEEDS[:n_scenes]
     made = features_of(seeds, store, None)
     return HeldOut(

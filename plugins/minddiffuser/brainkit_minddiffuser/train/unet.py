@@ -10,8 +10,6 @@ et al. 2023, arXiv 2303.09556 (min-SNR, gamma = 5).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +17,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from brainkit.checkpoints import CheckpointStore
-from brainkit.data import Stimuli
-from brainkit.encoders.autokl import KL_F8, AutoKL
-from brainkit.encoders.clip import CLIP_L14
-from brainkit.miniature.scenes import TRAIN_SEEDS, captions, images, make_scene
-from brainkit.miniature.training import Crew, Encode, Training, encoded_once, small_store
+from brainkit.miniature.scenes import TRAIN_SEEDS
+from brainkit.miniature.training import Crew, Training, small_store
 from brainkit.samplers.schedule import alpha_bar, scaled_linear_sigmas
-from brainkit_minddiffuser.loading import load_reader
 from brainkit_minddiffuser.train.evaluate import held_out, scores
+from brainkit_minddiffuser.train.features import N_CAPTIONS, Features, features_of
 
 CONFIG: dict[str, Any] = {
     "sample_size": 16,
@@ -41,8 +35,6 @@ CONFIG: dict[str, Any] = {
     "attention_head_dim": 4,
     "norm_num_groups": 16,
 }
-N_CAPTIONS = 5
-SHORT = 15
 RATE = 1.2e-3
 BATCH = 48
 EMPTY = 0.1
@@ -51,52 +43,6 @@ GAMMA = 5.0
 EXPORT_EVERY = 600.0
 KINDS = torch.tensor([0.15, 0.6, 0.25])
 """Chances of one caption of 15 tokens, the mean of five of 15 tokens, and of five of all tokens."""
-
-
-@dataclass(frozen=True)
-class Features:
-    """What scenes look and sound like to the denoiser, float16.
-
-    Attributes:
-        latent: (scenes, channels, height, width)
-        short: (scenes, captions, 15, dim)
-        long: (scenes, tokens, dim), the mean over all captions.
-        empty: float32 (1, tokens, dim), of the empty text; its first 15 tokens serve short ones.
-    """
-
-    latent: Tensor
-    short: Tensor
-    long: Tensor
-    empty: Tensor
-
-
-def features_of(seeds: Sequence[int], store: CheckpointStore, cache: Path | None) -> Features:
-    """Compute the features of scenes, or load those that the same weights wrote into `cache`."""
-    latents = encoded_once("image_latent", KL_F8, lambda: _latents(store), seeds, cache, store)
-    short = encoded_once("text_15", CLIP_L14, lambda: _short(store), seeds, cache, store)
-    long = encoded_once("text_mean", CLIP_L14, lambda: _long(store), seeds, cache, store)
-    with torch.no_grad():
-        empty = load_reader(store)([""]).cpu()
-    return Features(latents, short, long, empty)
-
-
-def _latents(store: CheckpointStore) -> Encode:
-    encode = AutoKL().load(store)
-    return lambda seeds: encode(Stimuli(images(seeds), (), torch.tensor(seeds).numpy()))
-
-
-def _short(store: CheckpointStore) -> Encode:
-    read = load_reader(store, SHORT)
-    return lambda seeds: read(_texts(seeds)).unflatten(0, (len(seeds), N_CAPTIONS))
-
-
-def _long(store: CheckpointStore) -> Encode:
-    read = load_reader(store)
-    return lambda seeds: read(_texts(seeds)).unflatten(0, (len(seeds), N_CAPTIONS)).mean(dim=1)
-
-
-def _texts(seeds: Sequence[int]) -> list[str]:
-    return [text for seed in seeds for text in captions(make_scene(seed))]
 
 
 def initialise(net: nn.Module) -> None:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from brainkit.networks.assemble import frozen, load_strictly
 from brainkit.networks.clip import CLIP_B32
 from brainkit.networks.clip.network import MEAN, STD, load_network
-from brainkit_mindreader.parts import RESNET50
+from brainkit_mindreader.checkpoints import RESNET50
 
 if TYPE_CHECKING:
     from brainkit.checkpoints import CheckpointStore

@@ -20,9 +20,9 @@ from brainkit.run.artefact import Recipe as MadeBy
 from brainkit.run.artefact import read_recipe
 from brainkit.run.regress import open_tensors
 from brainkit.run.step import Artefact, Work
+from brainkit_mindreader.checkpoints import DISCRIMINATOR, GENERATOR
 from brainkit_mindreader.generator.discriminator import Semantic
 from brainkit_mindreader.generator.views import load_clip_view, load_resnet_view
-from brainkit_mindreader.parts import DISCRIMINATOR, GENERATOR
 from brainkit_mindreader.train.course import Course, Length
 from brainkit_mindreader.train.gan import GanTraining, Watcher
 from brainkit_mindreader.train.joint import Joint

@@ -11,9 +11,9 @@ from typing import Any
 from torch import nn
 
 from brainkit.run.artefact import Recipe, write_tensors, write_text
+from brainkit_mindreader.checkpoints import DISCRIMINATOR, GENERATOR
 from brainkit_mindreader.generator.discriminator import Discriminator
 from brainkit_mindreader.generator.network import Generator
-from brainkit_mindreader.parts import DISCRIMINATOR, GENERATOR
 from brainkit_mindreader.train.gan import GanTraining
 from brainkit_mindreader.train.pictures import write_grid
 from brainkit_mindreader.train.validation import Validation

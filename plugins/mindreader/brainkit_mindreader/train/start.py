@@ -14,13 +14,13 @@ from torch.nn import functional
 from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import BrainkitWarning, CheckpointError, UsageError
 from brainkit.networks.assemble import load_strictly
+from brainkit_mindreader.checkpoints import DISCRIMINATOR
 from brainkit_mindreader.generator.discriminator import Discriminator, Judging, Semantic
 from brainkit_mindreader.generator.network import Generator, GeneratorShape
 from brainkit_mindreader.loading import load_generator, load_two_heads
 from brainkit_mindreader.mapper.network import MapperNetwork
 from brainkit_mindreader.mapper.part import Mapper
 from brainkit_mindreader.mapper.training import network_of
-from brainkit_mindreader.parts import DISCRIMINATOR
 from brainkit_mindreader.train.pairs import FEATURES, weights_path
 
 if TYPE_CHECKING:

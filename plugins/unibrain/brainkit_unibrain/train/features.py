@@ -15,13 +15,13 @@ from brainkit.encoders.autokl import KL_F8, AutoKL
 from brainkit.encoders.clip import CLIP_L14
 from brainkit.miniature.scenes import captions, images, make_scene
 from brainkit.miniature.training import Encode, encoded_once, small_store
+from brainkit_unibrain.checkpoints import OPTIMUS
 from brainkit_unibrain.contexts import (
     load_image_context,
     load_text_context,
     unconditional_contexts,
 )
 from brainkit_unibrain.loading import load_reader
-from brainkit_unibrain.parts import OPTIMUS
 
 N_CAPTIONS = 5
 
