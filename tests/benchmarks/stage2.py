@@ -148,12 +148,12 @@ def plain(condition: Any, args: argparse.Namespace, tick: Callable[[], None]) ->
 def ours(condition: Any, args: argparse.Namespace, tick: Callable[[], None]) -> None:
     """Iterate as `aligned` does, without the walk at its end."""
     from brainkit_minddiffuser.aligned import Aligned
-    from brainkit_minddiffuser.course import Course
+    from brainkit_minddiffuser.descent import Descent
 
     options = Aligned(stored_steps=args.stored, backprop_steps=args.backprop, every=10**6)
-    course = Course.begun(options, condition, range(args.batch))
+    descent = Descent.begun(options, condition, range(args.batch))
     for _ in range(args.iterations + WARM_UP):
-        course.iterate(range(args.batch))
+        descent.iterate(range(args.batch))
         tick()
 
 

@@ -80,9 +80,9 @@ class Aligned:
         if condition.misfit is None:
             return self.walker().sample(condition, seeds, progress)
         self._check(condition)
-        from brainkit_minddiffuser.course import Course
+        from brainkit_minddiffuser.descent import Descent
 
-        return Course.begun(self, condition, seeds, journal).run(progress)
+        return Descent.begun(self, condition, seeds, journal).run(progress)
 
     def walker(self) -> DDIM:
         """Give the sampler that walks once."""

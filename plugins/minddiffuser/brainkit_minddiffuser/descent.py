@@ -1,162 +1,225 @@
-"""The mathematics of the second stage: a loss of walked latents, its gradient, and updates.
-
-Everything here treats the images of a batch as strangers: losses are summed, not averaged, and
-updates are elementwise, so that a batch equals its images one by one.
-"""
+"""Where each image of a batch is on its way down the misfit: iterate, keep, resume, judge."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from brainkit import Condition
-from brainkit.samplers.diffusion import DDIM, ddim_step
+from brainkit.parts import Journal, Progress
+from brainkit.samplers.noise import noise
+from brainkit_minddiffuser.gradients import Chain, Variables, adam, draw_seed, evaluate, plain
 
-FIRST, SECOND, TINY = 0.9, 0.999, 1e-8
-"""Adam's decay of the first and second moment, and what is added to its divisor."""
+if TYPE_CHECKING:
+    from brainkit_minddiffuser.aligned import Aligned
 
-Variables = dict[str, Tensor]
-Step = Callable[[Condition, Tensor, Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Chain:
-    """The walk from the variables to a latent, and how far back its gradient goes.
-
-    Attributes:
-        sampler: takes the steps.
-        backprop_steps: the last steps whose network the gradient goes through; None for all.
-        stored_steps: the last steps whose activations are kept instead of computed again.
-    """
-
-    sampler: DDIM
-    backprop_steps: int | None = None
-    stored_steps: int = 0
-
-    def walk(self, condition: Condition, variables: Mapping[str, Tensor], drawn: Tensor) -> Tensor:
-        """Give finished latents of variables "z" and, if it is one, "c", and of noise.
-
-        All are float32: z, noise and latents (batch, *latent), c (batch, *context).
-        """
-        denoise = condition.denoise
-        if "c" in variables:
-            assert condition.denoise_with is not None  # `Aligned` checks it
-            denoise = condition.denoise_with(variables["c"])
-        begun = replace(condition, start=variables["z"], denoise=denoise)
-        return self.sampler.walk(begun, drawn, step=self._step(condition))
-
-    def _step(self, condition: Condition) -> Step:
-        """Choose for each step between keeping activations, computing them again, or neither.
-
-        Beyond `backprop_steps` the predicted noise counts as a constant. In the variance-exploding
-        scale, x' = x + (sigma' - sigma) noise, so there the gradient passes a step unchanged.
-        """
-        levels = self.sampler.levels(condition.sigmas)
-        followed = len(levels) if self.backprop_steps is None else self.backprop_steps
-        followed_to = levels[min(followed, len(levels)) - 1]
-        stored_to = levels[min(self.stored_steps, len(levels)) - 1] if self.stored_steps else 0
-
-        def step(condition: Condition, latent: Tensor, sigma: Tensor, below: Tensor) -> Tensor:
-            if sigma > followed_to:
-                with torch.no_grad():
-                    moved = ddim_step(condition, latent, sigma, below) - latent
-                return latent + moved
-            if sigma <= stored_to:
-                return ddim_step(condition, latent, sigma, below)
-            again: Tensor = checkpoint(
-                ddim_step,
-                *(condition, latent, sigma, below),
-                use_reentrant=False,
-                preserve_rng_state=False,
-            )
-            return again
-
-        return step
+Draw = Callable[[Sequence[int]], Tensor]
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What one iteration finds.
+@dataclass
+class Trace:
+    """What is known of one image's way.
 
     Attributes:
-        latents: float32 (batch, *latent).
-        losses: float32 (batch,).
-        gradients: of the summed losses, each shaped like its variable.
+        iteration: updates done so far.
+        losses: misfit before each of them.
+        frames: iteration -> float16 (*latent), the latent before that iteration's update.
+        lowest: lowest mean misfit judged so far.
+        best: float32 (*latent), the latent of that iterate; empty before the first is judged.
     """
 
-    latents: Tensor
-    losses: Tensor
-    gradients: Variables
+    iteration: int = 0
+    losses: list[float] = field(default_factory=list)
+    frames: dict[int, Tensor] = field(default_factory=dict)
+    lowest: float = float("inf")
+    best: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
-def evaluate(
-    chain: Chain, condition: Condition, variables: Mapping[str, Tensor], drawn: Tensor
-) -> Evaluation:
-    """Walk, and give the misfit with its gradient, also where gradients are switched off."""
-    assert condition.misfit is not None  # `Aligned` checks it
-    with torch.enable_grad():
-        leaves = {name: each.detach().clone().requires_grad_() for name, each in variables.items()}
-        latents = chain.walk(condition, leaves, drawn)
-        losses = condition.misfit(latents)
-        found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
-    gradients = {
-        name: torch.zeros_like(leaf) if gradient is None else gradient
-        for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
-    }
-    return Evaluation(latents.detach(), losses.detach(), gradients)
+@dataclass
+class Descent:
+    """The variables and moments of a batch, (batch, ...) each, and each image's trace.
 
-
-def adam(
-    moments: Mapping[str, Tensor],
-    gradients: Mapping[str, Tensor],
-    rates: Sequence[float],
-    updates: Sequence[int],
-) -> tuple[Variables, Variables]:
-    """Give what Adam subtracts from each variable, and its new moments.
-
-        first' = 0.9 first + 0.1 g,  second' = 0.999 second + 0.001 g^2,
-        rate / (1 - 0.9^u) first' / (sqrt(second' / (1 - 0.999^u)) + 1e-8)
-
-    Args:
-        moments: `NAME.first` and `NAME.second` of each variable.
-        gradients: of each variable, (batch, ...).
-        rates: one per image.
-        updates: u, one per image, 1 at its first update.
-
-    Source: Kingma & Ba 2015, arXiv 1412.6980, algorithm 1.
+    Images may stand at different iterations, as after a kill; each draws the noise and has the
+    rate of its own, and those that are done wait for the rest.
     """
-    subtracted: Variables = {}
-    renewed: Variables = {}
-    for name, gradient in gradients.items():
-        first = FIRST * moments[f"{name}.first"] + (1 - FIRST) * gradient
-        second = SECOND * moments[f"{name}.second"] + (1 - SECOND) * gradient.square()
-        scale = per_image(
-            [r / (1 - FIRST**u) for r, u in zip(rates, updates, strict=True)], gradient
+
+    options: Aligned
+    condition: Condition
+    seeds: Sequence[int]
+    journal: Journal | None
+    draw: Draw
+    variables: Variables
+    moments: Variables
+    traces: list[Trace]
+
+    @classmethod
+    def begun(
+        cls,
+        options: Aligned,
+        condition: Condition,
+        seeds: Sequence[int],
+        journal: Journal | None = None,
+        draw: Draw | None = None,
+    ) -> Descent:
+        """Begin with a condition's start and context, or where the journal says each image is.
+
+        Args:
+            options: of the sampler.
+            condition: with a misfit.
+            seeds: one per image.
+            journal: where states are kept, if anywhere.
+            draw: gives each image's noise, float32 (batch, *latent), at its iteration; by default
+                from its seed.
+        """
+        variables = {"z": condition.start.detach().clone()}
+        if options.variables == "z+c":
+            assert condition.context is not None  # `Aligned` checks it
+            variables["c"] = condition.context.detach().clone()
+        moments: Variables = {}
+        if options.optimiser == "adam":
+            for name, each in variables.items():
+                moments |= {f"{name}.{order}": torch.zeros_like(each) for order in ORDERS}
+        descent = cls(
+            *(options, condition, seeds, journal, draw or _from_seeds(options, condition, seeds)),
+            *(variables, moments, [Trace() for _ in seeds]),
         )
-        spread = second / per_image([1 - SECOND**u for u in updates], gradient)
-        subtracted[name] = scale * first / (spread.sqrt() + TINY)
-        renewed |= {f"{name}.first": first, f"{name}.second": second}
-    return subtracted, renewed
+        if journal is not None:
+            for row in range(len(seeds)):
+                descent._restore(row, journal.state(row))
+        return descent
+
+    def run(self, progress: Progress | None = None) -> Tensor:
+        """Iterate until every image is done; give its latent, float32 (batch, *latent)."""
+        n = self.options.iterations
+        while waiting := [row for row, each in enumerate(self.traces) if each.iteration < n]:
+            self.iterate(waiting)
+            if progress is not None:
+                progress(min(each.iteration for each in self.traces), n + 1)
+        latents = self._finish()
+        if progress is not None:
+            progress(n + 1, n + 1)
+        return latents
+
+    def iterate(self, rows: Sequence[int]) -> None:
+        """Evaluate the batch, and update the images at the given rows."""
+        framed = [row for row in rows if self.traces[row].iteration % self.options.every == 0]
+        self._judge(framed)
+        drawn = self.draw([each.iteration for each in self.traces])
+        found = evaluate(self.chain, self.condition, self.variables, drawn)
+        losses = found.losses.tolist()
+        for row in rows:
+            self.traces[row].losses.append(losses[row])
+        for row in framed:
+            self.traces[row].frames[self.traces[row].iteration] = found.latents[row].half().cpu()
+        self._update(found.gradients, rows)
+        for row in rows:
+            self.traces[row].iteration += 1
+            done = self.traces[row].iteration
+            if done % self.options.every == 0 or done == self.options.iterations:
+                self._keep(row)
+
+    def _update(self, gradients: Variables, rows: Sequence[int]) -> None:
+        rates = [self.options.rate_at(each.iteration) for each in self.traces]
+        if self.options.optimiser == "adam":
+            updates = [each.iteration + 1 for each in self.traces]
+            subtracted, moments = adam(self.moments, gradients, rates, updates)
+        else:
+            subtracted, moments = plain(gradients, rates), {}
+        for name, each in moments.items():
+            self.moments[name][rows] = each[rows]
+        for name, each in subtracted.items():
+            self.variables[name][rows] -= each[rows]
+
+    def _finish(self) -> Tensor:
+        """Walk with the first stage's noise, keep the last frame, and choose."""
+        last = self._walked(0)
+        self._judge(range(len(self.seeds)), last)
+        for row, trace in enumerate(self.traces):
+            if trace.iteration not in trace.frames:
+                trace.frames[trace.iteration] = last[row].half().cpu()
+                self._keep(row)
+        if self.options.keep == "last":
+            return last
+        return torch.stack([each.best.to(last) for each in self.traces])
+
+    def _judge(self, rows: Sequence[int], first: Tensor | None = None) -> None:
+        """Compare the iterates at some rows with the best so far, over noises that never change.
+
+        `first` is the walk with the first of these noises, where it was taken already.
+        """
+        if not rows or self.options.keep == "last":
+            return
+        assert self.condition.misfit is not None  # `Aligned` checks it
+        first = self._walked(0) if first is None else first
+        judged = [self.condition.misfit(first).detach()]
+        for number in range(1, self.options.judge_noises):
+            judged.append(self.condition.misfit(self._walked(number)).detach())
+        means = torch.stack(judged).mean(dim=0).tolist()
+        for row in rows:
+            if means[row] < self.traces[row].lowest:
+                self.traces[row].lowest = means[row]
+                self.traces[row].best = first[row].clone()
+
+    def _walked(self, number: int) -> Tensor:
+        """Walk the batch with a noise that never changes; number 0 is the first stage's."""
+        seeds = [draw_seed(seed, "judge", number) for seed in self.seeds]
+        start = self.condition.start
+        with torch.no_grad():
+            drawn = noise(start.shape[1:], seeds).to(start)
+            return self.chain.walk(self.condition, self.variables, drawn)
+
+    @property
+    def chain(self) -> Chain:
+        """The walk whose gradient is descended."""
+        options = self.options
+        return Chain(options.walker(), options.backprop_steps, options.stored_steps)
+
+    def _keep(self, row: int) -> None:
+        if self.journal is None:
+            return
+        trace = self.traces[row]
+        state = {name: each[row] for name, each in {**self.variables, **self.moments}.items()}
+        state |= {
+            "iteration": torch.tensor(trace.iteration),
+            "lowest": torch.tensor(trace.lowest, dtype=torch.float64),
+            "best": trace.best,
+            "path.losses": torch.tensor(trace.losses, dtype=torch.float32),
+            "path.latents": torch.stack(list(trace.frames.values())),
+            "path.iterations": torch.tensor(list(trace.frames), dtype=torch.int64),
+        }
+        self.journal.keep(row, {n: each.detach().cpu().clone() for n, each in state.items()})
+
+    def _restore(self, row: int, state: Mapping[str, Tensor]) -> None:
+        if not state:
+            return
+        for name, each in {**self.variables, **self.moments}.items():
+            each[row] = state[name].to(each)
+        frames = zip(state["path.iterations"].tolist(), state["path.latents"], strict=True)
+        self.traces[row] = Trace(
+            iteration=int(state["iteration"]),
+            losses=state["path.losses"].tolist(),
+            frames=dict(frames),
+            lowest=float(state["lowest"]),
+            best=state["best"],
+        )
 
 
-def plain(gradients: Mapping[str, Tensor], rates: Sequence[float]) -> Variables:
-    """Give what plain gradient descent subtracts: rate times gradient, a rate per image."""
-    return {name: per_image(rates, each) * each for name, each in gradients.items()}
+ORDERS = ("first", "second")
 
 
-def per_image(numbers: Sequence[float], like: Tensor) -> Tensor:
-    """Shape one number per image so that it multiplies a tensor (batch, ...)."""
-    return like.new_tensor(numbers).view(-1, *[1] * (like.ndim - 1))
+def _from_seeds(options: Aligned, condition: Condition, seeds: Sequence[int]) -> Draw:
+    start = condition.start
 
+    def draw(iterations: Sequence[int]) -> Tensor:
+        numbers = [0 if options.noise == "fixed" else each for each in iterations]
+        drawn = [
+            draw_seed(seed, "iteration", number)
+            for seed, number in zip(seeds, numbers, strict=True)
+        ]
+        return noise(start.shape[1:], drawn).to(start)
 
-def draw_seed(seed: int, use: str, number: int) -> int:
-    """Derive the seed of an image's noise for a use, in [0, 2**63); number 0 is its own seed."""
-    if number == 0:
-        return seed
-    digest = sha256(f"{seed}/{use}/{number}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
+    return draw

@@ -19,8 +19,8 @@ from brainkit.samplers.noise import noise
 from brainkit.testing import checks
 from brainkit.testing.examples import example_stimuli
 from brainkit_minddiffuser.aligned import Aligned
-from brainkit_minddiffuser.course import Course
-from brainkit_minddiffuser.descent import Chain, adam, draw_seed, evaluate
+from brainkit_minddiffuser.descent import Descent
+from brainkit_minddiffuser.gradients import Chain, adam, draw_seed, evaluate
 from brainkit_minddiffuser.parts import SdText, StableDiffusion
 from brainkit_minddiffuser.structure import LAYERS, ClipLayer, Structure, structural_misfit
 
@@ -90,11 +90,11 @@ def test_losses_and_variables_of_updates_equal_the_golden_ones(numbers, mode, fr
     def draw(iterations):
         return numbers["noise"][iterations[0] if fresh == "fresh" else 0]
 
-    course = Course.begun(options, condition, [0], draw=draw)
-    course.run()
-    made = {**variables_of(condition), **course.variables}
-    last = evaluate(course.chain, condition, course.variables, draw([3]))
-    losses = torch.tensor([*course.traces[0].losses, float(last.losses)], dtype=torch.float64)
+    descent = Descent.begun(options, condition, [0], draw=draw)
+    descent.run()
+    made = {**variables_of(condition), **descent.variables}
+    last = evaluate(descent.chain, condition, descent.variables, draw([3]))
+    losses = torch.tensor([*descent.traces[0].losses, float(last.losses)], dtype=torch.float64)
     expected = f"{mode}.{fresh}"
     torch.testing.assert_close(losses, numbers[f"{expected}.losses"], atol=1e-10, rtol=0)
     torch.testing.assert_close(made["z"], numbers[f"{expected}.z"], atol=1e-8, rtol=0)
@@ -182,9 +182,9 @@ def test_a_batch_of_networks_updates_equals_its_images_one_by_one(numbers):
         misfit = bind({name: each[cut] for name, each in targets.items()})
         condition = tiny_condition(starts[cut], contexts[cut], numbers["uc"], misfit)
         seeds = range(len(starts[cut]))
-        course = Course.begun(options, condition, seeds, draw=lambda at: drawn[at[0], cut])
-        course.run()
-        return course.variables
+        descent = Descent.begun(options, condition, seeds, draw=lambda at: drawn[at[0], cut])
+        descent.run()
+        return descent.variables
 
     together = made(slice(None))
     for row in range(3):
@@ -385,9 +385,9 @@ def test_the_lowest_is_the_best_of_the_judged_iterates_over_fixed_noises():
     options = replace(options, optimiser="sgd")
     iterates = {0: toy_condition()}
     for iteration in range(5, 30, 5):
-        course = Course.begun(replace(options, iterations=iteration), toy_condition(), SEEDS)
-        course.run()
-        made = course.variables
+        descent = Descent.begun(replace(options, iterations=iteration), toy_condition(), SEEDS)
+        descent.run()
+        made = descent.variables
         denoise = iterates[0].denoise_with(made["c"])
         iterates[iteration] = replace(iterates[0], start=made["z"], denoise=denoise)
     judged, latents = [], []
@@ -407,7 +407,7 @@ def test_fresh_noise_differs_by_iteration_and_fixed_noise_does_not():
     seen = {}
     for kind in ("fresh", "fixed"):
         options = replace(TOY, noise=kind, iterations=4)
-        draw = Course.begun(options, toy_condition(), SEEDS).draw
+        draw = Descent.begun(options, toy_condition(), SEEDS).draw
         seen[kind] = [draw([iteration, 0, 9]) for iteration in range(3)]
     assert torch.equal(seen["fixed"][0], seen["fixed"][2])
     assert not torch.equal(seen["fresh"][0][0], seen["fresh"][1][0])
