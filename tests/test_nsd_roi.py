@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from brainkit.errors import BrainkitWarning, DataError, UsageError
-from brainkit.nsd import require_same_voxels, roi_indices, voxel_fingerprint
+from brainkit.nsd import roi_indices
 from brainkit.nsd.roi import label_names, load_roi_volume, roi_voxels
 
 GOLDEN = Path(__file__).parent / "golden/nsd"
@@ -125,14 +125,3 @@ def test_a_known_volume_that_is_absent_is_missing_and_an_unknown_one_a_typo():
         roi_voxels(ROOT, 1, "Kastner2015")
     with pytest.raises(UsageError, match=r"no ROI volume 'floc-face'.*Did you mean 'floc-faces'"):
         roi_voxels(ROOT, 1, "floc-face")
-
-
-def test_voxels_in_another_order_are_told_from_other_voxels():
-    require_same_voxels(XYZ.copy(), XYZ, "weights")
-    x_fastest = XYZ[np.lexsort(XYZ.T)]
-    assert voxel_fingerprint(x_fastest) != voxel_fingerprint(XYZ)
-    assert voxel_fingerprint(XYZ.astype(np.int32)) == voxel_fingerprint(np.asfortranarray(XYZ))
-    with pytest.raises(DataError, match="weights has the same voxels in another order"):
-        require_same_voxels(x_fastest, XYZ, "weights")
-    with pytest.raises(DataError, match="weights has other voxels"):
-        require_same_voxels(XYZ[1:], XYZ, "weights")

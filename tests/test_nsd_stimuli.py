@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from brainkit.errors import DataError
-from brainkit.nsd import load_boxes, load_captions, load_stimuli, require_stimuli
+from brainkit.nsd import load_captions, load_stimuli
 from brainkit.nsd.files import CURATED
 from brainkit.nsd.tables import load_stimulus_table
 
@@ -49,7 +49,7 @@ def test_no_ids_give_no_pictures_and_no_captions():
 
 @pytest.mark.parametrize("image_id", [60, -1])
 def test_an_id_beyond_the_pictures_is_refused(image_id):
-    for read in (load_stimuli, require_stimuli, load_captions):
+    for read in (load_stimuli, load_captions):
         with pytest.raises(DataError, match=f"60 rows, but image id {image_id}"):
             read(ROOT, [0, image_id])
 
@@ -135,14 +135,6 @@ def test_a_wrong_curated_array_says_what_is_wrong(nsd, cells, says):
     np.save(nsd / CURATED, cells)
     with pytest.raises(DataError, match=says):
         load_captions(nsd, [0, 59])
-
-
-def test_boxes_are_the_golden_ones():
-    boxes = load_boxes(ROOT, EVERY)
-    for found, expected in zip(boxes, FACTS["boxes_in_stimulus_px"].values(), strict=True):
-        assert list(found.categories) == [each["category"] for each in expected]
-        corners = np.array([each["xyxy"] for each in expected]).reshape(-1, 4)
-        np.testing.assert_allclose(found.corners, corners, rtol=0, atol=1e-3)
 
 
 def test_rows_of_the_stimulus_table_out_of_order_are_refused(nsd):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from brainkit.data import Condition
 from brainkit.errors import UsageError
-from brainkit.samplers.denoisers import from_noise, from_velocity
+from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.diffusion import DDIM, ddim_step, preserved
 from brainkit.samplers.guidance import guided, stacked
 from brainkit.samplers.noise import noise, seeds_of
@@ -167,14 +167,11 @@ def test_a_step_is_an_euler_step_on_sigma() -> None:
     torch.testing.assert_close(stepped, latent + (low - high) * slope)
 
 
-def test_noise_and_velocity_networks_denoise_alike() -> None:
+def test_a_network_that_knows_the_noise_gives_the_clean_latent() -> None:
     clean, drawn, t = noise((4,), [0]), noise((4,), [1]), 600
-    signal = alpha_bar(SIGMAS[t])
-    velocity = signal.sqrt() * drawn - (1 - signal).sqrt() * clean
+    denoise = from_noise(lambda latent, timesteps: drawn, SIGMAS)
     noised = clean + SIGMAS[t] * drawn
-    for wrap, predicted in ((from_noise, drawn), (from_velocity, velocity)):
-        denoise = wrap(lambda latent, timesteps, p=predicted: p, SIGMAS)
-        torch.testing.assert_close(denoise(noised, SIGMAS[t]), clean, atol=1e-5, rtol=0)
+    torch.testing.assert_close(denoise(noised, SIGMAS[t]), clean, atol=1e-5, rtol=0)
 
 
 def test_networks_see_preserved_latents_and_their_timestep() -> None:

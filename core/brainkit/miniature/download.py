@@ -178,7 +178,7 @@ def write_stimuli(root: Path, pictures: NDArray[np.uint8], scenes: list[Scene]) 
                 for number, caption in enumerate(captions(scenes[image]))
             ],
         }
-        target = files.annotation_paths(root, "captions", split)[0]
+        target = files.annotation_paths(root, split)[0]
         target.write_text(json.dumps(content), encoding="utf-8")
 
 

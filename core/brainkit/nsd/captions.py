@@ -54,12 +54,12 @@ def _coco(root: Path, image_ids: Sequence[int] | NDArray[np.int32]) -> Captions:
     table = load_stimulus_table(root)
     require_rows(stimulus_table_path(root), image_ids, len(table.coco_ids))
     wanted = [(int(table.coco_ids[each]), table.splits[each]) for each in image_ids]
-    found = look_up(root, "captions", wanted).annotations
+    typed = look_up(root, wanted)
     captions = []
     for image_id, (coco_id, split) in zip(image_ids, wanted, strict=True):
-        texts = _tidy(each.get("caption", "") for each in found.get(coco_id, []))
+        texts = _tidy(typed.get(coco_id, []))
         if not texts:
-            tried = annotation_paths(root, "captions", split)
+            tried = annotation_paths(root, split)
             searched = " and ".join(str(path) for path in tried if path.exists())
             raise DataError(
                 f"COCO image {coco_id} (image id {image_id}) has no caption in {searched}; "

@@ -144,8 +144,8 @@ def _check_stimuli(root: Path, layout: Layout, findings: _Findings) -> None:
     if _there(pictures, findings):
         count = findings.attempt(lambda: count_stimuli(root))
         _compare(findings, str(pictures), count, layout.stimuli, "pictures")
-    captions = [path for path in annotation_paths(root, "captions") if path.exists()]
-    for path in captions or annotation_paths(root, "captions")[:2]:
+    captions = [path for path in annotation_paths(root) if path.exists()]
+    for path in captions or annotation_paths(root)[:2]:
         if _there(path, findings) and findings.attempt(partial(_whole_json, path, findings)):
             findings.present.append(f"{path.name} (COCO captions)")
     if curated_path(root) is None:

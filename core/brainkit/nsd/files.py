@@ -54,14 +54,14 @@ def stimuli_path(root: Path) -> Path:
     return root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 
 
-def annotation_paths(root: Path, kind: str, split: str = "train2017") -> tuple[Path, ...]:
-    """Give the COCO files of a kind ("captions" or "instances"), the likeliest first.
+def annotation_paths(root: Path, split: str = "train2017") -> tuple[Path, ...]:
+    """Return the files with COCO's captions, the likeliest first.
 
     The 2017 and 2014 editions share image ids, so the latter serve when the former are absent.
     """
     folder = root / "nsddata_stimuli/stimuli/nsd/annotations"
     splits = [split, "train2017", "val2017", "train2014", "val2014"]
-    return tuple(folder / f"{kind}_{name}.json" for name in dict.fromkeys(splits))
+    return tuple(folder / f"captions_{name}.json" for name in dict.fromkeys(splits))
 
 
 def curated_path(root: Path) -> Path | None:

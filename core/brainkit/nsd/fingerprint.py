@@ -22,7 +22,7 @@ def fingerprints(root: Path, subject: int, plan: Plan) -> dict[str, str]:
     volumes = sorted((root / "nsddata/ppdata" / files.subject_name(subject)).glob("*/roi/*.nii.gz"))
     sessions = [file.path for file in plan.files]
     curated = files.curated_path(root)
-    captions = [*files.annotation_paths(root, "captions"), files.stimulus_table_path(root)]
+    captions = [*files.annotation_paths(root), files.stimulus_table_path(root)]
     groups = {
         "betas": [*sessions, *volumes, files.design_path(root)],
         "images": [files.stimuli_path(root)],

@@ -5,7 +5,6 @@ Voxels are always in C order over (X, Y, Z), Z fastest: the order of `volume[mas
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,29 +182,6 @@ def roi_indices(
         positions = np.flatnonzero(loaded == number).astype(np.int32)
         regions[name] = Region(name, number, positions, n_in_volume)
     return regions
-
-
-def voxel_fingerprint(voxel_xyz: NDArray[np.int32]) -> str:
-    """Give a hash (16 hex digits) of voxels and their order, to store beside packed arrays."""
-    canonical = np.ascontiguousarray(voxel_xyz, dtype="<i4")
-    return hashlib.sha256(str(canonical.shape).encode() + canonical.tobytes()).hexdigest()[:16]
-
-
-def require_same_voxels(found: NDArray[np.int32], expected: NDArray[np.int32], what: str) -> None:
-    """Check that two arrays have the same voxels in the same order.
-
-    Raises:
-        DataError: they differ; the sentence tells another order from another set.
-    """
-    if np.array_equal(found, expected):
-        return
-    same_set = {tuple(row) for row in found.tolist()} == {tuple(row) for row in expected.tolist()}
-    why = "the same voxels in another order" if same_set else "other voxels"
-    raise DataError(
-        f"{what} has {why} (voxel_xyz {found.shape}, hash {voxel_fingerprint(found)}) than "
-        f"expected ({expected.shape}, hash {voxel_fingerprint(expected)}); make it again from "
-        "these betas, with voxels in C order over X, Y, Z"
-    )
 
 
 def require_same_affine(path: Path, affine: NDArray[np.float64], roi: NDArray[np.float64]) -> None:

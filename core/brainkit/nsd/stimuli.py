@@ -55,15 +55,6 @@ def count_stimuli(root: Path) -> int:
         return int(_picture_array(path, file).shape[0])
 
 
-def require_stimuli(root: Path, image_ids: Sequence[int] | NDArray[np.int32]) -> None:
-    """Check, reading the header only, that pictures of these ids are there.
-
-    Raises:
-        DataError: the file is missing or damaged, or has too few rows.
-    """
-    require_rows(stimuli_path(root), image_ids, count_stimuli(root))
-
-
 def _picture_array(path: Path, file: Any) -> Any:
     if DATASET not in file:
         has = ", ".join(repr(name) for name in file) or "nothing"

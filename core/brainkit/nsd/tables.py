@@ -22,12 +22,10 @@ class StimulusTable:
     Attributes:
         coco_ids: int64 (stimuli,), COCO image id.
         splits: "train2017" or "val2017": the annotation file of each.
-        crops: float64 (stimuli, 4), fractions cut at top, bottom, left and right.
     """
 
     coco_ids: NDArray[np.int64]
     splits: tuple[str, ...]
-    crops: NDArray[np.float64]
 
 
 def read_columns(path: Path, names: Sequence[str], *, delimiter: str) -> dict[str, list[str]]:
@@ -65,13 +63,13 @@ def integers(path: Path, columns: dict[str, list[str]], name: str) -> NDArray[np
 
 
 def load_stimulus_table(root: Path) -> StimulusTable:
-    """Read COCO id, split and crop of every picture.
+    """Read COCO id and split of every picture.
 
     Raises:
         DataError: the table is missing, damaged, lacks a column, or its rows are out of order.
     """
     path = stimulus_table_path(root)
-    columns = read_columns(path, ("cocoId", "cocoSplit", "cropBox", "nsdId"), delimiter=",")
+    columns = read_columns(path, ("cocoId", "cocoSplit", "nsdId"), delimiter=",")
     numbers = integers(path, columns, "nsdId")
     wrong = np.flatnonzero(numbers != np.arange(len(numbers)))
     if len(wrong):
@@ -79,14 +77,9 @@ def load_stimulus_table(root: Path) -> StimulusTable:
             f"{path}, row {wrong[0]}: nsdId is {numbers[wrong[0]]}, expected the 0-based row "
             "number; restore the original order of its rows"
         )
-    with reading(path):
-        crops = np.array(
-            [box.strip("() ").split(",") for box in columns["cropBox"]], dtype=np.float64
-        )
     return StimulusTable(
         coco_ids=integers(path, columns, "cocoId"),
         splits=tuple(columns["cocoSplit"]),
-        crops=crops.reshape(-1, 4),
     )
 
 

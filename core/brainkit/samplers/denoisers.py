@@ -1,4 +1,4 @@
-"""Wrap networks that predict noise or velocity as denoisers: `denoise(latent, sigma) -> clean`.
+"""Wrap networks that predict noise as denoisers: `denoise(latent, sigma) -> clean latent`.
 
 The networks read variance-preserving latents and 0-based timesteps; a denoiser reads
 variance-exploding latents and their noise level (see `brainkit.samplers.schedule`).
@@ -35,27 +35,5 @@ def from_noise(predict: Predict, sigmas: Tensor) -> Denoise:
         timesteps = nearest_timestep(sigmas, sigma).to(latent.device).expand(len(latent))
         noise = predict(latent * alpha_bar(sigma).sqrt(), timesteps)
         return latent - sigma * noise
-
-    return denoise
-
-
-def from_velocity(predict: Predict, sigmas: Tensor) -> Denoise:
-    """Make a denoiser of a network that predicts the velocity.
-
-    velocity = sqrt(alpha_bar) * noise - sqrt(1 - alpha_bar) * clean, therefore
-    clean = sqrt(alpha_bar) * z - sqrt(1 - alpha_bar) * velocity
-
-    Args:
-        predict: as for `from_noise`, but gives the velocity.
-        sigmas: float32 (n_steps,), the network's training noise levels, ascending.
-
-    Source: Salimans & Ho 2022, arXiv 2202.00512, appendix D.
-    """
-
-    def denoise(latent: Tensor, sigma: Tensor) -> Tensor:
-        timesteps = nearest_timestep(sigmas, sigma).to(latent.device).expand(len(latent))
-        signal = alpha_bar(sigma)
-        velocity = predict(latent * signal.sqrt(), timesteps)
-        return signal * latent - (1 - signal).sqrt() * velocity
 
     return denoise
