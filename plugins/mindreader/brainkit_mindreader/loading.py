@@ -22,6 +22,8 @@ from brainkit_mindreader.generator.heads import two_heads
 from brainkit_mindreader.generator.network import Generator, GeneratorShape, Noise
 
 if TYPE_CHECKING:
+    from transformers import CLIPVisionModelWithProjection
+
     from brainkit.checkpoints import CheckpointStore
     from brainkit_mindreader.parts import Lafite
 
@@ -79,7 +81,8 @@ def load_lafite(
         def denoise(latent: Tensor, sigma: Tensor) -> Tensor:
             z = latent * (options.z == "random")
             noise = Noise(options.noise, seeded(latent))
-            return network(z, used, noise, options.truncation)
+            picture: Tensor = network(z, used, noise, options.truncation)
+            return picture
 
         def misfit(picture: Tensor) -> Tensor:
             seen = embed(picture)
@@ -118,9 +121,8 @@ def load_picture_embedding(store: CheckpointStore) -> Callable[[Tensor], Tensor]
     """
 
     @cache
-    def load() -> torch.nn.Module:
-        network: torch.nn.Module = load_network(store, CLIP_B32, "vision")
-        return network
+    def load() -> CLIPVisionModelWithProjection:
+        return load_network(store, CLIP_B32, "vision")
 
     def embed(pictures: Tensor) -> Tensor:
         network = load()

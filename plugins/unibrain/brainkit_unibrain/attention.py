@@ -29,7 +29,8 @@ class Attention(nn.Module):
             part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in (query, key, value)
         ]
         mixed = F.scaled_dot_product_attention(*heads)
-        return self.to_out(mixed.transpose(1, 2).flatten(2))
+        joined: Tensor = self.to_out(mixed.transpose(1, 2).flatten(2))
+        return joined
 
 
 class GatedGelu(nn.Module):
@@ -41,7 +42,8 @@ class GatedGelu(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         value, gate = self.proj(hidden).chunk(2, dim=-1)
-        return value * F.gelu(gate)
+        gated: Tensor = value * F.gelu(gate)
+        return gated
 
 
 class FeedForward(nn.Module):
@@ -54,7 +56,8 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.net(hidden)
+        transformed: Tensor = self.net(hidden)
+        return transformed
 
 
 class Transformer(nn.Module):
@@ -73,7 +76,8 @@ class Transformer(nn.Module):
         normed = self.norm1(hidden)
         hidden = hidden + self.attn1(normed, normed)
         hidden = hidden + self.attn2(self.norm2(hidden), context)
-        return hidden + self.ff(self.norm3(hidden))
+        fed: Tensor = self.ff(self.norm3(hidden))
+        return hidden + fed
 
 
 class ContextBlock(nn.Module):
@@ -93,4 +97,5 @@ class ContextBlock(nn.Module):
         for block in self.transformer_blocks:
             tokens = block(tokens, context)
         inner = tokens.transpose(1, 2).unflatten(-1, size)
-        return self.proj_out(inner) + hidden
+        added: Tensor = self.proj_out(inner) + hidden
+        return added

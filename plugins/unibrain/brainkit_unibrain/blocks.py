@@ -45,7 +45,8 @@ class ImageRes(nn.Module):
 
     def forward(self, hidden: Tensor, time: Tensor) -> Tensor:
         inner = self.in_layers(hidden) + self.emb_layers(time)[:, :, None, None]
-        return self.skip_connection(hidden) + self.out_layers(inner)
+        added: Tensor = self.skip_connection(hidden) + self.out_layers(inner)
+        return added
 
 
 class TextRes(ImageRes):
@@ -77,7 +78,8 @@ class ImageDown(nn.Module):
         self.op = nn.Conv2d(wide, wide, 3, stride=2, padding=1)
 
     def forward(self, hidden: Tensor, time: Tensor) -> Tensor:
-        return self.op(hidden)
+        halved: Tensor = self.op(hidden)
+        return halved
 
 
 class ImageUp(nn.Module):
@@ -88,7 +90,8 @@ class ImageUp(nn.Module):
         self.conv = nn.Conv2d(wide, wide, 3, padding=1)
 
     def forward(self, hidden: Tensor, time: Tensor) -> Tensor:
-        return self.conv(F.interpolate(hidden, scale_factor=2.0, mode="nearest"))
+        doubled: Tensor = self.conv(F.interpolate(hidden, scale_factor=2.0, mode="nearest"))
+        return doubled
 
 
 class TextLinear(nn.Linear):
@@ -106,7 +109,9 @@ class Out(nn.Sequential):
     """Last layer: normalise, activate, and map to the predicted noise."""
 
     def forward(self, hidden: Tensor, time: Tensor | None = None) -> Tensor:
-        return super().forward(hidden)
+        for layer in self:
+            hidden = layer(hidden)
+        return hidden
 
 
 class TextOutLinear(nn.Linear):

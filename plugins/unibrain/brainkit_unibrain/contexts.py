@@ -32,7 +32,8 @@ def image_tokens(network: CLIPVisionModelWithProjection, pixels: Tensor) -> Tens
     tower = network.vision_model
     hidden = tower(pixel_values=pixels).last_hidden_state
     projected = network.visual_projection(tower.post_layernorm(hidden))
-    return (projected / projected[:, :1].norm(dim=-1, keepdim=True)).float()
+    tokens: Tensor = projected / projected[:, :1].norm(dim=-1, keepdim=True)
+    return tokens.float()
 
 
 def text_tokens(network: CLIPTextModelWithProjection, ids: Tensor) -> Tensor:
@@ -48,7 +49,8 @@ def text_tokens(network: CLIPTextModelWithProjection, ids: Tensor) -> Tensor:
     told = network.text_model(input_ids=ids)
     projected = network.text_projection(told.last_hidden_state)
     pooled = network.text_projection(told.pooler_output)
-    return (projected / pooled.norm(dim=-1)[:, None, None]).float()
+    tokens: Tensor = projected / pooled.norm(dim=-1)[:, None, None]
+    return tokens.float()
 
 
 def load_image_context(store: CheckpointStore) -> Callable[[NDArray[np.uint8]], Tensor]:

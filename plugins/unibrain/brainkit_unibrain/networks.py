@@ -79,6 +79,13 @@ def embed_time(timesteps: Tensor, dim: int) -> Tensor:
     return torch.cat([phase.cos(), phase.sin()], dim=-1)
 
 
+def only(blocks: nn.ModuleList, index: int) -> nn.Module:
+    """Return the block at a place, which released files keep in a list of one."""
+    cell = blocks[index]
+    assert isinstance(cell, nn.ModuleList)
+    return cell[0]
+
+
 def shares(contexts: Sequence[Context]) -> list[Context]:
     """Drop contexts of weight zero and divide the other weights by their sum."""
     total = sum(context.weight for context in contexts)
@@ -116,12 +123,12 @@ class FourFlow(nn.Module):
             the predicted noise, shaped like `latent`
         """
         parts = shares(contexts)
-        time = self.diffuser["image"].time_embed(self.embed(timesteps, latent.dtype))
-        blocks = self.diffuser[data].data_blocks
+        time = self.stack("image").time_embed(self.embed(timesteps, latent.dtype))
+        blocks = self.stack(data).data_blocks
         hidden, saved = latent, []
         for action, index in self.steps:
             if action == "data":
-                hidden = blocks[index][0](hidden, time)
+                hidden = only(blocks, index)(hidden, time)
             elif action == "context":
                 hidden = self.attend(hidden, index, parts)
             elif action == "push":
@@ -134,7 +141,18 @@ class FourFlow(nn.Module):
         return embed_time(timesteps, self.config.model_channels).to(dtype)
 
     def attend(self, hidden: Tensor, index: int, contexts: Sequence[Context]) -> Tensor:
-        block = {kind: self.diffuser[kind].context_blocks[index][0] for kind in ("image", "text")}
+        def attended(context: Context) -> Tensor:
+            block = only(self.stack(context.kind).context_blocks, index)
+            state: Tensor = block(hidden, context.tokens)
+            return state
+
         if len(contexts) == 1:
-            return block[contexts[0].kind](hidden, contexts[0].tokens)
-        return sum(c.weight * block[c.kind](hidden, c.tokens) for c in contexts)
+            return attended(contexts[0])
+        parts = (context.weight * attended(context) for context in contexts)
+        return sum(parts, start=hidden.new_zeros(()))
+
+    def stack(self, kind: Kind) -> Stack:
+        """Return the stack of a kind of data."""
+        stack = self.diffuser[kind]
+        assert isinstance(stack, Stack)
+        return stack

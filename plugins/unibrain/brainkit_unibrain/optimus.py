@@ -53,7 +53,7 @@ class OptimusConfig:
         return cls(**{name: value for name, value in values.items() if name in known})
 
 
-class Reader(BertModel):
+class Reader(BertModel):  # type: ignore[misc]  # transformers is read untyped
     """BERT with a linear layer from its pooled state to the latent's mean and log variance."""
 
     def __init__(self, config: OptimusConfig) -> None:
@@ -72,7 +72,7 @@ class Reader(BertModel):
         return mean, log_variance
 
 
-class Transformer(GPT2Model):
+class Transformer(GPT2Model):  # type: ignore[misc]  # transformers is read untyped
     """GPT-2 with the two layers that bring the latent in."""
 
     def __init__(self, config: OptimusConfig) -> None:

@@ -36,8 +36,11 @@ class FourFlowConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FourFlowConfig:
         """Read the sizes from a checkpoint's configuration, ignoring entries that are not sizes."""
-        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in known.items()})
+        known: dict[str, Any] = {
+            field.name: values[field.name] for field in fields(cls) if field.name in values
+        }
+        known |= {name: tuple(v) for name, v in known.items() if isinstance(v, list)}
+        return cls(**known)
 
     @property
     def time_dim(self) -> int:
@@ -46,10 +49,10 @@ class FourFlowConfig:
 
 
 class Step(NamedTuple):
-    """One step: apply data or context block `index`, or save or concatenate a hidden state."""
+    """One step: apply a data or context block, or save or concatenate a hidden state."""
 
     action: Literal["data", "context", "push", "pop"]
-    index: int = 0
+    block: int = 0
 
 
 class Layer(NamedTuple):

@@ -63,7 +63,7 @@ def scores(net: UNet2DConditionModel, judged: HeldOut) -> dict[str, float]:
     sigmas = scaled_linear_sigmas().to(judged.store.device)
     denoise = from_noise(guided(predict, GUIDANCE), sigmas)
     near = Condition(denoise=denoise, start=judged.latent, sigmas=sigmas, strength=0.7)
-    measured = {}
+    measured: dict[str, float] = {}
     for name, condition in {"stage1": near, "c_only": replace(near, strength=1.0)}.items():
         latent = DDIM(steps=20, noise_lead=1).sample(condition, range(len(judged.scenes)))
         made = np.asarray(AutoKLDecoder().load(judged.store)(latent, range(len(latent))))

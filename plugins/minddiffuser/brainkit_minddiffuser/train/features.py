@@ -56,12 +56,16 @@ def _latents(store: CheckpointStore) -> Encode:
 
 def _short(store: CheckpointStore) -> Encode:
     read = load_reader(store, SHORT)
-    return lambda seeds: read(_texts(seeds)).unflatten(0, (len(seeds), N_CAPTIONS))
+    return lambda seeds: _by_scene(read(_texts(seeds)), seeds)
 
 
 def _long(store: CheckpointStore) -> Encode:
     read = load_reader(store)
-    return lambda seeds: read(_texts(seeds)).unflatten(0, (len(seeds), N_CAPTIONS)).mean(dim=1)
+    return lambda seeds: _by_scene(read(_texts(seeds)), seeds).mean(dim=1)
+
+
+def _by_scene(texts: Tensor, seeds: Sequence[int]) -> Tensor:
+    return torch.unflatten(texts, 0, (len(seeds), N_CAPTIONS))
 
 
 def _texts(seeds: Sequence[int]) -> list[str]:

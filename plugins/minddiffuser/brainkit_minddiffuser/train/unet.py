@@ -74,7 +74,8 @@ class Lesson:
         context = self._context(rows, progress, generator)
         error = (net(noised, timesteps, context).sample - noise).square().flatten(1).mean(dim=1)
         ratio = self.signal[timesteps] / (1 - self.signal[timesteps])
-        return (error * ratio.clamp(max=GAMMA) / ratio).mean()
+        loss: Tensor = (error * ratio.clamp(max=GAMMA) / ratio).mean()
+        return loss
 
     def _context(self, rows: Tensor, progress: float, generator: torch.Generator) -> Tensor:
         kind = int(torch.multinomial(KINDS, 1, generator=generator))

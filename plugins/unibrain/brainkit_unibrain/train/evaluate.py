@@ -60,7 +60,7 @@ def latents(judged: HeldOut, options: FourFlow, output: str, steps: int = STEPS)
 @torch.no_grad()
 def scores(judged: HeldOut) -> dict[str, float]:
     """Score pictures from the latent and from noise, and captions, at several guidance scales."""
-    measured = {}
+    measured: dict[str, float] = {}
     for scale in GUIDANCE:
         options = FourFlow(guidance=scale)
         pictures = pictures_of(latents(judged, options, "image"), judged)

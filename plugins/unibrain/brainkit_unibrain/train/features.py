@@ -69,7 +69,7 @@ def _of_pictures(encode: Callable[..., Tensor]) -> Encode:
 def _of_captions(encode: Callable[[Sequence[str]], Tensor]) -> Encode:
     def encoded(seeds: Sequence[int]) -> Tensor:
         texts = [text for seed in seeds for text in captions(make_scene(seed))]
-        return encode(texts).unflatten(0, (len(seeds), N_CAPTIONS))
+        return torch.unflatten(encode(texts), 0, (len(seeds), N_CAPTIONS))
 
     return encoded
 

@@ -37,7 +37,7 @@ CONFIG = FourFlowConfig(
     groups=12,
 )
 RATE = 1.2e-3
-BATCH = {"image": 48, "text": 64}
+BATCH: dict[Kind, int] = {"image": 48, "text": 64}
 NEUTRAL = 0.1
 NOISY_FROM, NOISE = 0.5, 0.5
 GAMMA = 5.0
@@ -54,16 +54,13 @@ def initialise(net: FourFlow) -> None:
     One of the `TOKEN_SCALE`**2 numbers of such a token is about 1 / `TOKEN_SCALE` in size.
     """
     for name, parameter in net.named_parameters():
-        last = ("out_layers.3.", "proj_out.", f"data_blocks.{len(_blocks(net)) - 1}.0.2.")
+        final = len(net.stack("image").data_blocks) - 1
+        last = ("out_layers.3.", "proj_out.", f"data_blocks.{final}.0.2.")
         if any(part in name for part in last):
             nn.init.zeros_(parameter)
         elif reads_tokens(name):
             with torch.no_grad():
                 parameter.mul_(TOKEN_SCALE)
-
-
-def _blocks(net: FourFlow) -> nn.ModuleList:
-    return net.diffuser["image"].data_blocks
 
 
 def reads_tokens(name: str) -> bool:
@@ -103,7 +100,8 @@ class Lesson:
         contexts = self._contexts(rows, which, mode, progress, generator)
         error = (net(noised, timesteps, data, contexts) - noise).square().flatten(1).mean(dim=1)
         ratio = self.signal[timesteps] / (1 - self.signal[timesteps])
-        return (error * ratio.clamp(max=GAMMA) / ratio).mean()
+        loss: Tensor = (error * ratio.clamp(max=GAMMA) / ratio).mean()
+        return loss
 
     def _latent(self, data: Kind, rows: Tensor, which: Tensor) -> Tensor:
         if data == "image":

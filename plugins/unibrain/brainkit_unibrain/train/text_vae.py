@@ -177,10 +177,11 @@ def train(seconds: float, work: Path, device: torch.device, folder: Path, worker
     save_due, say_due = every(SAVE_EVERY), every(20)
     for step in training.steps():
         rows = pick_rows(order, Generator().manual_seed(step))
-        batch = without_padding(read[rows], 0), without_padding(written[rows], config.pad)
+        seen = without_padding(read[rows], 0).to(device)
+        told = without_padding(written[rows], config.pad).to(device)
         with torch.autocast(device.type, torch.bfloat16):
-            loss = loss_of(net, *(ids.to(device) for ids in batch), training.progress)
-        loss.backward()
+            loss = loss_of(net, seen, told, training.progress)
+        torch.autograd.backward(loss)
         training.update()
         if say_due():
             print(
