@@ -1,12 +1,15 @@
-"""Fixtures of core's tests: a tiny NSD download, and a toy plugin in and out of process."""
+"""Fixtures of core's tests: a tiny NSD download, a toy plugin, and the command in this process."""
 
 from __future__ import annotations
 
-import importlib.util
+import io
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,44 +18,62 @@ import pytest
 from brainkit.plugins import Registry, Source
 
 TOYS = Path(__file__).parent / "toys"
+Popen = subprocess.Popen[str]
+SMALL = ("-o", "miniature.train_images=60", "-o", "miniature.test_images=10")
+# A short run of each method: the plugin it is of, and what it is asked for.
+RUNS = {
+    "unibrain": ("unibrain", "--images", 4, "-o", "sampler.steps=6"),
+    "minddiffuser": (
+        *("minddiffuser", "--images", 3, "--no-ceiling", "-o", "sampler.steps=6"),
+        *("-o", "sampler.iterations=4", "-o", "sampler.every=2"),
+    ),
+    "takagi": ("minddiffuser", "--images", 2, "--no-ceiling", "-o", "sampler.steps=5"),
+    "mindreader": ("mindreader", "--images", 3, "-o", "regressor.epochs=1"),
+}
 
 
 @pytest.fixture(autouse=True)
-def _no_installed_plugins(monkeypatch: pytest.MonkeyPatch, tmp_path_factory) -> None:
+def _no_installed_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRAINKIT_PLUGINS", "")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture(scope="session")
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home for caches that all processes of a test session share; only read, never changed.
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a test session share.
 
-    Of several processes each has a folder of its own in one that they share.
+    With pytest-xdist each process has a folder of its own in one that they share.
     """
     base = tmp_path_factory.getbasetemp()
-    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared-home"
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_home(shared_folder: Path) -> Path:
+    """A home in which a miniature is made once in a test session; otherwise not to be changed."""
+    home = shared_folder / "home"
     home.mkdir(exist_ok=True)
     return home
 
 
 @pytest.fixture(scope="session")
-def nsd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def nsd(shared_folder: Path) -> Path:
     """A download of 40 voxels, 30 training and 10 test images; read only."""
     from brainkit.miniature import miniature
     from brainkit.miniature.brain import Difficulty
 
     small = Difficulty(voxels=40, train_images=30, test_images=10)
-    return miniature(tmp_path_factory.mktemp("nsd"), difficulty=small).nsd
+    return miniature(shared_folder / "nsd", difficulty=small).nsd
 
 
 @pytest.fixture(scope="session")
 def toy():
     """The toy plugin's module."""
-    spec = importlib.util.spec_from_file_location("brainkit_toy", TOYS / "brainkit_toy.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["brainkit_toy"] = module
-    spec.loader.exec_module(module)
-    return module
+    import brainkit_toy
+
+    return brainkit_toy
 
 
 @pytest.fixture
@@ -60,15 +81,135 @@ def registry(toy) -> Registry:
     return Registry([Source("toy", "brainkit-toy 1.0", lambda: toy)])
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What a command left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Brainkit:
+    """The command, run in this process as `brainkit` runs it in one of its own.
+
+    Attributes:
+        environment: variables that it sees besides those of the test.
+        folder: where it is called.
+    """
+
+    environment: Mapping[str, str]
+    folder: Path
+
+    def __call__(
+        self, *words: object, code: int = 0, env: Mapping[str, str] | None = None
+    ) -> Ended:
+        """Run it; it has to end with an exit code."""
+        from brainkit.__main__ import main
+
+        out, err = io.StringIO(), io.StringIO()
+        with self._surroundings(words, env or {}), redirect_stdout(out), redirect_stderr(err):
+            try:
+                main()
+                ended = 0
+            except SystemExit as left:
+                ended = left.code if isinstance(left.code, int) else int(left.code is not None)
+        assert ended == code, out.getvalue() + err.getvalue()
+        return Ended(ended, out.getvalue(), err.getvalue())
+
+    def run(self, *words: object) -> Path:
+        """Do a run and return the folder of its report."""
+        report = self("run", *words).stdout.splitlines()[-1]
+        return (self.folder / report).parent
+
+    def process(self, *words: object, env: Mapping[str, str] | None = None) -> Popen:
+        """Start it in a process of its own, for what can only be done to or told by one."""
+        paths = os.pathsep.join(filter(None, [str(TOYS), os.environ.get("PYTHONPATH", "")]))
+        own = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            [sys.executable, "-m", "brainkit", *map(str, words)],
+            env={**os.environ, **own, **self.environment, **(env or {})},
+            cwd=self.folder,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    @contextmanager
+    def _surroundings(self, words: Sequence[object], env: Mapping[str, str]) -> Iterator[None]:
+        # The command sets how warnings are shown, and pytest makes errors of some of them.
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), chdir(self.folder):
+            warnings.simplefilter("default")
+            patch.setattr(sys, "argv", ["brainkit", *map(str, words)])
+            for name, value in {**self.environment, **env}.items():
+                patch.setenv(name, value)
+            yield
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Brainkit:
+    """The command with the toy plugin and an empty home, called in the test's folder."""
+    return Brainkit(_surroundings("toy", tmp_path / "home"), tmp_path)
+
+
+@pytest.fixture(scope="session")
+def cli_with(tmp_path_factory: pytest.TempPathFactory, shared_home: Path):
+    """Return the command for a plugin, in the shared home; skips where that is not installed."""
+
+    def command(plugin: str) -> Brainkit:
+        pytest.importorskip(f"brainkit_{plugin}", reason="the plugin is not installed here")
+        folder = tmp_path_factory.mktemp("folder")
+        return Brainkit(_surroundings(plugin, shared_home), folder)
+
+    return command
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A copy of a finished run.
+
+    Attributes:
+        brainkit: the command that made it.
+        words: what it was asked for after `brainkit run`; asked again, all is kept.
+        folder: of its report.
+    """
+
+    brainkit: Brainkit
+    words: tuple[object, ...]
+    folder: Path
+
+
+@pytest.fixture
+def finished(cli_with, shared_folder: Path, tmp_path: Path) -> Callable[[str], Finished]:
+    """Return a function from a method to a copy of a short run of it, made once in a session."""
+    from filelock import FileLock
+
+    def copied(method: str) -> Finished:
+        plugin, *more = RUNS[method]
+        brainkit, work = cli_with(plugin), shared_folder / "runs" / method
+        words = (method, *SMALL, *more, "--work")
+        work.parent.mkdir(exist_ok=True)
+        with FileLock(f"{work}.lock"):
+            if not work.is_dir():
+                aside = work.with_suffix(".part")
+                brainkit.run(*words, aside)
+                aside.rename(work)
+        copy = tmp_path / "finished"
+        shutil.copytree(work, copy)
+        return Finished(brainkit, (*words, copy), copy / "miniature" / "subj01" / method)
+
+    return copied
+
+
+def _surroundings(plugin: str, home: Path) -> dict[str, str]:
+    return {"BRAINKIT_PLUGINS": plugin, "BRAINKIT_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+
+
 @pytest.fixture(scope="session")
 def toy_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Environment of a child process in which the toy plugin is installed."""
-    site = tmp_path_factory.mktemp("site")
-    about = site / "brainkit_toy-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: brainkit-toy\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[brainkit]\ntoy = brainkit_toy\n")
-    paths = [str(site), str(TOYS), os.environ.get("PYTHONPATH", "")]
+    paths = [str(TOYS), os.environ.get("PYTHONPATH", "")]
     home = tmp_path_factory.mktemp("home")
     return {
         **os.environ,
@@ -77,36 +218,3 @@ def toy_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "BRAINKIT_HOME": str(home),
         "OMP_NUM_THREADS": "1",
     }
-
-
-@dataclass(frozen=True)
-class Brainkit:
-    """The command, with one plugin and a home of its own."""
-
-    environment: Mapping[str, str]
-
-    def __call__(self, *words: str, fails: bool = False) -> subprocess.CompletedProcess[str]:
-        """Run it; it has to succeed, or to fail with an error of one line."""
-        command = [sys.executable, "-m", "brainkit", *words]
-        done = subprocess.run(
-            command, env=self.environment, text=True, capture_output=True, timeout=3000, check=False
-        )
-        assert (done.returncode != 0) is fails, done.stderr
-        return done
-
-    def folder(self, *words: str) -> Path:
-        """Do a run and give the folder of its report."""
-        return Path(self("run", *words).stdout.splitlines()[-1]).parent
-
-
-@pytest.fixture(scope="session")
-def brainkit_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Brainkit]:
-    """Give the command for a plugin; skips where that is not installed."""
-
-    def command(plugin: str) -> Brainkit:
-        pytest.importorskip(f"brainkit_{plugin}", reason="the plugin is not installed here")
-        home = str(tmp_path_factory.mktemp("home"))
-        wanted = {"BRAINKIT_PLUGINS": plugin, "BRAINKIT_HOME": home, "HF_HUB_OFFLINE": "1"}
-        return Brainkit({**os.environ, **wanted})
-
-    return command

@@ -5,18 +5,13 @@ from __future__ import annotations
 import json
 import re
 import resource
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FEW = ["-o", "miniature.train_images=60", "-o", "miniature.test_images=10", "--images", "4"]
-
-
-@pytest.fixture(scope="module")
-def brainkit(brainkit_with):
-    return brainkit_with("unibrain")
 
 
 def test_the_readme_has_exactly_two_commands_and_the_first_runs_unibrain():
@@ -27,49 +22,56 @@ def test_the_readme_has_exactly_two_commands_and_the_first_runs_unibrain():
     assert blocks[1].split("&& ")[1].replace("python", "python3") in (ROOT / ".ci/run").read_text()
 
 
-def test_unibrain_makes_pictures_and_captions_and_then_keeps_them(brainkit, tmp_path):
-    words = [*FEW, "-o", "sampler.steps=8", "--work", str(tmp_path)]
-    first = brainkit("run", "unibrain", *words)
-    report = Path(first.stdout.splitlines()[-1])
-    page = report.read_text(encoding="utf-8")
+def test_unibrain_makes_pictures_and_captions_and_then_keeps_them(finished):
+    run = finished("unibrain")
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert "Simulated data" in page
     assert "CLIP (miniature)" in page
-    assert len(list((report.parent / "images").glob("*.png"))) == 4
-    lines = (report.parent / "captions.jsonl").read_text().splitlines()
+    assert len(list((run.folder / "images").glob("*.png"))) == 4
+    lines = (run.folder / "captions.jsonl").read_text().splitlines()
     assert all(json.loads(line)["caption"] for line in lines)
-    again = brainkit("run", "unibrain", *words)
+    again = run.brainkit("run", *run.words)
     assert "0 steps computed" in again.stderr
-    changed = brainkit("run", "unibrain", *words, "-o", "decoder.caption.decode=greedy")
-    done = [each for each in changed.stderr.splitlines() if "computing" in each]
-    assert {each.partition(":")[0] for each in done} == {
+    changed = run.brainkit("run", *run.words, "-o", "decoder.caption.decode=greedy")
+    computed = [line for line in changed.stderr.splitlines() if "computing" in line]
+    assert {line.partition(":")[0] for line in computed} == {
         *("captions/brain", "captions/true", "metrics", "report")
     }
 
 
-def test_unibrain_gives_the_same_image_in_any_batch(brainkit, tmp_path):
-    words = ["unibrain", *FEW, "-o", "sampler.steps=8", "--no-ceiling", "--batch-size"]
-    folders = [brainkit.folder(*words, n, "--work", str(tmp_path / n)) for n in ("1", "4")]
-    captions = [(each / "captions.jsonl").read_text().splitlines() for each in folders]
-    assert [json.loads(a)["caption"] for a in captions[0]] == [
-        json.loads(b)["caption"] for b in captions[1]
-    ]
+def test_unibrain_gives_the_same_image_in_any_batch(finished, tmp_path):
+    run = finished("unibrain")  # All images in one batch.
+    one = tmp_path / "one"
+    shutil.copytree(run.folder, one)
+    for path in ("latents", "images", "captions.jsonl"):
+        target = run.folder / path
+        target.unlink() if target.is_file() else shutil.rmtree(target)
+    run.brainkit("run", *run.words, "--no-ceiling", "--batch-size", 1)
+    lines = [(folder / "captions.jsonl").read_text() for folder in (one, run.folder)]
+    captions = [[json.loads(line)["caption"] for line in text.splitlines()] for text in lines]
+    assert captions[0] == captions[1]
     from safetensors.numpy import load_file
 
-    for path in sorted((folders[0] / "latents" / "image").glob("*.safetensors")):
-        other = folders[1] / "latents" / "image" / path.name
+    paths = sorted((one / "latents" / "image").glob("*.safetensors"))
+    assert len(paths) == 4
+    for path in paths:
+        other = run.folder / "latents" / "image" / path.name
         difference = abs(load_file(path)["latent"] - load_file(other)["latent"]).max()
         # 1e-4 of the pixels' range of 1; latents have a spread of 1.
         assert difference < 1e-4
 
 
 @pytest.fixture(scope="module")
-def whole(brainkit, tmp_path_factory) -> dict[str, object]:
+def whole(cli_with, tmp_path_factory) -> dict[str, object]:
     """Scores, seconds and memory of the whole command, from an empty cache."""
-    work = tmp_path_factory.mktemp("work")
+    work, home = tmp_path_factory.mktemp("work"), str(tmp_path_factory.mktemp("home"))
+    brainkit = cli_with("unibrain")
     times = []
     for _ in range(2):
         began = time.monotonic()
-        done = brainkit("run", "unibrain", "--work", str(work))
+        process = brainkit.process("run", "unibrain", "--work", work, env={"BRAINKIT_HOME": home})
+        table, lines = process.communicate()
+        assert process.returncode == 0, lines
         times.append(time.monotonic() - began)
     scores = json.loads(next(work.rglob("metrics.json")).read_text())["scores"]
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
@@ -77,7 +79,7 @@ def whole(brainkit, tmp_path_factory) -> dict[str, object]:
         "scores": {each["name"]: each for each in scores},
         "seconds": times,
         "peak": peak,
-        "table": done.stdout,
+        "table": table,
     }
 
 

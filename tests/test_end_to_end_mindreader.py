@@ -7,13 +7,7 @@ from pathlib import Path
 
 import pytest
 
-FEW = ["-o", "miniature.train_images=60", "-o", "miniature.test_images=10", "--images", "3"]
 OBJECTS, BACKGROUND = "objects recalled (referee)", "background recalled (referee)"
-
-
-@pytest.fixture(scope="module")
-def brainkit(brainkit_with):
-    return brainkit_with("mindreader")
 
 
 def scores(made: Path) -> dict[str, dict[str, float]]:
@@ -21,24 +15,23 @@ def scores(made: Path) -> dict[str, dict[str, float]]:
     return {each["name"]: each for each in found}
 
 
-def test_mindreader_makes_pictures_and_then_keeps_them(brainkit, tmp_path):
-    words = [*FEW, "-o", "regressor.epochs=2", "--work", str(tmp_path)]
-    made = brainkit.folder("mindreader", *words)
-    assert len(list((made / "images").glob("*.png"))) == 3
-    assert len(list((made / "true" / "images").glob("*.png"))) == 3
-    assert "0 steps computed" in brainkit("run", "mindreader", *words).stderr
+def test_mindreader_makes_pictures_and_then_keeps_them(finished):
+    run = finished("mindreader")
+    assert len(list((run.folder / "images").glob("*.png"))) == 3
+    assert len(list((run.folder / "true" / "images").glob("*.png"))) == 3
+    assert "0 steps computed" in run.brainkit("run", *run.words).stderr
 
 
-def test_the_paper_s_split_is_told_in_the_report(brainkit, tmp_path):
-    words = [*FEW, "-o", "regressor.epochs=1", "-o", "selection.split=first-seen-85"]
-    made = brainkit.folder("mindreader", *words, "--no-ceiling", "--work", str(tmp_path))
-    assert "first seen" in (made / "report.html").read_text(encoding="utf-8")
+def test_the_paper_s_split_is_told_in_the_report(finished):
+    run = finished("mindreader")
+    folder = run.brainkit.run(*run.words, "--no-ceiling", "-o", "selection.split=first-seen-85")
+    assert "first seen" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def whole(brainkit, tmp_path_factory) -> Path:
+def whole(cli_with, tmp_path_factory) -> Path:
     """The folder of a run with all defaults, 100 images."""
-    return brainkit.folder("mindreader", "--work", str(tmp_path_factory.mktemp("work")))
+    return cli_with("mindreader").run("mindreader", "--work", tmp_path_factory.mktemp("work"))
 
 
 @pytest.mark.slow

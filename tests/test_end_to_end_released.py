@@ -17,14 +17,13 @@ from brainkit.checkpoints import CheckpointStore
 from brainkit.data import Checkpoint
 from brainkit.encoders.autokl import KL_F8
 from brainkit.encoders.clip import CLIP_L14
-
-DIFFICULTY = ["-o", "miniature.train_images=60", "-o", "miniature.test_images=10"]
-RUN = ["unibrain", "--images", "3", "-o", "sampler.steps=4", "--no-ceiling"]
+from brainkit.miniature import miniature
+from brainkit.miniature.brain import Difficulty
 
 
 @pytest.fixture(scope="module")
-def brainkit(brainkit_with):
-    return brainkit_with("unibrain")
+def brainkit(cli_with):
+    return cli_with("unibrain")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +76,7 @@ def store(brainkit, published, tmp_path_factory) -> Path:
 
 def pictures(folder: Path) -> list[np.ndarray]:
     found = sorted((folder / "images").glob("*.png"))
-    assert len(found) == 3
+    assert len(found) == 4
     return [np.asarray(Image.open(path)) for path in found]
 
 
@@ -86,14 +85,17 @@ def captions(folder: Path) -> list[str]:
     return [json.loads(line)["caption"] for line in lines]
 
 
-def test_fetched_weights_give_the_pictures_and_captions_of_the_miniature(brainkit, store, tmp_path):
-    there = brainkit.folder(*RUN, *DIFFICULTY, "--work", str(tmp_path / "miniature"))
-    (nsd,) = {path.parent for path in Path(brainkit.environment["BRAINKIT_HOME"]).rglob("nsddata")}
-    words = ["--nsd", str(nsd), "--checkpoints", str(store), "--work", str(tmp_path / "nsd")]
-    here = brainkit.folder(*RUN, *words)
-    for one, other in zip(pictures(there), pictures(here), strict=True):
+def test_fetched_weights_give_the_pictures_and_captions_of_the_miniature(
+    finished, store, shared_home, tmp_path
+):
+    there = finished("unibrain")
+    small = Difficulty(train_images=60, test_images=10)
+    nsd = miniature(shared_home / "miniature", difficulty=small).nsd
+    words = ("--nsd", nsd, "--checkpoints", store, "--work", tmp_path / "nsd", "--no-ceiling")
+    here = there.brainkit.run("unibrain", "--images", 4, "-o", "sampler.steps=6", *words)
+    for one, other in zip(pictures(there.folder), pictures(here), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert captions(there) == captions(here)
+    assert captions(there.folder) == captions(here)
 
 
 def test_what_was_fetched_is_listed_as_whole_and_damage_is_found(brainkit, store, tmp_path):
@@ -107,14 +109,14 @@ def test_what_was_fetched_is_listed_as_whole_and_damage_is_found(brainkit, store
     assert {states[name] for name in needed} == {"whole"}
     weights = copied / "kl-f8" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
-    done = brainkit(*listed, fails=True)
+    done = brainkit(*listed, code=1)
     states = {each["name"]: each["state"] for each in json.loads(done.stdout)["checkpoints"]}
     assert states["kl-f8"] == "damaged"
 
 
 def test_missing_weights_are_told_with_the_command_that_fetches_them(brainkit, nsd, tmp_path):
     words = ("--nsd", str(nsd), "--checkpoints", str(tmp_path / "empty"))
-    said = brainkit("run", "unibrain", *words, fails=True).stderr
+    said = brainkit("run", "unibrain", *words, code=1).stderr
     assert said.count("\n") == 1
     assert "brainkit fetch unibrain" in said
 
@@ -133,7 +135,7 @@ def test_nonsense_in_place_of_weights_gets_one_sentence(
 ):
     (tmp_path / name).write_bytes(content)
     words = ("--from", str(tmp_path / name), "--checkpoints", str(tmp_path / "store"))
-    said = brainkit("fetch", "vd-four-flow", *words, fails=True).stderr.splitlines()
+    said = brainkit("fetch", "vd-four-flow", *words, code=1).stderr.splitlines()
     assert len([line for line in said if line.startswith("Error: ")]) == 1
     assert expected in said[-1]
     assert "Traceback" not in "".join(said)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,25 +14,20 @@ FEW = ["-o", "miniature.train_images=60", "-o", "miniature.test_images=10", "--i
 
 
 @pytest.fixture(scope="module")
-def brainkit(brainkit_with):
-    return brainkit_with("minddiffuser")
+def brainkit(cli_with):
+    return cli_with("minddiffuser")
 
 
-def test_minddiffuser_refines_pictures_and_then_keeps_them(brainkit, tmp_path):
-    few = ["-o", "sampler.steps=6", "-o", "sampler.iterations=4", "-o", "sampler.every=2"]
-    words = ["minddiffuser", *FEW, *few, "--no-ceiling", "--work", str(tmp_path)]
-    first = brainkit("run", *words)
-    made = Path(first.stdout.splitlines()[-1]).parent
-    assert len(list((made / "images").glob("*.png"))) == 3
-    assert len(list((made / "paths").glob("*.png"))) == 3
-    assert (made / "report.html").read_text(encoding="utf-8").count("<polyline") >= 3
-    assert "0 steps computed" in brainkit("run", *words).stderr
+def test_minddiffuser_refines_pictures_and_then_keeps_them(finished):
+    run = finished("minddiffuser")
+    assert len(list((run.folder / "images").glob("*.png"))) == 3
+    assert len(list((run.folder / "paths").glob("*.png"))) == 3
+    assert (run.folder / "report.html").read_text(encoding="utf-8").count("<polyline") >= 3
+    assert "0 steps computed" in run.brainkit("run", *run.words).stderr
 
 
-def test_takagi_makes_five_pictures_of_each_image(brainkit, tmp_path):
-    few = ["-o", "sampler.steps=5", "--images", "2", "--no-ceiling"]
-    made = brainkit.folder("takagi", *FEW, *few, "--work", str(tmp_path))
-    assert len(list((made / "images").glob("*.png"))) == 10
+def test_takagi_makes_five_pictures_of_each_image(finished):
+    assert len(list((finished("takagi").folder / "images").glob("*.png"))) == 10
 
 
 @pytest.mark.slow
@@ -42,18 +35,17 @@ def test_takagi_makes_five_pictures_of_each_image(brainkit, tmp_path):
 def test_a_killed_refinement_goes_on_to_the_same_pictures(brainkit, tmp_path):
     few = ["-o", "sampler.iterations=12", "-o", "sampler.every=3", "--no-ceiling"]
     words = ["minddiffuser", *FEW, *few, "--work"]
-    whole = brainkit.folder(*words, str(tmp_path / "whole"))
-    command = [sys.executable, "-m", "brainkit", "run", *words, str(tmp_path / "killed")]
-    killed = subprocess.Popen(command, env=brainkit.environment, stderr=subprocess.DEVNULL)
+    whole = brainkit.run(*words, tmp_path / "whole")
+    killed = brainkit.process("run", *words, tmp_path / "killed")
     states = tmp_path / "killed"
     while len(list(states.rglob("*.state.safetensors"))) < 3:
         assert killed.poll() is None
         time.sleep(0.02)
     killed.kill()
-    killed.wait()
+    killed.communicate()
     reached = [len(load_file(each)["path.losses"]) for each in states.rglob("*.state.safetensors")]
     assert all(0 < each < 12 for each in reached)
-    resumed = brainkit.folder(*words, str(tmp_path / "killed"))
+    resumed = brainkit.run(*words, tmp_path / "killed")
     for path in sorted((whole / "latents" / "image").iterdir()):
         found, expected = load_file(resumed / "latents" / "image" / path.name), load_file(path)
         assert found.keys() == expected.keys()
@@ -77,8 +69,7 @@ def runs(brainkit, tmp_path_factory):
 
     def run(name: str) -> Path:
         if name not in made:
-            place = ["--work", str(work / name.replace(" ", "-"))]
-            made[name] = brainkit.folder(*words[name], *place)
+            made[name] = brainkit.run(*words[name], "--work", work / name.replace(" ", "-"))
         return made[name]
 
     return run
@@ -146,8 +137,7 @@ def test_layout_comes_from_z_and_content_from_c(runs):
 @pytest.mark.timeout(3000)
 def test_z_is_read_from_early_areas_and_c_from_ventral_ones(runs, brainkit):
     made = runs("stage 1")
-    command = [sys.executable, "-m", "brainkit", "map", str(made)]
-    subprocess.run(command, env=brainkit.environment, check=True, capture_output=True)
+    brainkit("map", made)
 
     def mean_weight(feature: str, region: str) -> float:
         facts = json.loads((made / "maps" / f"{feature}.json").read_text(encoding="utf-8"))
