@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from brainkit.run.journal import PATH, FileJournal
 from brainkit.run.regress import open_tensors
 from brainkit.run.shared import Run
 from brainkit.run.step import Artefact
+from brainkit.seeds import seed_of
 
 STRIP_FRAMES, STRIP_SIDE = 8, 128
 """The most frames a picture of a sampler's way shows, and the width of each in pixels."""
@@ -41,8 +41,7 @@ def draws(run: Run) -> list[Draw]:
 
 def image_seed(seed: int, image_id: int, output: str, sample: int = 1) -> int:
     """Derive the noise seed of one image, output and sample, in [0, 2**63)."""
-    which = f"{seed}/{image_id}/{output}" + (f"/{sample}" if sample > 1 else "")
-    return int.from_bytes(sha256(which.encode()).digest()[:8], "little") >> 1
+    return seed_of(seed, image_id, output, *([sample] if sample > 1 else []))
 
 
 def _seeds(run: Run, wanted: Sequence[Draw], output: str) -> list[int]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import TYPE_CHECKING
+
+from brainkit.seeds import seed_of
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -27,14 +28,13 @@ def noise(shape: Sequence[int], seeds: Sequence[int]) -> Tensor:
 
 
 def seeds_of(latents: Tensor) -> list[int]:
-    """Give a seed in [0, 2**63) for each latent, which depends on that latent's numbers alone.
+    """Return a seed in [0, 2**63) for each latent, which depends on that latent's numbers alone.
 
     Args:
         latents: (batch, *latent), of any float dtype and device.
     """
     rows = latents.detach().float().cpu().numpy()
-    digests = [sha256(row.tobytes()).digest()[:8] for row in rows]
-    return [int.from_bytes(digest, "little") >> 1 for digest in digests]
+    return [seed_of(row.tobytes()) for row in rows]
 
 
 def _generator(seed: int) -> Generator:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from brainkit.errors import UsageError
 from brainkit.options import option
 from brainkit.samplers.noise import noise
+from brainkit.seeds import seed_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,7 +81,4 @@ def _made(condition: Condition, seeds: Sequence[int]) -> Tensor:
 
 def _seeds(seeds: Sequence[int], candidate: int) -> Sequence[int]:
     """Give a candidate's seeds: the images' own for the first, derived from them for the others."""
-    if candidate == 0:
-        return seeds
-    digests = (sha256(f"{seed}/{candidate}".encode()).digest() for seed in seeds)
-    return [int.from_bytes(digest[:8], "little") >> 1 for digest in digests]
+    return [seed_of(seed, candidate) for seed in seeds] if candidate else seeds

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import CheckpointError
+from brainkit.seeds import seed_of
 from brainkit.weights import Config, Release, Shapes, release
 from brainkit.weights.tokens import stand_in
 
@@ -160,7 +161,7 @@ def _filled(name: str, shape: tuple[int, ...], dtype: torch.dtype, spread: float
     import torch
 
     size = prod(shape)
-    seed = int.from_bytes(sha256(name.encode()).digest()[:8], "little") >> 1
+    seed = seed_of(name)
     generator = torch.Generator().manual_seed(seed)
     block = (torch.randn(min(size, BLOCK), generator=generator) * spread).to(dtype)
     if size <= BLOCK:

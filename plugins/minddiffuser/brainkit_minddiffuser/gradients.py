@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from brainkit import Condition
 from brainkit.samplers.diffusion import DDIM, ddim_step
+from brainkit.seeds import seed_of
 
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-8
 """Adam's decay of the first and second moment, and what is added to its divisor."""
@@ -156,7 +156,4 @@ def per_image(numbers: Sequence[float], like: Tensor) -> Tensor:
 
 def draw_seed(seed: int, use: str, number: int) -> int:
     """Derive the seed of an image's noise for a use, in [0, 2**63); number 0 is its own seed."""
-    if number == 0:
-        return seed
-    digest = sha256(f"{seed}/{use}/{number}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
+    return seed_of(seed, use, number) if number else seed

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +19,7 @@ from brainkit.networks.clip import CLIP_L14
 from brainkit.networks.clip.network import load_network, load_tokenizer
 from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.guidance import guided, stacked
+from brainkit.samplers.noise import seeds_of
 from brainkit.samplers.schedule import scaled_linear_sigmas
 from brainkit_minddiffuser.checkpoints import SD_UNET
 
@@ -177,7 +177,7 @@ def load_enlarger(store: CheckpointStore, posterior: str) -> Callable[[Tensor], 
     def enlarged(latent: Tensor) -> Tensor:
         unit = ((decoded(network, latent) + 1) / 2).clamp(0, 1)
         picture = (255 * unit).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        seeds = [_seed(latent)] if posterior == "sample" else None
+        seeds = seeds_of(latent) if posterior == "sample" else None
         return encoded(network, signed_pixels(picture, side), seeds).to(latent.dtype)
 
     return lambda latents: torch.cat([enlarged(each) for each in torch.split(latents, 1)])
@@ -202,11 +202,6 @@ def load_misfit_when_asked(
         return lambda latent: bound()(latent)
 
     return bind
-
-
-def _seed(latent: Tensor) -> int:
-    digest = sha256(latent.float().cpu().numpy().tobytes()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def _whole(features: Features, name: str) -> Tensor:

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as transforms
+
+from brainkit.seeds import seed_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,9 +89,8 @@ def resized(image: NDArray[np.uint8]) -> Tensor:
 
 
 def seeded(image_id: int, number: int) -> Generator:
-    """Give the source of randomness of one copy of one picture."""
-    digest = sha256(f"{image_id} {number}".encode()).digest()
-    return Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    """Return the source of randomness of one copy of one picture."""
+    return Generator().manual_seed(seed_of(f"{image_id} {number}"))
 
 
 def drawn(generator: Generator, height: int = SIDE, width: int = SIDE) -> Choices:
