@@ -19,10 +19,10 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from brainkit.cli import app
+from brainkit.console import human_size
 from brainkit.fetch.known import Known, known, of_method
 from brainkit.fetch.moved import MOVED
 from brainkit.plugins import Registry, Source
-from brainkit.run.step import human_size
 from brainkit.weights import Origin
 
 DOCS = Path(__file__).parent

@@ -1,18 +1,22 @@
-"""Tell the user what a run does: lines and one progress bar, on stderr."""
+"""What people see on a terminal: lines, warnings, one progress bar, tables, sizes and durations.
+
+Progress goes to stderr, so that what a command prints can be piped.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO, cast
+
+from brainkit.errors import BrainkitWarning
 
 if TYPE_CHECKING:
     from brainkit.parts import Progress
 
 LINE_EVERY = 10.0
-
-
+"""Seconds between two lines of a bar that goes to a file."""
 Say = Callable[[str], None]
 """Where a run's messages go, a line each."""
 
@@ -20,6 +24,21 @@ Say = Callable[[str], None]
 def to_stderr(text: str) -> None:
     """Print one line on stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+def warned(say: Say = to_stderr, *, every: bool = False) -> Callable[..., None]:
+    """Return what `warnings.showwarning` is set to: brainkit's own warnings, a line each.
+
+    Args:
+        say: where they go.
+        every: whether libraries' warnings are told too; those are for developers.
+    """
+
+    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        if every or issubclass(category, BrainkitWarning):
+            say(f"Warning: {message}")
+
+    return show
 
 
 class Lines:
@@ -63,7 +82,7 @@ class Bar:
         self._bar.update(items)
 
     def within(self, batch: float) -> Progress:
-        """Give a callback (step, steps) that counts a batch's items while it is worked on."""
+        """Return a callback (step, steps) that counts a batch's items while it is worked on."""
         before = self._done
 
         def report(step: int, steps: int) -> None:
@@ -85,8 +104,57 @@ class Bar:
 @contextmanager
 def bar(what: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
     """Show a bar while the block runs."""
-    shown = Bar(what, total, unit, done)
+    progress = Bar(what, total, unit, done)
     try:
-        yield shown
+        yield progress
     finally:
-        shown.close()
+        progress.close()
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Return the lines of a table, its columns two blanks apart and no blank at a line's end.
+
+    It looks the same in a pipe as on a terminal, however wide.
+
+    >>> aligned([["name", "size"], ["a", "12"]], right={1})
+    ['name  size', 'a       12']
+
+    Args:
+        rows: of equally many cells, the heading included.
+        right: columns, from 0, whose cells stand at the right, as numbers do.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = (
+        [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in rows
+    )
+    return ["  ".join(row).rstrip() for row in padded]
+
+
+def human_size(n_bytes: float) -> str:
+    """Return a size for people.
+
+    >>> human_size(3_900_000_000)
+    '3.9 GB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people.
+
+    >>> duration(0.25), duration(75), duration(7265)
+    ('0.2 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

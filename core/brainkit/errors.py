@@ -14,11 +14,19 @@ from difflib import get_close_matches
 
 
 class BrainkitError(Exception):
-    """Something the user can act on, said in one sentence."""
+    """Something the user can act on, said in one sentence.
+
+    Attributes:
+        exit_code: what a command ends with.
+    """
+
+    exit_code = 1
 
 
 class UsageError(BrainkitError):
     """A name, option or combination that does not exist."""
+
+    exit_code = 2
 
 
 class DataError(BrainkitError):

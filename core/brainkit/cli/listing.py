@@ -123,7 +123,7 @@ def _devices() -> list[str]:
 
 
 def _folder_size(folder: Path) -> str:
-    from brainkit.run.step import human_size
+    from brainkit.console import human_size
 
     if not folder.is_dir():
         return "absent"

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainkit.console import Say
+from brainkit.console import Say, aligned, human_size
 from brainkit.fetch.known import Known, known, named
 from brainkit.fetch.state import Leftover, State, leftovers, size_of, state
 from brainkit.plugins import Registry
-from brainkit.run.step import human_size
 
 HEADINGS = ("checkpoint", "state", "size", "miniature", "licence", "origin", "needed by")
 
@@ -92,11 +91,9 @@ def stored(
 
 def _table(rows: Sequence[tuple[Known, State]]) -> list[str]:
     cells = [HEADINGS, *(_row(one, found) for one, found in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADINGS))]
     lines = []
-    for row, why in zip(cells, ["", *(found.why for _, found in rows)], strict=True):
-        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append("  ".join(padded).rstrip())
+    for line, why in zip(aligned(cells), ["", *(found.why for _, found in rows)], strict=True):
+        lines.append(line)
         lines += [f"    {why}"] if why else []
     return lines
 

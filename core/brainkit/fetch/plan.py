@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from brainkit.console import aligned, human_size
 from brainkit.errors import CheckpointError, UsageError
 from brainkit.fetch.download import UnreachableError
 from brainkit.fetch.hub import cache_folder
 from brainkit.fetch.known import Known
 from brainkit.fetch.remote import Found, find
 from brainkit.fetch.state import DOWNLOADS, State, state
-from brainkit.run.step import human_size
 from brainkit.weights import Origin, Release
 
 SPARE = 1 << 26
@@ -163,11 +163,9 @@ def _numbered(origins: Sequence[Origin]) -> list[str]:
 def text(planned: Plan, *, problems: bool = True) -> str:
     """Give the table that is shown before anything starts, with why things cannot be had."""
     rows = [_row(item) for item in planned.items]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [f"checkpoint store {planned.store}", ""]
-    for item, row in zip(planned.items, rows, strict=True):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join(cells).rstrip())
+    for item, line in zip(planned.items, aligned(rows), strict=True):
+        lines.append(line)
         lines += [f"    {line}" for line in _files(item)]
     if problems:
         lines += [f"\n{problem}" for problem in planned.problems]

@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from brainkit.checkpoints.record import Record
-from brainkit.console import Bar, Say
+from brainkit.console import Bar, Say, human_size
 from brainkit.errors import CheckpointError, UsageError
 from brainkit.fetch.plan import Item, Plan, Search, check_disks, grouped
 from brainkit.fetch.remote import Found, bring
 from brainkit.fetch.state import DOWNLOADS
-from brainkit.run.step import human_size
 from brainkit.weights import Companion, Config, RemoteFile
 from brainkit.weights.convert import Converted, Source, convert
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brainkit.console import duration
 from brainkit.report.data import (
     BrainMap,
     ReportData,
@@ -176,19 +177,6 @@ def number(value: float | None) -> str:
         return "–"
     decimals = 3 if abs(known) < 10 else 2 if abs(known) < 100 else 1
     return f"{known:.{decimals}f}".replace("-", "−")
-
-
-def duration(seconds: float) -> str:
-    """Write a duration for reading.
-
-    >>> duration(0.25), duration(75), duration(7265)
-    ('0.2 s', '1 min 15 s', '2 h 1 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _within_chance(row: ScoreRow) -> bool:

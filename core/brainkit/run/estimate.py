@@ -14,12 +14,12 @@ from math import ceil, prod
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from brainkit.console import human_size
 from brainkit.data import Condition, Stimuli
 from brainkit.errors import BrainkitError
 from brainkit.run.regress import ENCODED_AT_ONCE
 from brainkit.run.sample import draws
 from brainkit.run.shared import SOURCES, Run
-from brainkit.run.step import human_size
 from brainkit.samplers.calls import calls
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brainkit.console import aligned
 from brainkit.parts import rowwise
 from brainkit.report import (
     RANDOM_LINE,
@@ -252,13 +253,12 @@ def summary(run: Run) -> str:
     """Give what a run prints: the table of scores and which images are test images."""
     path = run.folder / "metrics.json"
     scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
-    width = max(len(each["name"]) for each in scores)
-    lines = [RANDOM_LINE] if run.networks == "random" else []
-    lines.append(f"{'':<{width}}  brain   ceiling  chance")
+    rows = [["", "brain", "ceiling", "chance"]]
     for each in scores:
         values = (each["value"], each["ceiling"], each["chance"]["mean"])
-        cells = "  ".join(f"{'-' if v is None else format(v, '.3f'):>6}" for v in values)
-        lines.append(f"{each['name']:<{width}} {cells}")
+        rows.append([each["name"], *("-" if v is None else format(v, ".3f") for v in values)])
+    lines = [RANDOM_LINE] if run.networks == "random" else []
+    lines += aligned(rows, right=(1, 2, 3))
     lines += [
         f"{each['name']}: {each['note']}"
         for each in scores

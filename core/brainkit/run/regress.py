@@ -8,7 +8,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainkit.console import bar
+from brainkit.console import bar, human_size
 from brainkit.data import Stimuli
 from brainkit.errors import DataError
 from brainkit.parts import Sharing, files_of, resuming_fit
@@ -22,7 +22,7 @@ from brainkit.run.artefact import (
 )
 from brainkit.run.journal import FileFitJournal
 from brainkit.run.shared import Run
-from brainkit.run.step import Artefact, human_size
+from brainkit.run.step import Artefact
 
 if TYPE_CHECKING:
     from torch import Tensor

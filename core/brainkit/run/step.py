@@ -118,16 +118,3 @@ def _owner(path: Path) -> str:
         return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
     except (OSError, ValueError, KeyError):
         return "another process"
-
-
-def human_size(n_bytes: float) -> str:
-    """Give a size for people.
-
-    >>> human_size(3_900_000_000)
-    '3.9 GB'
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} TB"

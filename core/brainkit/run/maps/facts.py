@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from brainkit.console import aligned
 from brainkit.report import BrainMap
 from brainkit.run.artefact import Recipe, is_current, read_recipe
 from brainkit.run.maps.regions import RegionMean
@@ -113,10 +114,7 @@ def table(found: Sequence[Facts], kind: str) -> str:
         rows.append([" ".join(key), str(voxels), *cells])
     whole = ["all", str(max(each.voxels for each in maps))]
     rows.append([*whole, *(_cell(RegionMean("", "", 0, each.mean), each) for each in maps)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    )
+    return "\n".join(aligned(rows, right=range(1, len(rows[0]))))
 
 
 def _cell(region: RegionMean, whole: Facts) -> str:
