@@ -123,23 +123,6 @@ def test_sets_of_other_widths_or_one_item_are_refused(metric, what):
             metric(*pair)
 
 
-def test_fid_of_reads_each_set_once_by_any_function():
-    seen = []
-
-    def features(pictures):
-        seen.append(len(pictures))
-        return pictures.reshape(len(pictures), -1)[:, :3] / 255
-
-    pictures = np.random.default_rng(4).integers(0, 256, (30, 8, 8, 3), dtype=np.uint8)
-    frechet, kernel = metrics.fid_of(pictures[:18], pictures[18:], features, network="pixels")
-    rows = pictures[:, 0, 0] / 255
-    assert seen == [18, 12]
-    assert frechet.mean == pytest.approx(fid(rows[:18], rows[18:]).mean)
-    assert kernel.mean == pytest.approx(kid(rows[:18], rows[18:]).mean)
-    assert frechet.name == "Fréchet distance, pixels"
-    assert kernel.name == "kernel distance, pixels"
-
-
 def test_several_samples_are_averaged_over_their_sets_and_not_pooled():
     samples = [SECOND, SECOND + 1]
     found = metrics.extra_scores("fid", None, [], features=(FIRST, samples), network="toy")

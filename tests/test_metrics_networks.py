@@ -153,6 +153,12 @@ def do(nsd, toy, tmp_path):
     return doing
 
 
+def distances(*features, network):
+    """Fréchet and kernel distance of two sets of features."""
+    both = metrics.frechet_distance, metrics.kernel_distance
+    return [distance(*features, network=network) for distance in both]
+
+
 def scores(folder):
     found = json.loads((folder / "metrics.json").read_text())["scores"]
     return {each["name"]: each for each in found}
@@ -184,7 +190,8 @@ def test_on_the_miniature_the_referee_judges(do, nsd, tmp_path):
     shown = load_stimuli(nsd, [int(path.stem[3:]) for path in first])
     recons = [np.stack([np.asarray(Image.open(p)) for p in each]) for each in (first, second)]
     name = "referee (miniature)"
-    truth = [metrics.fid_of(shown, each, judge.features, network=name) for each in recons]
+    seen = judge.features(shown)
+    truth = [distances(seen, judge.features(each), network=name) for each in recons]
     for sample in zip(*truth, strict=True):
         value = np.mean([each.mean for each in sample])
         assert found[sample[0].name]["value"] == pytest.approx(value, rel=1e-5)
@@ -229,9 +236,8 @@ def test_a_run_scores_what_the_networks_in_the_store_see(do, nsd, store):
     shown = load_stimuli(nsd, [int(path.stem[3:]) for path in first])
     recons = [np.stack([np.asarray(Image.open(p)) for p in each]) for each in (first, second)]
     read = load_inception(store)
-    truth = [
-        [each.mean for each in metrics.fid_of(shown, each, read, network="")] for each in recons
-    ]
+    seen = read(shown)
+    truth = [[each.mean for each in distances(seen, read(each), network="")] for each in recons]
     values = [found[name]["value"] for name in (FRECHET, KERNEL)]
     assert values == pytest.approx(np.mean(truth, axis=0), rel=1e-3)
     assert found[FRECHET]["chance"] == {"mean": None, "sd": None}

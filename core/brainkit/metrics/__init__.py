@@ -1,19 +1,16 @@
 """Scores of reconstructions and captions; each gives a `Score`, with a value per item."""
 
 from brainkit.data import EXTRA_SCORES
-from brainkit.metrics.captions import meteor, rouge, tokens
+from brainkit.metrics.captions import bleu, caption_scores, cider, meteor, rouge, tokens
 from brainkit.metrics.chance import (
     Chance,
-    caption_scores,
     chance_levels,
     derangements,
     extra_scores,
     image_scores,
 )
-from brainkit.metrics.coco import bleu, cider, rouge_l_coco
 from brainkit.metrics.correlation import correlation_matrix, paired_correlation
 from brainkit.metrics.distribution import (
-    fid_of,
     frechet_distance,
     frechet_name,
     kernel_distance,
@@ -68,7 +65,6 @@ __all__ = [
     "extra_scores",
     "feature_correlation",
     "feature_cosine",
-    "fid_of",
     "frechet_distance",
     "frechet_name",
     "identification_by_target",
@@ -88,7 +84,6 @@ __all__ = [
     "psnr",
     "resized",
     "rouge",
-    "rouge_l_coco",
     "scored",
     "ssim",
     "ssim_columns_legacy",

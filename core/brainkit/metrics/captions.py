@@ -1,25 +1,63 @@
 """Score decoded captions against the true ones with the words they share.
 
-Every function takes one caption per image and that image's references. All references count unless
-`first_only`; the name says which (`@allref`, `@1ref`), because the numbers differ widely. An empty
-caption scores 0.
+BLEU and CIDEr are those of the COCO caption evaluation, without its Java. Every function takes one
+caption per image and that image's references. All references count unless `first_only`; the name
+says which (`@allref`, `@1ref`), because the numbers differ widely. An empty caption scores 0.
 """
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
+import numpy as np
+
 from brainkit.errors import DataError
-from brainkit.metrics.score import Score, check_paired, scored
+from brainkit.metrics.features import text_cosine
+from brainkit.metrics.score import Score, Values, check_paired, scored
 
 Tokens = tuple[str, ...]
 References = Sequence[Sequence[str]]
 
 WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 TOKENIZER_NOTE = "tokens: lower case, matches of [a-z0-9]+(?:'[a-z]+)?"
+TINY, SMALL = 1e-15, 1e-9
+"""Added to counts so that BLEU of nothing in common is nearly, not exactly, 0 / 0."""
+LENGTH_SIGMA = 6.0
+"""Spread in words of CIDEr's penalty for captions of another length."""
+ORDERS = range(1, 5)
+
+
+def caption_scores(
+    decoded: Sequence[str],
+    references: References,
+    *,
+    features: tuple[Any, Sequence[Any]] | None = None,
+    network: str = "",
+) -> tuple[Score, ...]:
+    """Return the scores that reports show of captions, against all references.
+
+    Args:
+        decoded: one caption per image.
+        references: each image's true captions.
+        features: (items, dim) of the decoded captions and, for each image, (n_references, dim) of
+            its true captions; None leaves the CLIP score out.
+        network: names the CLIP the features come from.
+    """
+    by_words = (
+        bleu(decoded, references, order=1),
+        bleu(decoded, references, order=4),
+        rouge(decoded, references, kind="rouge1"),
+        rouge(decoded, references, kind="rougeL"),
+        meteor(decoded, references),
+        cider(decoded, references),
+    )
+    return by_words if features is None else (*by_words, text_cosine(*features, network=network))
 
 
 def tokens(text: str) -> Tokens:
@@ -34,6 +72,27 @@ def tokens(text: str) -> Tokens:
     return tuple(WORD.findall(text.lower()))
 
 
+def bleu(
+    decoded: Sequence[str], references: References, *, order: int, first_only: bool = False
+) -> Score:
+    """Return BLEU of n-grams up to `order` over all captions together.
+
+    Counts are clipped at the maximum over the references; brevity is held against the closest
+    reference length, the shorter on ties. `per_item` are the same formula for each caption alone;
+    their average is not the BLEU of the set and is not reported.
+
+    Source: Papineni et al. 2002, section 2, with the constants of the COCO evaluation.
+    """
+    chosen = _chosen(decoded, references, first_only)
+    counts = np.array([_bleu_counts(d, r, order) for d, r in zip(decoded, chosen, strict=True)])
+    score = scored(
+        _named(f"BLEU-{order}", first_only),
+        [_bleu(row) for row in counts],
+        notes=("of all captions together, not the mean of the captions' own", TOKENIZER_NOTE),
+    )
+    return replace(score, mean=_bleu(counts.sum(axis=0)), sem=math.nan)
+
+
 def rouge(
     decoded: Sequence[str],
     references: References,
@@ -41,27 +100,27 @@ def rouge(
     kind: Literal["rouge1", "rouge2", "rougeL"],
     first_only: bool = False,
 ) -> Score:
-    """Give the best ROUGE F1 over the references, as the package rouge-score without stemmer."""
+    """Return the best ROUGE F1 over the references, as the package rouge-score without stemmer."""
     from rouge_score.rouge_scorer import RougeScorer
 
-    chosen = chosen_references(decoded, references, first_only)
+    chosen = _chosen(decoded, references, first_only)
     scorer = RougeScorer([kind], use_stemmer=False)
     values = [
         max(scorer.score(reference, text)[kind].fmeasure for reference in own)
         for text, own in zip(decoded, chosen, strict=True)
     ]
-    return scored(named(f"ROUGE-{kind[5:]}", first_only), values)
+    return scored(_named(f"ROUGE-{kind[5:]}", first_only), values)
 
 
 def meteor(decoded: Sequence[str], references: References, *, first_only: bool = False) -> Score:
-    """Give the best METEOR over the references: exact and stem matches, no synonyms.
+    """Return the best METEOR over the references: exact and stem matches, no synonyms.
 
     nltk's version with alpha 0.9, beta 3, gamma 0.5 and its WordNet stage off, since that needs
     data of its own. COCO's Java METEOR has another scale.
     """
     from nltk.translate.meteor_score import single_meteor_score
 
-    chosen = chosen_references(decoded, references, first_only)
+    chosen = _chosen(decoded, references, first_only)
 
     def best(text: str, own: Sequence[str]) -> float:
         words = tokens(text)
@@ -73,18 +132,39 @@ def meteor(decoded: Sequence[str], references: References, *, first_only: bool =
         )
 
     values = [best(text, own) for text, own in zip(decoded, chosen, strict=True)]
-    return scored(named("METEOR (no synonyms)", first_only), values, notes=(TOKENIZER_NOTE,))
+    return scored(_named("METEOR (no synonyms)", first_only), values, notes=(TOKENIZER_NOTE,))
 
 
-def named(metric: str, first_only: bool) -> str:
+def cider(decoded: Sequence[str], references: References, *, first_only: bool = False) -> Score:
+    """Return CIDEr-D: weighted n-grams in common, 0 to 10.
+
+    Words that occur with fewer of the images weigh more, so the value depends on the evaluated set.
+
+    Source: Vedantam et al. 2015, equations 1 to 4, with clipping and the length penalty of 4.
+    """
+    chosen = _chosen(decoded, references, first_only)
+    grams = [[_all_grams(tokens(text)) for text in own] for own in chosen]
+    images_with = Counter(gram for own in grams for gram in set().union(*own))
+    rarity = {gram: math.log(len(grams) / count) for gram, count in images_with.items()}
+    never_seen = math.log(len(grams))
+    values = []
+    for text, own in zip(decoded, grams, strict=True):
+        caption = _weighted(_all_grams(tokens(text)), rarity, never_seen)
+        each = [_cider(caption, _weighted(gram, rarity, never_seen)) for gram in own]
+        values.append(10 * sum(each) / len(each))
+    note = f"word weights from the references of these {len(grams)} images"
+    return scored(_named("CIDEr", first_only), values, notes=(note, TOKENIZER_NOTE))
+
+
+def _named(metric: str, first_only: bool) -> str:
     """Add to a metric's name which references it used."""
     return f"{metric}@{'1ref' if first_only else 'allref'}"
 
 
-def chosen_references(
+def _chosen(
     decoded: Sequence[str], references: References, first_only: bool
 ) -> list[Sequence[str]]:
-    """Give the references to compare with, checked.
+    """Return the references to compare with, checked.
 
     Raises:
         DataError: the two differ in length, or an image has no reference.
@@ -96,6 +176,69 @@ def chosen_references(
                 f"item {item} has references {own!r}; expected a sequence of at least one caption"
             )
     return [own[:1] if first_only else own for own in references]
+
+
+def _grams(words: Tokens, order: int) -> Counter[Tokens]:
+    return Counter(words[i : i + order] for i in range(len(words) - order + 1))
+
+
+def _all_grams(words: Tokens) -> Counter[Tokens]:
+    return sum((_grams(words, order) for order in ORDERS), Counter())
+
+
+def _bleu_counts(text: str, references: Sequence[str], order: int) -> list[int]:
+    """Return length, closest reference length, then matches and candidates of each order."""
+    words, others = tokens(text), [tokens(reference) for reference in references]
+    closest = min((abs(len(other) - len(words)), len(other)) for other in others)[1]
+    counts = [len(words), closest]
+    for n in range(1, order + 1):
+        most: Counter[Tokens] = Counter()
+        for other in others:
+            most |= _grams(other, n)
+        mine = _grams(words, n)
+        counts += [(mine & most).total(), mine.total()]
+    return counts
+
+
+def _bleu(counts: Values) -> float:
+    length, closest = counts[:2]
+    if length == 0:
+        return 0.0
+    precisions = (counts[2::2] + TINY) / (counts[3::2] + SMALL)
+    brevity = math.exp(min(0.0, 1 - (closest + SMALL) / (length + TINY)))
+    return float(brevity * precisions.prod() ** (1 / len(precisions)))
+
+
+@dataclass(frozen=True)
+class _Weighted:
+    """N-grams times their rarity, their norm per order, and the length in pairs of words."""
+
+    weights: dict[Tokens, float]
+    norms: dict[int, float]
+    length: int
+
+
+def _weighted(grams: Counter[Tokens], rarity: dict[Tokens, float], never_seen: float) -> _Weighted:
+    weights = {gram: count * rarity.get(gram, never_seen) for gram, count in grams.items()}
+    squares = dict.fromkeys(ORDERS, 0.0)
+    for gram, weight in weights.items():
+        squares[len(gram)] += weight**2
+    length = sum(count for gram, count in grams.items() if len(gram) == 2)
+    return _Weighted(weights, {n: math.sqrt(square) for n, square in squares.items()}, length)
+
+
+def _cider(caption: _Weighted, reference: _Weighted) -> float:
+    products = dict.fromkeys(ORDERS, 0.0)
+    for gram, weight in caption.weights.items():
+        other = reference.weights.get(gram, 0.0)
+        products[len(gram)] += min(weight, other) * other
+    cosines = [
+        product / norm
+        for n, product in products.items()
+        if (norm := caption.norms[n] * reference.norms[n]) > 0
+    ]
+    penalty = math.exp(-((caption.length - reference.length) ** 2) / (2 * LENGTH_SIGMA**2))
+    return penalty * sum(cosines) / len(ORDERS)
 
 
 class _NoSynonyms:

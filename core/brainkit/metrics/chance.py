@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from brainkit.data import EXTRA_SCORES
 from brainkit.errors import BrainkitWarning, DataError
-from brainkit.metrics.captions import References, meteor, rouge
-from brainkit.metrics.coco import bleu, cider
 from brainkit.metrics.distribution import frechet_distance, kernel_distance
-from brainkit.metrics.features import feature_correlation, feature_cosine, text_cosine
+from brainkit.metrics.features import feature_correlation, feature_cosine
 from brainkit.metrics.identification import (
     identification_by_target,
     n_way_top_k,
@@ -115,33 +113,6 @@ def _n_way(shown: Any, decoded: Sequence[Any], network: str) -> tuple[Score, ...
         for n in n_ways(np.shape(shown)[1])
     ]
     return tuple(replace(each, notes=(note, *each.notes)) for each in found)
-
-
-def caption_scores(
-    decoded: Sequence[str],
-    references: References,
-    *,
-    features: tuple[Any, Sequence[Any]] | None = None,
-    network: str = "",
-) -> tuple[Score, ...]:
-    """Score decoded captions against all references.
-
-    Args:
-        decoded: one caption per image.
-        references: each image's true captions.
-        features: (items, dim) of the decoded captions and, for each image, (n_references, dim) of
-            its true captions; None leaves the CLIP score out.
-        network: names the CLIP the features come from.
-    """
-    by_words = (
-        bleu(decoded, references, order=1),
-        bleu(decoded, references, order=4),
-        rouge(decoded, references, kind="rouge1"),
-        rouge(decoded, references, kind="rougeL"),
-        meteor(decoded, references),
-        cider(decoded, references),
-    )
-    return by_words if features is None else (*by_words, text_cosine(*features, network=network))
 
 
 def derangements(n: int, *, count: int, seed: int = 0) -> Integers:

@@ -6,7 +6,6 @@ Exchanging reconstructions between images changes neither score, so neither has 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -28,29 +27,8 @@ def kernel_name(network: str) -> str:
     return f"kernel distance, {network}"
 
 
-def fid_of(
-    targets: Any, recons: Any, features: Callable[[Any], Any], *, network: str
-) -> tuple[Score, Score]:
-    """Give the Fréchet and the kernel distance (FID, KID) of two sets of pictures.
-
-    Args:
-        targets: pictures, as `features` reads them.
-        recons: other pictures, not necessarily as many.
-        features: gives (items, dim) of a set of pictures; called once for each set.
-        network: names what the features come from; becomes part of the scores' names.
-
-    Raises:
-        DataError: a set has fewer than two pictures.
-    """
-    first, second = features(targets), features(recons)
-    return (
-        frechet_distance(first, second, network=network),
-        kernel_distance(first, second, network=network),
-    )
-
-
 def frechet_distance(targets: Any, recons: Any, *, network: str) -> Score:
-    """Give the Fréchet distance of two sets of features taken as Gaussians.
+    """Return the Fréchet distance of two sets of features taken as Gaussians.
 
         |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))
 
@@ -76,7 +54,7 @@ def frechet_distance(targets: Any, recons: Any, *, network: str) -> Score:
 
 
 def kernel_distance(targets: Any, recons: Any, *, network: str) -> Score:
-    """Give the kernel distance of two sets of features: the unbiased squared MMD.
+    """Return the kernel distance of two sets of features: the unbiased squared MMD.
 
         mean of k(x, x') over pairs of different stimuli
         + mean of k(y, y') over pairs of different reconstructions - 2 mean of k(x, y)
