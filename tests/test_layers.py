@@ -71,7 +71,7 @@ PLUGIN_EXCEPTIONS = {
 NAMESAKES = {"Header", "Plan", "Made", "Training", "Grid", "Layout", "Rows", "Example", "Source"}
 # Torch takes a second to import, so only where nothing else can be done it is at a module's top.
 TORCH_AT_TOP = ("networks/", "training/", "metrics/networks/", "miniature/train/")
-TORCH_EXCEPTIONS = {"miniature/referee.py", "miniature/training.py", "weights/tracing.py"}
+TORCH_EXCEPTIONS = {"miniature/training.py", "weights/tracing.py"}
 # Parts keep torch and what imports it out of their module's top, so that listings stay fast.
 HEAVY = {"torch", "torchvision", "transformers", "diffusers"}
 

@@ -18,8 +18,7 @@ from brainkit.errors import CheckpointError
 from brainkit.metrics.networks import images as networks
 from brainkit.metrics.networks.images import load_classifier, load_inception
 from brainkit.metrics.networks.inception import Inception, resized_as_before
-from brainkit.miniature import judge
-from brainkit.miniature.referee import load_referee
+from brainkit.miniature import referee
 from brainkit.plugins import Registry, Source
 from brainkit.run import prepare, run
 from brainkit.run import readers as judges
@@ -126,14 +125,14 @@ def test_another_networks_weights_are_refused(store, tmp_path):
 
 def test_the_referees_features_are_what_its_verdicts_are_read_from():
     pictures = np.random.default_rng(1).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
-    head = load_referee().head
+    head = referee.load_referee().head
     with torch.no_grad():
-        truth = head(torch.from_numpy(judge.features(pictures))).numpy()
-    np.testing.assert_allclose(judge.verdicts(pictures), truth, atol=1e-5)
+        truth = head(torch.from_numpy(referee.features(pictures))).numpy()
+    np.testing.assert_allclose(referee.verdicts(pictures), truth, atol=1e-5)
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
-        whole = load_referee()(pixels).numpy()
-    np.testing.assert_allclose(judge.kind_verdicts(pictures), whole[:, :12], atol=1e-4)
+        whole = referee.load_referee()(pixels).numpy()
+    np.testing.assert_allclose(referee.kind_verdicts(pictures), whole[:, :12], atol=1e-4)
 
 
 @pytest.fixture
@@ -190,13 +189,13 @@ def test_on_the_miniature_the_referee_judges(do, nsd, tmp_path):
     shown = load_stimuli(nsd, [int(path.stem[3:]) for path in first])
     recons = [np.stack([np.asarray(Image.open(p)) for p in each]) for each in (first, second)]
     name = "referee (miniature)"
-    seen = judge.features(shown)
-    truth = [distances(seen, judge.features(each), network=name) for each in recons]
+    seen = referee.features(shown)
+    truth = [distances(seen, referee.features(each), network=name) for each in recons]
     for sample in zip(*truth, strict=True):
         value = np.mean([each.mean for each in sample])
         assert found[sample[0].name]["value"] == pytest.approx(value, rel=1e-5)
-    classes = judge.kind_verdicts(shown).argmax(axis=1)
-    logits = [judge.kind_verdicts(each) for each in recons]
+    classes = referee.kind_verdicts(shown).argmax(axis=1)
+    logits = [referee.kind_verdicts(each) for each in recons]
     right = [metrics.n_way_top_k(each, classes, n=5, k=1, network=name).mean for each in logits]
     assert found[f"5-way top-1, {name}"]["value"] == pytest.approx(np.mean(right))
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from brainkit.miniature import referee as referee_module
 from brainkit.miniature.referee import (
-    Referee,
     background_accuracy,
     colour_recall,
     load_referee,
@@ -33,17 +33,17 @@ def pictures() -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 @pytest.fixture(scope="module")
-def referee() -> Referee:
+def referee() -> nn.Module:
     return load_referee()
 
 
-def test_referee_names_what_clean_pictures_show(referee: Referee, pictures: Any) -> None:
+def test_referee_names_what_clean_pictures_show(referee: nn.Module, pictures: Any) -> None:
     assert object_recall(referee, pictures, SCENES) >= 0.99
     assert colour_recall(referee, pictures, SCENES) >= 0.97
     assert background_accuracy(referee, pictures, SCENES) >= 0.99
 
 
-def test_referee_is_at_chance_for_shuffled_pictures(referee: Referee, pictures: Any) -> None:
+def test_referee_is_at_chance_for_shuffled_pictures(referee: nn.Module, pictures: Any) -> None:
     """With 900 scenes chance varies by about 0.01; 0.2 is far outside."""
     assert object_recall(referee, np.roll(pictures, 1, axis=0), SCENES) < 0.2
 
@@ -57,7 +57,7 @@ def _autokl() -> Any:
 
 
 @torch.no_grad()
-def test_autokl_returns_the_picture(referee: Referee, pictures: Any) -> None:
+def test_autokl_returns_the_picture(referee: nn.Module, pictures: Any) -> None:
     network = _autokl()
     image = torch.from_numpy(pictures[:300]).permute(0, 3, 1, 2).float() / 127.5 - 1
     latent = torch.cat([network.encode(part).latent_dist.mean for part in image.split(100)])

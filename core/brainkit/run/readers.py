@@ -162,11 +162,12 @@ def _clip_nodes(run: Run, profile: Profile) -> Nodes:
 
 
 def _referee(group: str, side: tuple[int, ...]) -> Judge:
-    from brainkit.miniature import judge as referee
+    from brainkit.miniature import referee
     from brainkit.miniature.scenes import KINDS, SIDE
 
     name = f"{referee.REFEREE} (miniature)"
-    n_classes, read = (0, referee.features)
+    read: Network = referee.features
+    n_classes = 0
     if group != UNPAIRED:
         n_classes, read = len(KINDS), referee.kind_verdicts
     if tuple(side) != (SIDE, SIDE, 3):

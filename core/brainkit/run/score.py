@@ -166,22 +166,22 @@ def _group_scorer(
 
 
 def _referee_scorers(run: Run, shown: Shown, samples: Pictures) -> list[Scorer]:
-    from brainkit.miniature import judge
+    from brainkit.miniature import referee
 
-    if len(shown.images) < 2 or not judge.fits(samples[0]):
+    if len(shown.images) < 2 or not referee.fits(samples[0]):
         return []
-    scenes = judge.scenes_of(run.chosen)
-    seen, truly = [judge.verdicts(each) for each in samples], judge.verdicts(shown.images)
+    scenes = referee.scenes_of(run.chosen)
+    seen, truly = [referee.verdicts(each) for each in samples], referee.verdicts(shown.images)
 
     def score(sample: int, order: Order) -> tuple[Score, ...]:
-        return judge.picture_scores(scenes, ordered(seen[sample], order), truly)
+        return referee.picture_scores(scenes, ordered(seen[sample], order), truly)
 
     return [_over_samples(score, len(samples))]
 
 
 def _caption_scorers(run: Run, shown: Shown, samples: list[list[str]]) -> list[Scorer]:
     from brainkit import metrics
-    from brainkit.miniature import judge
+    from brainkit.miniature import referee
 
     features: tuple[list[Any], list[Any]] | None = None
     if _sees(run):
@@ -197,10 +197,10 @@ def _caption_scorers(run: Run, shown: Shown, samples: list[list[str]]) -> list[S
 
     found = [_over_samples(score, len(samples))]
     if run.miniature:
-        scenes = judge.scenes_of(run.chosen)
+        scenes = referee.scenes_of(run.chosen)
 
         def judged(sample: int, order: Order) -> tuple[Score, ...]:
-            return judge.caption_scores(scenes, reordered(samples[sample], order))
+            return referee.caption_scores(scenes, reordered(samples[sample], order))
 
         found.append(_over_samples(judged, len(samples)))
     return found

@@ -1,19 +1,19 @@
-"""Train the referee that judges pictures of the miniature."""
+"""Train the referee that scores pictures of the miniature."""
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from brainkit.miniature.referee import (
-    Referee,
     background_accuracy,
     colour_recall,
     labels_of,
     object_recall,
+    referee_network,
 )
 from brainkit.miniature.scenes import HELD_OUT_SEEDS, TRAIN_SEEDS, images, make_scene
 from brainkit.miniature.train.loop import (
@@ -35,7 +35,7 @@ NOISE: Final = 0.15
 def train(options: Options) -> None:
     """Train, and write the checkpoint when the plan is finished."""
     torch.manual_seed(0)
-    network = Referee(widths=WIDTHS)
+    network = referee_network(WIDTHS)
     training = Training(PLAN, network, options, own_rate={})
     pictures = training_pictures()
     labels = labels_of([make_scene(seed) for seed in TRAIN_SEEDS])
@@ -49,7 +49,7 @@ def train(options: Options) -> None:
         return {"loss": error.sum(dim=1).mean()}
 
     if training.run(loss):
-        export(cast(Referee, training.averaged()))
+        export(training.averaged())
 
 
 def _disturbed(image: Tensor, generator: torch.Generator) -> Tensor:
@@ -61,7 +61,7 @@ def _disturbed(image: Tensor, generator: torch.Generator) -> Tensor:
     return moved + amount * torch.randn(moved.shape, generator=generator)
 
 
-def export(network: Referee) -> None:
+def export(network: nn.Module) -> None:
     """Round to float16, measure on 1,000 held-out scenes and write the checkpoint."""
     network.load_state_dict({k: v.half().float() for k, v in network.state_dict().items()})
     scores = measure(network)
@@ -69,7 +69,7 @@ def export(network: Referee) -> None:
     write(CHECKPOINTS / "referee", network.state_dict(), config=config, metrics=scores)
 
 
-def measure(network: Referee) -> dict[str, Any]:
+def measure(network: nn.Module) -> dict[str, Any]:
     """Score the referee on clean held-out pictures."""
     seeds = HELD_OUT_SEEDS[:1000]
     scenes, pictures = [make_scene(seed) for seed in seeds], images(seeds)
