@@ -13,6 +13,19 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
+def printable(text: object) -> str:
+    """Return a text as it may be printed: line breaks and control characters are escaped.
+
+    Names from files and folders may hold either, and a terminal obeys what it is sent.
+
+    >>> printable(f"V1{chr(27)}[2J") == f"V1{chr(92)}x1b[2J"
+    True
+    """
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(text)
+    )
+
+
 class BrainkitError(Exception):
     """Something the user can act on, said in one sentence.
 
@@ -21,6 +34,10 @@ class BrainkitError(Exception):
     """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """Return the sentence, on one line and without anything that steers a terminal."""
+        return printable(super().__str__())
 
 
 class UsageError(BrainkitError):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from brainkit.errors import DataError, UsageError
 from brainkit.nsd.files import reading
+from brainkit.nsd.hdf5 import opened
 from brainkit.nsd.layout import Volume
 
 SCALE = 300.0
@@ -150,14 +151,9 @@ def _inspect_nifti(path: Path, grid: Grid) -> Header:
 
 
 def _inspect_hdf5(path: Path, grid: Grid) -> None:
-    import h5py
-
     expected = (grid.trials, *reversed(grid.volume))
-    with reading(path), h5py.File(path, "r") as file:
-        if DATASET not in file or not isinstance(file[DATASET], h5py.Dataset):
-            has = ", ".join(repr(name) for name in file) or "nothing"
-            raise DataError(f"{path} has no dataset {DATASET!r} (it has {has}); {_again(path)}")
-        shape, dtype = file[DATASET].shape, file[DATASET].dtype
+    with opened(path, DATASET) as dataset:
+        shape, dtype = dataset.shape, dataset.dtype
     if len(shape) == 2:
         raise DataError(
             f"{path} is a packed array of {shape} (trials, voxels), usually z-scored already, "
@@ -204,10 +200,7 @@ def _fill_from_nifti(
 
 
 def _fill_from_hdf5(betas: NDArray[Any], path: Path, voxel_xyz: NDArray[np.int32]) -> np.dtype[Any]:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        dataset = file[DATASET]
+    with opened(path, DATASET) as dataset:
         n_filters = dataset.id.get_create_plist().get_nfilters()
         if dataset.chunks == (len(betas), 1, 1, 1) and n_filters == 0:
             _fill_from_chunks(betas, dataset, voxel_xyz)

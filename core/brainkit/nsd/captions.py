@@ -14,6 +14,7 @@ from brainkit.nsd.files import (
     CURATED,
     annotation_paths,
     curated_path,
+    exists,
     reading,
     stimulus_table_path,
 )
@@ -60,7 +61,7 @@ def _coco(root: Path, image_ids: Sequence[int] | NDArray[np.int32]) -> Captions:
         texts = _tidy(typed.get(coco_id, []))
         if not texts:
             tried = annotation_paths(root, split)
-            searched = " and ".join(str(path) for path in tried if path.exists())
+            searched = " and ".join(str(path) for path in tried if exists(path))
             raise DataError(
                 f"COCO image {coco_id} (image id {image_id}) has no caption in {searched}; "
                 "download captions_train2017.json and captions_val2017.json again"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from brainkit.errors import BrainkitError
+from brainkit.errors import BrainkitError, printable
 from brainkit.nsd.atlases import ATLASES
 from brainkit.nsd.betas import Grid, inspect, looks_cut
 from brainkit.nsd.design import (
@@ -25,14 +26,17 @@ from brainkit.nsd.files import (
     annotation_paths,
     betas_folder,
     curated_path,
+    exists,
     flaw,
     growing,
+    listed,
     require_root,
     responses_path,
     roi_folder,
     stimuli_path,
     stimulus_table_path,
     subject_name,
+    told,
 )
 from brainkit.nsd.layout import LAYOUT_FILE, Layout, read_layout
 from brainkit.nsd.noise import NCSNR
@@ -69,7 +73,7 @@ class Report:
             ("contradictions", self.contradictions),
         ):
             parts += ["", f"{title}:", *(f"  {line}" for line in lines or ("nothing",))]
-        return "\n".join(parts)
+        return "\n".join(map(printable, parts))
 
     def json(self) -> str:
         """Give the report for programs: keys root, present, lacking and contradictions."""
@@ -110,14 +114,15 @@ def check_data(root: Path, subject: int | None = None, layout: Layout | None = N
     """
     layout = layout or read_layout(require_root(root))
     findings = _Findings()
-    if (root / LAYOUT_FILE).exists():
+    if exists(root / LAYOUT_FILE):
         findings.present.append(f"{LAYOUT_FILE}: sizes of its own instead of the release's")
-    _check_stimuli(root, layout, findings)
+    for section in (_check_table, _check_pictures, _check_captions):
+        findings.attempt(partial(section, root, layout, findings))
     numbers = [subject] if subject is not None else _subjects(root, layout)
     if not numbers:
         findings.lacking.append("every subject: no subjNN folder below nsddata or nsddata_betas")
     presented = None
-    if stimulus_table_path(root).exists():
+    if flaw(stimulus_table_path(root)) is None:
         presented = findings.attempt(partial(load_presentations, root, numbers))
     for number in numbers:
         design = _check_design(root, number, layout, findings)
@@ -132,19 +137,25 @@ def check_data(root: Path, subject: int | None = None, layout: Layout | None = N
 def _subjects(root: Path, layout: Layout) -> list[int]:
     tops = (root / "nsddata/ppdata", root / "nsddata_betas/ppdata")
     numbers = sorted(layout.subjects)
-    return [each for each in numbers if any((top / subject_name(each)).is_dir() for top in tops)]
+    return [each for each in numbers if any(exists(top / subject_name(each)) for top in tops)]
 
 
-def _check_stimuli(root: Path, layout: Layout, findings: _Findings) -> None:
+def _check_table(root: Path, layout: Layout, findings: _Findings) -> None:
     table = stimulus_table_path(root)
     if _there(table, findings):
         rows = findings.attempt(lambda: len(load_stimulus_table(root).coco_ids))
         _compare(findings, str(table), rows, layout.stimuli, "rows")
+
+
+def _check_pictures(root: Path, layout: Layout, findings: _Findings) -> None:
     pictures = stimuli_path(root)
     if _there(pictures, findings):
         count = findings.attempt(lambda: count_stimuli(root))
         _compare(findings, str(pictures), count, layout.stimuli, "pictures")
-    captions = [path for path in annotation_paths(root) if path.exists()]
+
+
+def _check_captions(root: Path, layout: Layout, findings: _Findings) -> None:
+    captions = [path for path in annotation_paths(root) if exists(path)]
     for path in captions or annotation_paths(root)[:2]:
         if _there(path, findings) and findings.attempt(partial(_whole_json, path, findings)):
             findings.present.append(f"{path.name} (COCO captions)")
@@ -167,19 +178,25 @@ def _check_design(root: Path, subject: int, layout: Layout, findings: _Findings)
 def _check_subject(
     root: Path, subject: int, layout: Layout, design: Design | None, findings: _Findings
 ) -> None:
+    findings.attempt(partial(_check_responses, root, subject, findings))
+    findings.attempt(partial(_check_rois, root, subject, layout, findings))
+    for preparation in PREPARATIONS:
+        check = partial(_check_preparation, root, subject, preparation, layout, design, findings)
+        findings.attempt(check)
+
+
+def _check_responses(root: Path, subject: int, findings: _Findings) -> None:
     name = subject_name(subject)
-    if responses_path(root, subject).exists():
+    if exists(responses_path(root, subject)):
         findings.present.append(f"{name}: responses.tsv")
     else:
         findings.lacking.append(f"{name}: responses.tsv (optional; guards against mixed subjects)")
-    _check_rois(root, subject, layout, findings)
-    for preparation in PREPARATIONS:
-        _check_preparation(root, subject, preparation, layout, design, findings)
 
 
 def _check_rois(root: Path, subject: int, layout: Layout, findings: _Findings) -> None:
     folder = roi_folder(root, subject, layout.resolution)
-    names = sorted(path.name.removesuffix(".nii.gz") for path in folder.glob("*.nii.gz"))
+    names = [path.name.removesuffix(".nii.gz") for path in listed(folder, ".nii.gz")]
+    _check_packed(folder, findings)
     whole = [each for each in names if not each.startswith(("lh.", "rh."))]
     usable = []
     for each in whole:
@@ -214,6 +231,7 @@ def _check_preparation(
     total = layout.subject(subject).sessions
     grid = Grid(layout.subject(subject).volume, layout.trials_per_session)
     there = present_sessions(folder, total, FORMATS["auto"])
+    _check_packed(folder, findings)
     for suffix in FORMATS["auto"]:
         good = []
         for session in present_sessions(folder, total, (suffix,)):
@@ -231,8 +249,15 @@ def _check_preparation(
     missing = [session for session in range(1, total + 1) if session not in there]
     if missing:
         findings.lacking.append(f"{label}: sessions {ranges(missing)}")
-    if there and not (folder / NCSNR).exists():
+    if there and not exists(folder / NCSNR):
         findings.lacking.append(f"{label}: {NCSNR} (optional; needed for the noise ceiling)")
+
+
+def _check_packed(folder: Path, findings: _Findings) -> None:
+    unpacked = [path for path in listed(folder, ".nii") if not exists(path.with_suffix(".nii.gz"))]
+    if unpacked:
+        others = f" and {len(unpacked) - 1} more are" if len(unpacked) > 1 else " is"
+        findings.contradictions.append(f"{unpacked[0]}{others} not packed; pack them with `gzip`")
 
 
 def _check_session(path: Path, grid: Grid, findings: _Findings) -> bool:
@@ -252,7 +277,7 @@ def _tests(design: Design, sessions: list[int]) -> str:
 
 
 def _there(path: Path, findings: _Findings) -> bool:
-    if not path.exists() and not path.is_symlink():
+    if not exists(path) and not path.is_symlink():
         findings.lacking.append(str(path))
         return False
     said = flaw(path)
@@ -262,8 +287,8 @@ def _there(path: Path, findings: _Findings) -> bool:
 
 
 def _whole_json(path: Path, findings: _Findings) -> bool:
-    with path.open("rb") as file:
-        first = file.read(1)
+    with told(path), path.open("rb") as file:
+        first = file.read(4).removeprefix(BOM_UTF8)[:1]
         file.seek(max(-64, -path.stat().st_size), 2)
         last = file.read().rstrip()[-1:]
     if (first, last) == (b"{", b"}"):

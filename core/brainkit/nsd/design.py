@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainkit.errors import DataError, UsageError, did_you_mean
-from brainkit.nsd.files import design_path, reading, responses_path, stimulus_table_path
+from brainkit.nsd.files import design_path, exists, reading, responses_path, stimulus_table_path
 from brainkit.nsd.layout import Layout, read_layout
 from brainkit.nsd.tables import integers, read_columns
 
@@ -183,7 +183,7 @@ def _check_fields(path: Path, fields: dict[str, NDArray[np.int64]], layout: Layo
 
 
 def _check_responses(path: Path, subject: int, design: Design) -> None:
-    if not path.exists() and not path.is_symlink():
+    if not exists(path) and not path.is_symlink():
         return
     names = ("SUBJECT", "SESSION", "RUN", "TRIAL", "73KID")
     columns = read_columns(path, names, delimiter="\t")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from brainkit.errors import BrainkitError, DataError
+from brainkit.nsd.system import refusal
 
 PREPARATIONS = ("betas_assumehrf", "betas_fithrf", "betas_fithrf_GLMdenoise_RR")
 CURATED = "COCO_73k_annots_curated.npy"
+SPLITS_OF_COCO = ("train2017", "val2017", "train2014", "val2014")
 RECENT_SECONDS = 60.0
 POINTER_BYTES = 1024
+SIDE_FILE = "._"
+# The first field of a NIfTI header is its own size, 348 (or 540 in NIfTI-2), in either byte order.
+NIFTI_HEADS = tuple(n.to_bytes(4, order) for n in (348, 540) for order in ("little", "big"))
 
 
 def subject_name(subject: int) -> str:
@@ -60,15 +67,19 @@ def annotation_paths(root: Path, split: str = "train2017") -> tuple[Path, ...]:
     The 2017 and 2014 editions share image ids, so the latter serve when the former are absent.
     """
     folder = root / "nsddata_stimuli/stimuli/nsd/annotations"
-    splits = [split, "train2017", "val2017", "train2014", "val2014"]
-    return tuple(folder / f"captions_{name}.json" for name in dict.fromkeys(splits))
+    splits = sorted(SPLITS_OF_COCO, key=lambda name: name != split)
+    names = [f"captions_{name}.json" for name in splits]
+    # COCO's archive has `annotations/` in its names, which unpacking there doubles.
+    inner = folder / "annotations"
+    doubled = not any(exists(folder / name) for name in names) and exists(inner)
+    return tuple((inner if doubled else folder) / name for name in names)
 
 
 def curated_path(root: Path) -> Path | None:
     """Give the path of the curated captions if they lie in one of their usual places."""
     nsd = root / "nsddata_stimuli/stimuli/nsd"
     places = (nsd / "annotations" / CURATED, nsd / CURATED, root / CURATED)
-    return next((place for place in places if place.exists()), None)
+    return next((place for place in places if exists(place)), None)
 
 
 def colour_table_paths(root: Path, subject: int, volume: str) -> tuple[Path, Path]:
@@ -84,9 +95,12 @@ def require_root(root: Path) -> Path:
     Raises:
         DataError: it does not exist or holds neither `nsddata` nor `nsddata_betas`.
     """
-    if not root.is_dir():
+    with told(root):
+        there = root.is_dir()
+        tops = [(root / top).is_dir() for top in ("nsddata", "nsddata_betas", "nsddata_stimuli")]
+    if not there:
         raise DataError(f"there is no folder {root}; give the folder that holds nsddata/")
-    if not any((root / name).is_dir() for name in ("nsddata", "nsddata_betas", "nsddata_stimuli")):
+    if not any(tops):
         raise DataError(
             f"{root} holds none of nsddata/, nsddata_betas/ and nsddata_stimuli/; "
             "give the folder into which the bucket natural-scenes-dataset was downloaded"
@@ -94,9 +108,40 @@ def require_root(root: Path) -> Path:
     return root
 
 
+def exists(path: Path) -> bool:
+    """Say whether a file or folder is there; a link that leads nowhere is not.
+
+    Raises:
+        DataError: the system refuses to tell.
+    """
+    with told(path):
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+    return True
+
+
+def listed(folder: Path, ending: str) -> list[Path]:
+    """Return what a folder holds with an ending, sorted, without macOS's side files `._NAME`.
+
+    Raises:
+        DataError: the system refuses to list it.
+    """
+    with told(folder):
+        try:
+            names = os.listdir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+    kept = (name for name in names if name.endswith(ending) and not name.startswith(SIDE_FILE))
+    return sorted(folder / name for name in kept)
+
+
 def left_overs(path: Path) -> list[Path]:
-    """Give the partial downloads (`NAME.6eF3a1B2`) an interrupted client left beside a file."""
-    return sorted(path.parent.glob(f"{path.name}.????????")) if path.parent.is_dir() else []
+    """Return the partial downloads (`NAME.6eF3a1B2`) an interrupted client left beside a file."""
+    length = len(path.name) + 9
+    parts = listed(path.parent, "")
+    return [p for p in parts if p.name.startswith(f"{path.name}.") and len(p.name) == length]
 
 
 def growing(path: Path) -> str:
@@ -111,19 +156,19 @@ def growing(path: Path) -> str:
 
 def flaw(path: Path) -> str | None:
     """Give a clause that says why a file cannot hold its data, or None; reads 512 bytes at most."""
-    if not path.exists():
-        return _absence(path)
-    if path.is_dir():
-        return "is a folder, expected a file; download it again"
-    size = path.stat().st_size
-    if size == 0:
-        return f"is empty (0 bytes); download it again{growing(path)}"
     try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            return "is a folder, expected a file; download it again"
+        if status.st_size == 0:
+            return f"is empty (0 bytes); download it again{growing(path)}"
         with path.open("rb") as file:
             head = file.read(512)
+    except (FileNotFoundError, NotADirectoryError):
+        return _absence(path)
     except OSError as error:
-        return f"cannot be opened ({error.strerror}); check its permissions"
-    return _impostor(head, size)
+        return refusal(error) or f"cannot be opened ({error.strerror}); check its permissions"
+    return _impostor(path, head, status.st_size)
 
 
 def require_file(path: Path) -> Path:
@@ -139,20 +184,42 @@ def require_file(path: Path) -> Path:
 
 
 @contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn what the system refuses about a path into one sentence that names it.
+
+    Raises:
+        DataError: with the system's own words and the remedy.
+    """
+    try:
+        yield
+    except OSError as error:
+        clause = refusal(error) or f"cannot be read: {error.strerror or error}"
+        raise DataError(f"{path} {clause}") from error
+
+
+@contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn whatever a reader raises about a file into one sentence that names the file."""
+    """Turn whatever a reader raises about a file into one sentence that names the file.
+
+    Raises:
+        DataError: what the system refused as that, all else as damage of the file.
+    """
     require_file(path)
     try:
         yield
-    except (BrainkitError, MemoryError):
+    except BrainkitError:
         raise
     except Exception as error:
+        raise DataError(f"{path} {refusal(error) or _damage(path, error)}") from error
+
+
+def _damage(path: Path, error: Exception) -> str:
+    why = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UnicodeDecodeError):
+        return f"is no UTF-8 text ({why}); save it as UTF-8 or download it again{growing(path)}"
+    with told(path):
         size = path.stat().st_size
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
-            f"{path} is truncated or damaged ({size} bytes found; {why}); "
-            f"download it again{growing(path)}"
-        ) from error
+    return f"is truncated or damaged ({size} bytes found; {why}); download it again{growing(path)}"
 
 
 def _absence(path: Path) -> str:
@@ -161,6 +228,9 @@ def _absence(path: Path) -> str:
         if "annex/objects" in target:
             return f"is a git-annex pointer without content; run `datalad get {path.name}` there"
         return f"is a link to {target}, which does not exist; restore the file it points to"
+    unpacked = path.with_suffix("")
+    if path.suffix == ".gz" and exists(unpacked):
+        return f"is missing, but {unpacked.name} is there; pack it with `gzip {unpacked.name}`"
     parts = left_overs(path)
     if parts:
         return (
@@ -170,7 +240,7 @@ def _absence(path: Path) -> str:
     return "is missing; download it"
 
 
-def _impostor(head: bytes, size: int) -> str | None:
+def _impostor(path: Path, head: bytes, size: int) -> str | None:
     if size < POINTER_BYTES and b"/annex/objects/" in head:
         return f"is a git-annex pointer of {size} bytes, not the data; run `datalad get` on it"
     if head.startswith(b"version https://git-lfs"):
@@ -179,5 +249,15 @@ def _impostor(head: bytes, size: int) -> str | None:
         return (
             f"holds a web page of {size} bytes, not data: access was refused; "
             "check your permission and download it again"
+        )
+    if path.suffix == ".gz" and head.startswith(NIFTI_HEADS):
+        return (
+            f"is not packed although its name says so; rename it to {path.with_suffix('').name} "
+            "and pack that with gzip"
+        )
+    if head.startswith(b"MATLAB 7.3"):
+        return (
+            "is a file of MATLAB 7.3 (HDF5), saved again by somebody, expected MATLAB 5; save it "
+            "with -v7 or download it again"
         )
     return None

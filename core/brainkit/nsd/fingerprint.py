@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,7 +19,10 @@ def fingerprints(root: Path, subject: int, plan: Plan) -> dict[str, str]:
     Returns:
         16 hex digits each for "betas" (sessions, ROI volumes, design), "images" and "captions".
     """
-    volumes = sorted((root / "nsddata/ppdata" / files.subject_name(subject)).glob("*/roi/*.nii.gz"))
+    person = root / "nsddata/ppdata" / files.subject_name(subject)
+    volumes = sorted(
+        path for path in person.glob("*/roi/*.nii.gz") if not path.name.startswith(files.SIDE_FILE)
+    )
     sessions = [file.path for file in plan.files]
     curated = files.curated_path(root)
     captions = [*files.annotation_paths(root), files.stimulus_table_path(root)]
@@ -38,12 +41,18 @@ def _fingerprint(root: Path, paths: Iterable[Path]) -> str:
     """
     digest = sha256()
     for path in paths:
-        if not path.is_file():
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(root).as_posix()} {size}\n".encode())
-        with open(path, "rb") as file:
-            for index in range(BLOCKS):
-                file.seek(max(0, size - BLOCK) * index // (BLOCKS - 1))
-                digest.update(file.read(BLOCK))
+        with files.told(path):
+            if not path.is_file():
+                continue
+            size = path.stat().st_size
+            digest.update(f"{path.relative_to(root).as_posix()} {size}\n".encode())
+            for block in _blocks(path, size):
+                digest.update(block)
     return digest.hexdigest()[:16]
+
+
+def _blocks(path: Path, size: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        for index in range(BLOCKS):
+            file.seek(max(0, size - BLOCK) * index // (BLOCKS - 1))
+            yield file.read(BLOCK)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from brainkit.errors import DataError, UsageError
+from brainkit.nsd.files import exists, told
 
 LAYOUT_FILE = "brainkit-layout.toml"
 Volume = tuple[int, int, int]
@@ -86,12 +87,13 @@ def read_layout(root: Path) -> Layout:
         DataError: `brainkit-layout.toml` cannot be read or has wrong entries.
     """
     path = root / LAYOUT_FILE
-    if not path.exists():
+    if not exists(path):
         return Layout()
+    with told(path):
+        content = path.read_bytes()
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))
-        return _layout(entries)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return _layout(tomllib.loads(content.decode("utf-8-sig")))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             f"{path} is not a layout ({type(error).__name__}: {error}); "
             "compare it with the example in docs/nsd.md, or delete it if this is the real NSD"

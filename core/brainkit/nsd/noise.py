@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainkit.errors import DataError
-from brainkit.nsd.files import reading
+from brainkit.nsd.files import exists, reading
 from brainkit.nsd.layout import Volume
 
 NCSNR = "ncsnr.nii.gz"
@@ -29,7 +29,8 @@ def load_ncsnr(
     import nibabel
 
     path = folder / NCSNR
-    if not path.exists() and not path.is_symlink():
+    absent = not exists(path) and not path.is_symlink()
+    if absent and not exists(path.with_suffix("")):
         return None
     with reading(path):
         image: Any = nibabel.load(path)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from brainkit.errors import BrainkitWarning, DataError, UsageError, did_you_mean
 from brainkit.nsd.atlases import ATLASES, built_in_names, matches, volume_of
-from brainkit.nsd.files import colour_table_paths, reading, roi_folder
+from brainkit.nsd.files import colour_table_paths, exists, flaw, listed, reading, roi_folder
 from brainkit.nsd.layout import Layout, read_layout
 
 ROUNDING = 1e-3
@@ -84,7 +84,7 @@ def load_roi_volume(root: Path, subject: int, name: str, layout: Layout | None =
 
     layout = layout or read_layout(root)
     path = roi_folder(root, subject, layout.resolution) / f"{name}.nii.gz"
-    if not path.exists() and not path.is_symlink():
+    if not exists(path) and not path.is_symlink():
         _no_volume(path, name)
     with reading(path):
         image = nibabel.load(path)
@@ -109,7 +109,7 @@ def label_names(root: Path, subject: int, volume: str) -> dict[int, str]:
     """
     volume = volume.removeprefix("lh.").removeprefix("rh.")
     for path in colour_table_paths(root, subject, volume):
-        if path.exists():
+        if exists(path):
             return _colour_table(path)
     return built_in_names(volume)
 
@@ -204,7 +204,7 @@ def _labels_meant(
     """Read the volume of "volume:label", "volume" or "label", and the label numbers meant."""
     name, _, label = item.partition(":")
     path = roi_folder(root, subject, layout.resolution) / f"{name}.nii.gz"
-    if not label and not path.exists() and name not in ATLASES:
+    if not label and not exists(path) and name not in ATLASES:
         home = volume_of(name)
         if home is not None:
             name, label = home, name
@@ -221,8 +221,8 @@ def _labels_meant(
 
 def _colour_table(path: Path) -> dict[int, str]:
     with reading(path):
-        lines = path.read_text(encoding="utf-8").split("\n")
-        pairs = [line.split()[:2] for line in lines if line.strip()]
+        lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n"))
+        pairs = [line.split()[:2] for line in lines if line and not line.startswith("#")]
         return {int(number): name for number, name in pairs if int(number) > 0}
 
 
@@ -244,8 +244,10 @@ def _check_grid(
 
 
 def _no_volume(path: Path, name: str) -> None:
-    present = sorted(each.name.removesuffix(".nii.gz") for each in path.parent.glob("*.nii.gz"))
+    present = [each.name.removesuffix(".nii.gz") for each in listed(path.parent, ".nii.gz")]
     whole = [each for each in present if not each.startswith(("lh.", "rh."))]
+    if exists(path.with_suffix("")):
+        raise DataError(f"{path} {flaw(path)}")
     if not whole:
         raise DataError(f"{path.parent} has no ROI volumes (*.nii.gz); download that folder")
     if name in ATLASES:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brainkit.errors import DataError, UsageError, did_you_mean
-from brainkit.nsd.files import flaw, left_overs
+from brainkit.nsd.files import exists, flaw, left_overs
 
 FORMATS = {"auto": (".hdf5", ".nii.gz"), "hdf5": (".hdf5",), "nifti": (".nii.gz",)}
 
@@ -97,7 +97,7 @@ def _numbers(wanted: str | int | Sequence[int], total: int) -> list[int]:
 def _pick(folder: Path, session: int, suffixes: Sequence[str]) -> Path | None:
     """Give a session's file: the first usable one, else the first that is at least there."""
     paths = [session_path(folder, session, suffix) for suffix in suffixes]
-    there = [path for path in paths if path.exists() or path.is_symlink()]
+    there = [path for path in paths if exists(path) or path.is_symlink()]
     usable = [path for path in there if flaw(path) is None]
     return next(iter(usable or there), None)
 
@@ -130,10 +130,15 @@ def _hint(folder: Path, missing: Sequence[int], suffixes: Sequence[str]) -> str:
     parts = [part for session in missing for part in _parts(folder, session, suffixes)]
     if parts:
         return f", only a partial download {parts[0].name} of {parts[0].stat().st_size} bytes"
+    unpacked = session_path(folder, missing[0], ".nii")
+    if ".nii.gz" in suffixes and exists(unpacked):
+        return (
+            f"; there is {unpacked.name}, not packed: pack such files with `gzip {unpacked.name}`"
+        )
     other = session_path(folder, missing[0], "").name
     stems = (other, other.replace("session0", "session"))
     names = [folder / f"{stem}{suffix}" for stem in stems for suffix in (".hdf5", ".nii.gz")]
-    near = [path.name for path in names if path.exists()]
+    near = [path.name for path in names if exists(path)]
     return f" (there is {near[0]})" if near else ""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainkit.errors import DataError
-from brainkit.nsd.files import reading, stimuli_path
+from brainkit.nsd.files import stimuli_path
+from brainkit.nsd.hdf5 import opened
 from brainkit.nsd.tables import require_rows
 
 DATASET = "imgBrick"
@@ -25,12 +27,9 @@ def load_stimuli(root: Path, image_ids: Sequence[int] | NDArray[np.int32]) -> ND
     Raises:
         DataError: the file is missing or damaged, or has too few rows.
     """
-    import h5py
-
     path = stimuli_path(root)
     wanted = np.asarray(image_ids, dtype=np.int64)
-    with reading(path), h5py.File(path, "r") as file:
-        dataset = _picture_array(path, file)
+    with picture_array(path) as dataset:
         require_rows(path, wanted, dataset.shape[0])
         pictures = np.empty((len(wanted), *dataset.shape[1:]), dtype=np.uint8)
         order = np.argsort(wanted, kind="stable")
@@ -48,21 +47,21 @@ def count_stimuli(root: Path) -> int:
     Raises:
         DataError: the file is missing or damaged.
     """
-    import h5py
-
-    path = stimuli_path(root)
-    with reading(path), h5py.File(path, "r") as file:
-        return int(_picture_array(path, file).shape[0])
+    with picture_array(stimuli_path(root)) as dataset:
+        return int(dataset.shape[0])
 
 
-def _picture_array(path: Path, file: Any) -> Any:
-    if DATASET not in file:
-        has = ", ".join(repr(name) for name in file) or "nothing"
-        raise DataError(f"{path} has no dataset {DATASET!r} (it has {has}); download it again")
-    dataset = file[DATASET]
-    if dataset.ndim != 4 or dataset.shape[3] != 3 or dataset.dtype != np.uint8:
-        raise DataError(
-            f"{path}: {DATASET} is {dataset.dtype} {dataset.shape}, expected uint8 (images, "
-            "height, width, 3); download it again"
-        )
-    return dataset
+@contextmanager
+def picture_array(path: Path) -> Iterator[Any]:
+    """Open the picture array: an `h5py.Dataset`, uint8 (images, height, width, 3).
+
+    Raises:
+        DataError: the file is missing or damaged, or the array is of another kind.
+    """
+    with opened(path, DATASET) as dataset:
+        if dataset.ndim != 4 or dataset.shape[3] != 3 or dataset.dtype != np.uint8:
+            raise DataError(
+                f"{path}: {DATASET} is {dataset.dtype} {dataset.shape}, expected uint8 (images, "
+                "height, width, 3); download it again"
+            )
+        yield dataset

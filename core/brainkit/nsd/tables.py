@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from brainkit.errors import DataError
 from brainkit.nsd.files import reading, stimulus_table_path
 
+HEADS_SHOWN = 300
+
 
 @dataclass(frozen=True)
 class StimulusTable:
@@ -34,18 +36,23 @@ def read_columns(path: Path, names: Sequence[str], *, delimiter: str) -> dict[st
     Raises:
         DataError: the file cannot be read, lacks a column, or has a short row.
     """
-    with reading(path), path.open(encoding="utf-8", newline="") as file:
+    with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file, delimiter=delimiter)
         header = next(rows, [])
         missing = [name for name in names if name not in header]
         if missing:
             raise DataError(
-                f"{path} has no column {missing[0]!r} (it has: {', '.join(filter(None, header))}); "
-                "download it again"
+                f"{path} has no column {missing[0]!r} (it has: {_heads(header)}); download it again"
             )
         places = [header.index(name) for name in names]
         taken = [[row[place] for place in places] for row in rows if row]
     return {name: [row[place] for row in taken] for place, name in enumerate(names)}
+
+
+def _heads(header: Sequence[str]) -> str:
+    """Return the names of columns as one short text, whatever the file."""
+    text = ", ".join(filter(None, header))
+    return text if len(text) <= HEADS_SHOWN else f"{text[:HEADS_SHOWN]}..."
 
 
 def integers(path: Path, columns: dict[str, list[str]], name: str) -> NDArray[np.int64]:

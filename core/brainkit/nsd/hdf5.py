@@ -1,0 +1,58 @@
+"""Open HDF5 files for reading, whoever else has them open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from brainkit.errors import DataError, printable
+from brainkit.nsd.files import reading
+
+NAMES_SHOWN = 10
+
+
+@contextmanager
+def opened(path: Path, name: str) -> Iterator[Any]:
+    """Open a dataset without a lock: network disks refuse locks, and so do programs that write.
+
+    Args:
+        path: the file.
+        name: of the dataset at its top.
+
+    Returns:
+        A context that gives the `h5py.Dataset`.
+
+    Raises:
+        DataError: the file is missing or damaged, lacks the dataset, or nothing was written to it.
+    """
+    import h5py
+
+    with reading(path), h5py.File(path, "r", locking=False) as file:
+        if name not in file or not isinstance(file[name], h5py.Dataset):
+            raise DataError(
+                f"{path} has no dataset {name!r} (it has {_names(file)}); {_again(path)}"
+            )
+        dataset = file[name]
+        if _never_written(dataset):
+            raise DataError(
+                f"{path}: nothing was ever written into {name!r}, only its shape {dataset.shape} "
+                f"is there; the copy was interrupted, {_again(path)}"
+            )
+        yield dataset
+
+
+def _never_written(dataset: Any) -> bool:
+    elsewhere = dataset.is_virtual or dataset.external
+    return bool(dataset.size and not elsewhere and dataset.id.get_storage_size() == 0)
+
+
+def _names(file: Any) -> str:
+    names = [repr(printable(name)) for name in list(file)[: NAMES_SHOWN + 1]]
+    more = ["..."] if len(names) > NAMES_SHOWN else []
+    return ", ".join(names[:NAMES_SHOWN] + more) or "nothing"
+
+
+def _again(path: Path) -> str:
+    return f"download {path.name} again"
