@@ -1,8 +1,11 @@
+"""The tutorial's plugin is what its reader gets: it installs, passes its tests and runs."""
+
 import json
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +14,12 @@ from safetensors.numpy import load_file
 FINISHED = Path(__file__).parent.parent / "docs" / "plugins" / "brainkit-mean"
 
 
-def said(*words: object, env: dict[str, str], cwd: Path) -> str:
+def printed(*words: object, cwd: Path, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(
         [sys.executable, "-m", *map(str, words)],
         capture_output=True,
         text=True,
-        env=env,
+        env={**os.environ, **(env or {})},
         cwd=cwd,
         timeout=300,
         check=False,
@@ -32,14 +35,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(FINISHED, source)
     target = tmp_path_factory.mktemp("site")
     offline = ["--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
-    said("pip", "install", *offline, "--target", target, source, env={**os.environ}, cwd=source)
+    printed("pip", "install", *offline, "--target", target, source, cwd=source)
     return target
 
 
 @pytest.fixture
-def environment(installed: Path, toy_environment: dict[str, str]) -> dict[str, str]:
-    paths = os.pathsep.join([str(installed), toy_environment["PYTHONPATH"]])
-    return {**toy_environment, "PYTHONPATH": paths, "BRAINKIT_PLUGINS": "mean,toy,unibrain"}
+def brainkit(cli, installed, monkeypatch):
+    """The command where the tutorial's plugin is installed, among others."""
+    monkeypatch.syspath_prepend(str(installed))
+    return replace(cli, environment={**cli.environment, "BRAINKIT_PLUGINS": "mean,toy,unibrain"})
 
 
 def test_the_wheel_holds_the_module_and_nothing_else(installed):
@@ -47,8 +51,8 @@ def test_the_wheel_holds_the_module_and_nothing_else(installed):
     assert found == {"brainkit_mean.py", "brainkit_mean-0.1.0.dist-info"}
 
 
-def test_the_plugin_is_listed(environment, tmp_path):
-    listed = json.loads(said("brainkit", "list-plugins", "--json", env=environment, cwd=tmp_path))
+def test_the_plugin_is_listed(brainkit):
+    listed = json.loads(brainkit("list-plugins", "--json").stdout)
     (mean,) = [plugin for plugin in listed if plugin["name"] == "mean"]
     assert mean == {
         "name": "mean",
@@ -64,17 +68,19 @@ def test_the_plugin_is_listed(environment, tmp_path):
     }
 
 
-def test_its_own_tests_pass_where_it_is_installed(environment, tmp_path):
+def test_its_own_tests_pass_where_it_is_installed(installed, tmp_path):
     tests = shutil.copytree(FINISHED / "tests", tmp_path / "tests")
     shutil.copy(FINISHED / "pyproject.toml", tmp_path)
     words = ["pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, tests]
-    assert " passed" in said(*words, env=environment, cwd=tmp_path)
+    paths = os.pathsep.join(filter(None, [str(installed), os.environ.get("PYTHONPATH", "")]))
+    env = {"PYTHONPATH": paths, "BRAINKIT_PLUGINS": "mean", "OMP_NUM_THREADS": "1"}
+    assert " passed" in printed(*words, cwd=tmp_path, env=env)
 
 
-def test_it_replaces_every_regressor_of_unibrain(environment, tmp_path):
+def test_it_replaces_every_regressor_of_unibrain(brainkit):
     pytest.importorskip("brainkit_unibrain")
     words = ["show", "unibrain", "--use", "regressor=mean", "-o", "regressor.clip_text.shrink=0.5"]
-    shown = said("brainkit", *words, env=environment, cwd=tmp_path)
+    shown = brainkit(*words).stdout
     regressors = [line for line in shown.splitlines() if line.startswith("regressor.")]
     assert len(regressors) == 4
     assert all(line.endswith(" = mean") for line in regressors)
@@ -82,9 +88,8 @@ def test_it_replaces_every_regressor_of_unibrain(environment, tmp_path):
     assert "regressor.clip_image.shrink = 0.0" in shown
 
 
-def test_a_run_with_it_predicts_the_training_mean_for_every_image(environment, tmp_path, nsd):
-    words = ["run", "toy", "--use", "regressor=mean", "--nsd", nsd, "--work", "work", "--images", 2]
-    said("brainkit", *words, env=environment, cwd=tmp_path)
+def test_a_run_with_it_predicts_the_training_mean_for_every_image(brainkit, tmp_path, nsd):
+    brainkit("run", "toy", "--use", "regressor=mean", "--nsd", nsd, "--work", "work", "--images", 2)
     (features,) = tmp_path.rglob("features/picture-*.safetensors")
     (decoded,) = tmp_path.rglob("decoded/picture.safetensors")
     predicted = load_file(decoded)["decoded"].astype("f4")
