@@ -15,9 +15,9 @@ from torch.nn import functional
 from brainkit import metrics
 from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import CheckpointError
-from brainkit.metrics.networks import images as networks
-from brainkit.metrics.networks.images import load_classifier, load_inception
+from brainkit.metrics.networks import torchvision as networks
 from brainkit.metrics.networks.inception import Inception, resized_as_before
+from brainkit.metrics.networks.torchvision import load_classifier, load_inception
 from brainkit.miniature import referee
 from brainkit.plugins import Registry, Source
 from brainkit.run import prepare, run

@@ -125,7 +125,7 @@ def _of_scores() -> tuple[Checkpoint, ...]:
 def _read_by_scores(method: Method) -> list[Checkpoint]:
     """Give the networks that a method's scores read on NSD."""
     from brainkit.encoders.clip import CLIP_L14
-    from brainkit.metrics.networks.images import CLASSIFIER, INCEPTION
+    from brainkit.metrics.networks.torchvision import CLASSIFIER, INCEPTION
     from brainkit.metrics.profiles import PROFILES
     from brainkit.run.readers import profiles
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brainkit.metrics import Score
-    from brainkit.metrics.networks.images import Network
-    from brainkit.metrics.networks.torchvision import Nodes
+    from brainkit.metrics.networks.torchvision import Network, Nodes
     from brainkit.metrics.profiles import Profile
     from brainkit.metrics.standard import Standard
     from brainkit.run.shared import Run
@@ -182,7 +181,7 @@ def _random(group: str) -> Judge:
 
 
 def _released(run: Run, group: str) -> Judge:
-    from brainkit.metrics.networks import images as networks
+    from brainkit.metrics.networks import torchvision as networks
 
     checkpoint = _checkpoint(group)
     name, n_classes = ("Inception 2015", 0)
@@ -205,6 +204,6 @@ def _missing(run: Run, checkpoint: Checkpoint) -> str:
 
 
 def _checkpoint(group: str) -> Checkpoint:
-    from brainkit.metrics.networks.images import CLASSIFIER, INCEPTION
+    from brainkit.metrics.networks.torchvision import CLASSIFIER, INCEPTION
 
     return INCEPTION if group == UNPAIRED else CLASSIFIER

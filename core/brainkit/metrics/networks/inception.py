@@ -38,7 +38,7 @@ class Convolution(nn.Module):
         self.bn = nn.BatchNorm2d(width, eps=0.001)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give float32 (batch, channels, height, width)."""
+        """Return float32 (batch, channels, height, width)."""
         return functional.relu(self.bn(self.conv(x)))
 
 
@@ -78,7 +78,7 @@ class Block(nn.Module):
             self.branch_pool = Convolution(inputs, (pooled, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give float32 (batch, channels, height, width)."""
+        """Return float32 (batch, channels, height, width)."""
         found = []
         for names in self.paths:
             y = x
@@ -90,11 +90,11 @@ class Block(nn.Module):
         return torch.cat([*found, self.branch_pool(self.pool(x))], dim=1)
 
     def parted(self, path: str, y: Tensor) -> Tensor:
-        """Give what a path ends with; see `Fork`."""
+        """Return what a path ends with; see `Fork`."""
         return y
 
     def pool(self, x: Tensor) -> Tensor:
-        """Give each neighbourhood's maximum, or the mean of what lies inside the picture."""
+        """Return each neighbourhood's maximum, or the mean of what lies inside the picture."""
         if self.maximum:
             return functional.max_pool2d(x, 3, stride=1, padding=1)
         return functional.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
@@ -118,7 +118,7 @@ class Fork(Block):
             self.add_module(f"{end}b", Convolution(384, (384, (3, 1))))
 
     def parted(self, path: str, y: Tensor) -> Tensor:
-        """Give both ends of a long path."""
+        """Return both ends of a long path."""
         if path not in self.ends:
             return y
         both = [self.get_submodule(f"{self.ends[path]}{side}")(y) for side in "ab"]
@@ -147,7 +147,7 @@ class Inception(nn.Module):
         self.Mixed_7c = Fork(2048, maximum=True)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give float32 (batch, 2048) of float (batch, 3, height, width) in [0, 255]."""
+        """Return float32 (batch, 2048) of float (batch, 3, height, width) in [0, 255]."""
         x = (resized_as_before(images) - 128) / 128
         for name, layer in self.named_children():
             x = layer(x)

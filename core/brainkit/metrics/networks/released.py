@@ -7,7 +7,7 @@ tells variants of equal shapes apart. Layers above the features that are read ar
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -64,38 +64,31 @@ def headless(architecture: str) -> nn.Module:
     return network
 
 
-def manifest(network: nn.Module) -> Shapes:
-    """Give names and shapes of a network's tensors without what counts batches."""
-    state = network.state_dict().items()
-    return {name: tuple(each.shape) for name, each in state if not name.endswith(COUNTERS)}
+def _shapes(make: Callable[[], nn.Module]) -> Shapes:
+    """Return names and shapes of a network's tensors without what counts batches."""
+    from brainkit.networks.assemble import manifest
+
+    shapes = manifest(make).items()
+    return {name: shape for name, shape in shapes if not name.endswith(COUNTERS)}
 
 
 def _headless_shapes(config: Config) -> Shapes:
-    import torch
-
-    with torch.device("meta"):
-        return manifest(headless(config["architecture"]))
+    return _shapes(lambda: headless(config["architecture"]))
 
 
 def _fid_shapes(config: Config) -> Shapes:
-    import torch
-
     from brainkit.metrics.networks.inception import Inception
 
-    with torch.device("meta"):
-        return manifest(Inception())
+    return _shapes(Inception)
 
 
 def _classifier_shapes(config: Config) -> Shapes:
-    import torch
-
     if not isinstance(config.get("architecture"), str) or not isinstance(config.get("side"), int):
         raise CheckpointError(
             f"a classifier's configuration has {sorted(config)}; expected 'architecture', "
             "torchvision's name, 'side', the pixels it reads, and perhaps 'options'"
         )
-    with torch.device("meta"):
-        return manifest(built(config["architecture"], config.get("options")))
+    return _shapes(lambda: built(config["architecture"], config.get("options")))
 
 
 def _named(shapes: Shapes, names: tuple[Collection[str], ...], prefix: str) -> Mapping[str, Piece]:
@@ -121,7 +114,7 @@ def _classifier_pieces(config: Config, names: tuple[Collection[str], ...]) -> Ma
 
 
 def _foreign(*above: str) -> str:
-    """Give the pattern of what is passed over: layers above the node, and counters."""
+    """Return the pattern of what is passed over: layers above the node, and counters."""
     return "|".join([*(rf"(module\.)?{each}\." for each in above), rf".*{COUNTERS}$"])
 
 
@@ -300,10 +293,10 @@ CHECKPOINTS: Final[tuple[Checkpoint, ...]] = (
 
 
 def checkpoint(name: str) -> Checkpoint:
-    """Give the checkpoint of a network by its name in the store."""
+    """Return the checkpoint of a network by its name in the store."""
     return next(each for each in CHECKPOINTS if each.name == name)
 
 
 def release_of(checkpoint: Checkpoint) -> Release:
-    """Give the release that one of these checkpoints names."""
+    """Return the release that one of these checkpoints names."""
     return next(each for each in _RELEASES if each.name == checkpoint.name)
