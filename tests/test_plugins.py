@@ -1,6 +1,10 @@
+import os
+import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -82,6 +86,8 @@ def fail(error):
         (RuntimeError("first line\nsecond line"), "RuntimeError: first line"),
         (ValueError(), "ValueError"),
         (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (RuntimeError("\x1b[2Jgone"), "RuntimeError: \\x1b[2Jgone"),
     ],
 )
 def test_a_plugin_that_cannot_be_imported_is_kept_apart(error, said):
@@ -213,6 +219,7 @@ def environment(tmp_path, monkeypatch):
         )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("BRAINKIT_PLUGINS", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])  # broken packages are hidden there
     return tmp_path
 
 
@@ -264,3 +271,95 @@ def test_every_entry_point_of_the_group_is_a_source(monkeypatch):
     monkeypatch.delenv("BRAINKIT_PLUGINS", raising=False)
     names = sorted(point.name for point in metadata.entry_points(group="brainkit"))
     assert sorted(each.name for each in installed_sources()) == names
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(10_000):  # the handler runs between two steps of Python
+        pass
+
+
+def test_the_user_s_interrupt_during_an_import_ends_the_command():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        Registry([source(interrupt)])
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+class MuteError(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+def test_an_error_that_cannot_be_written_is_named():
+    assert reason(fail(MuteError())) == "MuteError"
+
+
+def describe(site, folder, entry_points="", metadata="Name: other\nVersion: 1.0\n"):
+    """Write what pip leaves of an installed package; None leaves that file out."""
+    about = site / folder
+    about.mkdir()
+    if metadata is not None:
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\n{metadata}")
+    if entry_points is not None:
+        (about / "entry_points.txt").write_bytes(entry_points.encode("utf-8", "surrogateescape"))
+    return about
+
+
+BROKEN = {
+    "nameless": {"folder": ".dist-info", "entry_points": "[brainkit]\nx = y\n", "metadata": None},
+    "empty": {"folder": ".dist-info", "entry_points": None, "metadata": None},
+    "no value": {"folder": "other-1.0.dist-info", "entry_points": "[console_scripts]\nfoo\n"},
+    "no text": {"folder": "other-1.0.dist-info", "entry_points": "[brainkit]\n\udcff = x\n"},
+    "ours": {"folder": "brainkit_test_x-1.dist-info", "entry_points": "[brainkit]\nx\n"},
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_description_of_any_package_stops_nothing(environment, monkeypatch, name):
+    about = describe(environment, **BROKEN[name])
+    registry = Registry.installed()
+    admitted = {plugin.name for plugin in registry.plugins if not plugin.broken}
+    assert {"test-alpha", "test-zeta"} <= admitted
+    (broken,) = [plugin for plugin in registry.broken() if plugin.name == about.name]
+    assert str(about) in broken.broken
+    assert "install the package again" in broken.broken
+    assert "test-alpha" in metadata.entry_points(group="brainkit").names
+
+
+def test_a_run_goes_on_beside_broken_descriptions(environment, toy_environment, tmp_path):
+    for name in ("empty", "no value"):
+        describe(environment, **BROKEN[name])
+    paths = [str(environment), toy_environment["PYTHONPATH"], *sys.path]
+    command = [sys.executable, "-m", "brainkit", "run", "toy", "--images", "1"]
+    done = subprocess.run(
+        [*command, "--work", str(tmp_path / "w")],
+        env={**toy_environment, "PYTHONPATH": os.pathsep.join(paths)},
+        text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.splitlines()[-1]).is_file()
+
+
+def test_broken_descriptions_are_not_listed_when_plugins_are_named(environment, monkeypatch):
+    describe(environment, **BROKEN["no value"])
+    monkeypatch.setenv("BRAINKIT_PLUGINS", "test-alpha")
+    assert [each.name for each in installed_sources()] == ["test-alpha"]
+
+
+def test_what_an_interrupted_pip_leaves_is_passed_over(environment):
+    entries = "[brainkit]\ntest-alpha = test_plugin_alpha\n"
+    facts = "Name: brainkit-test-alpha\nVersion: 2.4\n"
+    describe(environment, "~rainkit_test_alpha-2.4.dist-info", entries, facts)
+    found = [each.distribution for each in installed_sources() if each.name == "test-alpha"]
+    assert found == ["brainkit-test-alpha 2.5"]
+    assert not [each for each in Registry.installed().broken() if each.name == "test-alpha"]
+
+
+def test_the_first_of_two_copies_of_a_package_counts(environment, tmp_path_factory, monkeypatch):
+    site = tmp_path_factory.mktemp("earlier")
+    facts = "Name: brainkit-test-alpha\nVersion: 3.0\n"
+    describe(site, "brainkit_test_alpha-3.0.dist-info", "[brainkit]\ntest-new = new\n", facts)
+    monkeypatch.syspath_prepend(site)
+    found = {each.name for each in installed_sources() if each.name.startswith("test-")}
+    assert found == {"test-mid", "test-new", "test-zeta"}

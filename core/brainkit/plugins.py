@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.machinery import PathFinder
+from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
 from typing import Any
 
 import pluggy
 
 from brainkit import hookspecs
-from brainkit.errors import BrainkitError, PluginError, UsageError, did_you_mean
+from brainkit.errors import BrainkitError, PluginError, UsageError, did_you_mean, printable
 from brainkit.hookspecs import PROJECT
 
 KINDS = ("encoder", "regressor", "conditioner", "sampler", "decoder", "method")
@@ -28,6 +34,9 @@ MEMBERS: dict[str, tuple[str, ...]] = {
         *("encoders", "regressors", "conditioner", "sampler", "decoders"),
     ),
 }
+FOLDERS = (".dist-info", ".egg-info")
+LEFT_BY_PIP = "~"
+"""Begins the names that pip gives what it is about to delete; an interrupted pip leaves them."""
 
 
 @dataclass(frozen=True)
@@ -100,16 +109,15 @@ class Registry:
         return [plugin for plugin in self.plugins if plugin.broken]
 
     def _admit(self, source: Source) -> Plugin:
-        try:
-            offers = _registered(source)
-            for kind, offer in offers:
-                self._check_free(kind, offer)
-        except BrainkitError as error:
-            return Plugin(source.name, source.distribution, broken=str(error), error=error)
-        except (Exception, SystemExit) as error:
-            said = (str(error).strip().splitlines() or [""])[0]
-            reason = f"{type(error).__name__}: {said}" if said else type(error).__name__
-            return Plugin(source.name, source.distribution, broken=reason, error=error)
+        with _interrupts() as interrupts:
+            try:
+                offers = _registered(source)
+                for kind, offer in offers:
+                    self._check_free(kind, offer)
+            except BaseException as error:
+                if interrupts:
+                    raise
+                return Plugin(source.name, source.distribution, broken=_reason(error), error=error)
         plugin = Plugin(source.name, source.distribution, tuple(offers))
         for kind, offer in offers:
             self._found[kind, offer.name] = (offer, plugin)
@@ -131,12 +139,116 @@ def installed_sources() -> list[Source]:
     """
     wanted = os.environ.get("BRAINKIT_PLUGINS")
     names = None if wanted is None else {name.strip() for name in wanted.split(",") if name.strip()}
-    sources = []
-    for point in entry_points(group=PROJECT):
-        if names is None or point.name in names:
-            dist = f"{point.dist.name} {point.dist.version}" if point.dist else ""
-            sources.append(Source(point.name, dist, point.load))
+    sources: list[Source] = []
+    seen: set[str] = set()
+    for distribution in distributions():
+        folder = _folder(distribution)
+        if folder.name.startswith(LEFT_BY_PIP):
+            continue
+        try:
+            package = _normalised_name(distribution, folder)
+            if package not in seen:
+                sources += _sources_of(distribution, names)
+            seen.add(package)
+        except Exception as error:
+            # Other packages than brainkit's may be broken as well; none of them stops a command.
+            _hide(folder)
+            if names is None:
+                sources.append(_unreadable(folder, error))
     return sorted(sources, key=lambda source: (source.distribution, source.name))
+
+
+def _folder(distribution: Distribution) -> Path:
+    """Return the folder that describes a distribution."""
+    # Private, but nothing else says which of several folders is meant.
+    return Path(str(getattr(distribution, "_path", distribution.locate_file(""))))
+
+
+def _normalised_name(distribution: Distribution, folder: Path) -> str:
+    """Return the name by which the first of several copies hides the others, as in Python.
+
+    It is read from the folder's name where possible, which spares reading a file of every package.
+    """
+    name = folder.stem.partition("-")[0] if folder.suffix in FOLDERS else _owner(distribution)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _owner(distribution: Distribution) -> tuple[str, str]:
+    """Return name and version of a distribution."""
+    facts = distribution.metadata
+    if not facts["Name"]:
+        raise ValueError("it has no name")
+    return facts["Name"], facts["Version"] or ""
+
+
+def _sources_of(distribution: Distribution, names: set[str] | None) -> list[Source]:
+    points: list[EntryPoint] = list(distribution.entry_points.select(group=PROJECT))
+    wanted = [point for point in points if names is None or point.name in names]
+    if not wanted:
+        return []
+    owner = printable(" ".join(_owner(distribution)).strip())
+    return [Source(printable(point.name), owner, point.load) for point in wanted]
+
+
+def _unreadable(folder: Path, error: Exception) -> Source:
+    def load() -> Any:
+        raise PluginError(
+            f"what {folder} says of its package cannot be read ({_reason(error)}); delete that "
+            "folder or install the package again"
+        ) from error
+
+    return Source(printable(folder.name), "", load)
+
+
+def _hide(folder: Path) -> None:
+    """Hide a broken package from whoever lists packages in this process.
+
+    pydantic, torch, triton and others look for plugins of their own when they are imported, and a
+    single broken package of anybody stops them all.
+    """
+
+    class Others(PathFinder):
+        @classmethod
+        def find_distributions(cls, *context: Any) -> list[Any]:
+            return [each for each in listing(*context) if _folder(each) != folder]
+
+    for place, finder in enumerate(sys.meta_path):
+        if isinstance(finder, type) and issubclass(finder, PathFinder):
+            listing = finder.find_distributions
+            sys.meta_path[place] = Others
+            break
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Note the user's interrupts, so that a plugin's own KeyboardInterrupt is told from them."""
+    noted: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield noted
+        return
+
+    def note(number: int, frame: Any) -> None:
+        noted.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, before)
+
+
+def _reason(error: BaseException) -> str:
+    try:
+        said = str(error).strip()
+    except Exception:  # the error is a plugin's, and so is what turns it into text
+        said = ""
+    if isinstance(error, BrainkitError):
+        return said
+    first = printable((said.splitlines() or [""])[0])
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def _core() -> Source:
