@@ -1,49 +1,45 @@
-"""What a run will take, before it takes it: memory, arithmetic and disk.
+"""Memory and disk of a run, foretold before it begins.
 
-Every part's own function runs once on tensors that have shapes but no numbers, so the estimate is
-of the very networks of the run. A part whose function cannot do without numbers is "not known".
+Shapes of weights are read from headers, or from the manifests of releases. Then every part's own
+function runs once on the meta device, where tensors have shapes but no numbers, and what is alive
+at once is added up.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cache
-from math import ceil, prod
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from brainkit.console import human_size
 from brainkit.data import Condition, Stimuli
-from brainkit.errors import BrainkitError
+from brainkit.parts import Decoder, Encoder, Sampler, Sharing
 from brainkit.run.regress import ENCODED_AT_ONCE
 from brainkit.run.sample import draws
 from brainkit.run.shared import SOURCES, Run
-from brainkit.samplers.calls import calls
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from brainkit.weights.tracing import Cost, ShapeStore
+from brainkit.run.tally import ShapeStore, Tally, descend
 
 PICTURE = (425, 425, 3)
 CAPTIONS = ("a person rides a brown horse along the beach at dusk",) * 5
 """NSD's pictures, and captions of the usual number and length."""
-LONGEST = 2.0
-"""Seconds that measuring the device may take."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one step takes.
+    """What one step holds in memory.
 
     Attributes:
         step: e.g. "encoding clip_image".
         batch: images, or draws, at once.
-        weights: bytes of the networks that it holds.
+        weights: bytes of its networks.
         memory: bytes at most, weights and activations.
-        flops: floating-point operations of the whole step, by dtype.
         unknown: why nothing is known, else empty.
     """
 
@@ -51,262 +47,188 @@ class Need:
     batch: int
     weights: int = 0
     memory: int = 0
-    flops: Mapping[str, float] = field(default_factory=dict)
     unknown: str = ""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run takes: each step, the bytes of each kind of file, and the device's speed.
+    """What a run takes.
 
-    `speeds` are operations a second by dtype; a dtype that would take too long to measure is left
-    out.
+    Attributes:
+        needs: memory of each step with networks.
+        disk: bytes of each kind of file; pictures as if not compressed.
     """
 
     needs: tuple[Need, ...]
     disk: Mapping[str, int]
-    speeds: Mapping[str, float]
-
-    @property
-    def seconds(self) -> float | None:
-        """The least time that the arithmetic takes; None where a speed is not known."""
-        total = sum((Counter(need.flops) for need in self.needs), Counter[str]())
-        if not set(total) <= set(self.speeds):
-            return None
-        return sum(flops / self.speeds[dtype] for dtype, flops in total.items())
 
 
-def estimate(run: Run, *, measure: bool = True) -> Estimate:
-    """Estimate a run, as if nothing had been computed yet."""
-    from brainkit.weights.tracing import ShapeStore
+def called(sampler: Sampler, condition: Condition) -> set[tuple[str, bool]]:
+    """Return what a sampler calls of a condition, and whether it goes back through that.
 
-    store = ShapeStore.of(run.store)
-    needs = [_encoding(run, store, feature) for feature in run.method.encoders]
-    made: dict[str, float] = {}
-    needs += _generating(run, store, made)
-    dtypes = {dtype for need in needs for dtype in need.flops}
-    speeds = {each: speed(run.store.device, each) for each in dtypes} if measure else {}
-    known = {dtype: found for dtype, found in speeds.items() if found}
-    return Estimate(tuple(needs), disk(run, made), known)
-
-
-def _encoding(run: Run, store: ShapeStore, feature: str) -> Need:
-    """Encode a batch of pictures with their captions."""
-    import numpy as np
-
-    from brainkit.weights.tracing import traced
-
-    encoder, batch = run.part(f"encoder.{feature}"), ENCODED_AT_ONCE
-    stimuli = Stimuli(
-        np.zeros((batch, *PICTURE), np.uint8), (CAPTIONS,) * batch, np.arange(batch, dtype=np.int32)
-    )
-    times = sum(map(len, run.image_ids)) / batch
-
-    def work(truth: bool) -> Taken:
-        function, loaded = traced(lambda: encoder.load(store), truth=truth)
-        cost = traced(lambda: function(stimuli), truth=truth).cost
-        return Taken(loaded.kept, cost.peak, _times(cost.flops, times))
-
-    return _need(f"encoding {feature}", batch, work)
-
-
-def _generating(run: Run, store: ShapeStore, made: dict[str, float]) -> Iterator[Need]:
-    """Sample and decode a batch of each output, from each source of features.
-
-    Args:
-        run: what is estimated.
-        store: without numbers.
-        made: gets the bytes of latents and pictures by output.
+    Its first step is watched, with a few numbers in place of latents and nothing to compute.
     """
-    from brainkit.weights.tracing import traced
+    calls = set()
 
-    n_draws = len(draws(run))
+    def note(name: str, returned: Tensor) -> Tensor:
+        calls.add((name, returned.requires_grad))
+        return returned
+
+    def denoise(latent: Tensor, sigma: Tensor) -> Tensor:
+        return note("denoise", latent / 2)
+
+    def misfit(latent: Tensor) -> Tensor:
+        return note("misfit", latent.flatten(1).mean(dim=1))
+
+    def stop(done: int, total: int) -> None:
+        raise _Watched
+
+    small = replace(
+        condition,
+        denoise=denoise,
+        denoise_with=condition.denoise_with and (lambda context: denoise),
+        misfit=condition.misfit and misfit,
+        start=torch.ones(1, *(min(length, 2) for length in condition.start.shape[1:])),
+        context=None if condition.context is None else torch.ones(1, 2, 2),
+        sigmas=torch.linspace(0.03, 14.0, len(condition.sigmas)),
+    )
+    with suppress(_Watched), torch.no_grad():
+        sampler.sample(small, [0], stop)
+    return calls
+
+
+class _Watched(Exception):  # noqa: N818 (it is no error)
+    """A sampler has taken its first step."""
+
+
+Work = Callable[[Tally], tuple[int, tuple[int, ...]]]
+"""Does a step under a tally; returns the bytes of its networks and the shape of what it makes."""
+
+
+def estimate(run: Run) -> Estimate:
+    """Return what a run takes, as if nothing had been computed yet."""
+    store, n_draws = ShapeStore.of(run.store), len(draws(run))
     batch = min(run.config.batch_size, n_draws)
-    times = n_draws / batch * (len(SOURCES) if run.config.ceiling else 1)
-    prepared = cache(lambda truth: _Prepared.of(run, store, batch, truth=truth))
+    copies = n_draws / batch * (len(SOURCES) if run.config.ceiling else 1)
+    needs, disk = [], _disk(run)
+    for feature, encoder in run.method.encoders.items():
+        work = partial(_encode, encoder, store)
+        needs.append(_need(f"encoding {feature}", ENCODED_AT_ONCE, work)[0])
     for output, decoder in run.method.decoders.items():
-        latents: list[Tensor] = []
-
-        def sample(truth: bool, output: str = output, latents: list[Tensor] = latents) -> Taken:
-            walk = _Walk.of(prepared(truth), output, truth=truth)
-            latents[:] = [walk.latent]
-            made[f"{output} latents"] = 4 * walk.latent.numel() * times
-            return walk.taken(run.method.sampler, times)
-
-        def decode(truth: bool, decoder: Any = decoder, latents: list[Tensor] = latents) -> Taken:
-            function, loaded = traced(lambda: decoder.load(store), truth=truth)
-            shown, cost = traced(lambda: function(latents[0], [0] * batch), truth=truth)
-            if decoder.gives == "image":
-                made["pictures"] = shown.numel() * times
-            return Taken(loaded.kept, cost.peak, _times(cost.flops, times))
-
-        yield _need(f"sampling {output}s", batch, sample)
-        if latents:
-            yield _need(f"decoding {output}s", batch, decode)
-        else:
-            yield Need(f"decoding {output}s", batch, unknown="its latents are not known")
+        sampling, latent = _need(f"sampling {output}s", batch, partial(_sample, run, store, output))
+        decoding, decoded = _need(
+            f"decoding {output}s", batch, partial(_decode, decoder, store, latent)
+        )
+        needs += [sampling, decoding]
+        disk[f"{output} latents"] = round(4 * prod(latent) * copies)
+        if decoder.gives == "image":
+            disk["pictures"] = round(prod(decoded) * copies)
+    return Estimate(tuple(needs), {name: size for name, size in disk.items() if size})
 
 
-class Taken(NamedTuple):
-    """Bytes of networks, bytes at most beside them, and operations by dtype."""
+def _need(step: str, batch: int, work: Work) -> tuple[Need, tuple[int, ...]]:
+    """Return what a step holds, and the shape of what it makes; (0,) where that is not known.
 
-    weights: int
-    beside: int
-    flops: Mapping[str, float]
-
-
-def _need(step: str, batch: int, work: Callable[[bool], Taken]) -> Need:
-    """Try both answers to what code may ask of tensors without numbers."""
+    Code may ask tensors without numbers whether something holds: it is told no, and if the step
+    cannot go on from there, yes.
+    """
     why = ""
     for truth in (False, True):
+        tally = Tally(truth=truth)
         try:
-            taken = work(truth)
+            with torch.no_grad():
+                weights, shape = work(tally)
         except Exception as error:  # whatever a part raises that cannot do without numbers
             why = why or " ".join(str(error).split())[:80] or type(error).__name__
         else:
-            return Need(step, batch, taken.weights, taken.weights + taken.beside, taken.flops)
-    return Need(step, batch, unknown=why)
+            return Need(step, batch, weights, tally.most), shape
+    return Need(step, batch, unknown=why), (0,)
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """Conditions on tensors without numbers, and what loading and preparing took."""
+def _loaded(part: Any, store: ShapeStore, tally: Tally) -> Any:
+    """Return a part's function; a network that only waited for its weights has not counted."""
+    with tally:
+        function = part.load(store)
+    tally.most = tally.alive
+    return function
 
-    conditions: Mapping[str, Condition]
-    loaded: Cost
-    cost: Cost
 
-    @classmethod
-    def of(cls, run: Run, store: ShapeStore, batch: int, *, truth: bool) -> _Prepared:
-        import torch
+def _encode(encoder: Encoder, store: ShapeStore, tally: Tally) -> tuple[int, tuple[int, ...]]:
+    function, weights = _loaded(encoder, store, tally), tally.alive
+    ids = np.arange(ENCODED_AT_ONCE, dtype=np.int32)
+    pictures = np.zeros((len(ids), *PICTURE), np.uint8)
+    with tally:
+        return weights, tuple(function(Stimuli(pictures, (CAPTIONS,) * len(ids), ids)).shape)
 
-        from brainkit.weights.tracing import traced
 
-        part = run.method.conditioner
+def _sample(run: Run, store: ShapeStore, output: str, tally: Tally) -> tuple[int, tuple[int, ...]]:
+    prepare, weights = _loaded(run.method.conditioner, store, tally), tally.alive
+    batch = min(run.config.batch_size, len(draws(run)))
+    shapes = {name: run.method.encoders[name].shape(store) for name in run.method.conditioner.needs}
+    with tally:
         features = {
-            name: torch.empty(batch, *run.part(f"encoder.{name}").shape(store), device="meta")
-            for name in part.needs
+            name: torch.empty(batch, *shape, device="meta") for name, shape in shapes.items()
         }
-        prepare, loaded = traced(lambda: part.load(store), truth=truth)
-        conditions, cost = traced(lambda: prepare(features), truth=truth)
-        return cls(conditions, loaded, cost)
+        condition = prepare(features)[output]
+        latent = _denoise(condition, condition.start)
+    calls = called(run.method.sampler, condition)
+    if any(name == "misfit" for name, _ in calls):
+        weights += _loaded_late(condition, latent, tally)
+    if ("denoise", True) in calls:
+        descend(partial(_denoise, condition), condition.start, tally)
+    if condition.misfit and ("misfit", True) in calls:
+        descend(condition.misfit, latent, tally)
+    return weights, tuple(latent.shape)
 
 
-@dataclass(frozen=True)
-class _Walk:
-    """What a sampler walks, and what calling its denoiser once took."""
-
-    condition: Condition
-    latent: Tensor
-    before: _Prepared
-    denoised: Cost
-    truth: bool
-
-    @classmethod
-    def of(cls, before: _Prepared, output: str, *, truth: bool) -> _Walk:
-        from brainkit.weights.tracing import traced
-
-        found = before.conditions[output]
-        latent, denoised = traced(lambda: found.denoise(found.start, found.sigmas[-1]), truth=truth)
-        return cls(found, latent, before, denoised, truth)
-
-    def taken(self, sampler: Any, times: float) -> Taken:
-        """Multiply by what the sampler calls, gradients and the misfit included."""
-        counts = calls(sampler, self.condition)
-        flops = Counter(self.before.cost.flops) + _times(self.denoised.flops, counts["denoise"])
-        held, beside = self.before.loaded.kept, self.denoised.peak
-        if counts["denoise back"]:
-            back = self._back(self._denoised)
-            flops += _times(back.flops - self.denoised.flops, counts["denoise back"])
-            beside = max(beside, back.peak)
-        if counts["misfit"]:
-            loading, back = self._misfit()
-            held += loading.kept
-            beside = max(beside, back.peak)
-            # Forth alone is a third of forth and back.
-            share = counts["misfit back"] + (counts["misfit"] - counts["misfit back"]) / 3
-            flops += _times(back.flops, share)
-        beside = max(self.before.cost.peak, self.before.cost.kept + beside)
-        return Taken(held, beside, _times(flops, times))
-
-    def _denoised(self, latent: Tensor) -> Tensor:
-        return self.condition.denoise(latent, self.condition.sigmas[-1])
-
-    def _misfit(self) -> tuple[Cost, Cost]:
-        from brainkit.weights.tracing import traced
-
-        misfit = self.condition.misfit
-        assert misfit is not None
-        # First it is told that all is in order, as it may ask of its targets.
-        for truth in (True, False):
-            try:
-                loading = traced(lambda: misfit(self.latent), truth=truth).cost
-                return loading, self._back(misfit, truth=truth)
-            except BrainkitError as error:
-                refused = error
-        raise refused
-
-    def _back(self, function: Callable[[Tensor], Tensor], *, truth: bool | None = None) -> Cost:
-        import torch
-
-        from brainkit.weights.tracing import traced
-
-        def there_and_back() -> None:
-            with torch.enable_grad():
-                latent = self.latent.detach().requires_grad_()
-                # Not `grad`, inside of which function modes are off.
-                torch.autograd.backward([function(latent).sum()])
-
-        return traced(there_and_back, truth=self.truth if truth is None else truth).cost
+def _denoise(condition: Condition, latent: Tensor) -> Tensor:
+    return condition.denoise(latent, condition.sigmas[-1])
 
 
-def _times(flops: Mapping[str, float], times: float) -> Counter[str]:
-    scaled: Counter[str] = Counter()
-    for dtype, each in flops.items():
-        scaled[dtype] = each * times  # type: ignore[assignment]
-    return scaled
+def _loaded_late(condition: Condition, latent: Tensor, tally: Tally) -> int:
+    """Return the bytes of networks that a misfit loads when it is first asked."""
+    assert condition.misfit is not None
+    before, most = tally.alive, tally.most
+    with tally:
+        condition.misfit(latent)
+    tally.most = max(most, tally.alive)
+    with tally:
+        condition.misfit(latent)
+    return tally.alive - before
 
 
-def disk(run: Run, made: Mapping[str, float]) -> dict[str, int]:
-    """Give the bytes of the files of a run by kind; pictures as if not compressed.
+def _decode(
+    decoder: Decoder, store: ShapeStore, latent: tuple[int, ...], tally: Tally
+) -> tuple[int, tuple[int, ...]]:
+    if latent == (0,):
+        raise ValueError("its latents are not known")
+    function, weights = _loaded(decoder, store, tally), tally.alive
+    with tally:
+        decoded = function(torch.empty(latent, device="meta"), [0] * latent[0])
+    return weights, tuple(decoded.shape) if isinstance(decoded, Tensor) else (0,)
 
-    Args:
-        run: what is estimated.
-        made: bytes of latents and pictures.
-    """
+
+def _disk(run: Run) -> dict[str, int]:
+    """Return the bytes of the files before sampling by kind."""
     n_train, n_test = map(len, run.image_ids)
-    shapes = {name: run.part(f"encoder.{name}").shape(run.store) for name in run.method.encoders}
-    numbers = sum(prod(shape) for shape in shapes.values())
+    shapes = [encoder.shape(run.store) for encoder in run.method.encoders.values()]
+    numbers = sum(prod(shape) for shape in shapes)
+    shared = {
+        (part.shares, run.method.selection.roi_of(feature))
+        for feature, part in run.method.regressors.items()
+        if isinstance(part, Sharing)
+    }
     return {
         "trials": run.plan.bytes_in_memory,
         "features": 2 * numbers * (n_train + n_test),
+        "factors": 4 * run.plan.rows.n_train**2 * len(shared),
         "predictions": 2 * numbers * n_test,
-        **{name: round(size) for name, size in made.items()},
     }
 
 
-def speed(device: str, dtype: str) -> float | None:
-    """Measure the operations a second of a product of square matrices; None if it takes long."""
-    import torch
-
-    found, best, began = getattr(torch, dtype), 0.0, perf_counter()
-    for side in (256, 512, 1024, 2048, 4096, 8192):
-        if best and 4 * side**3 / best > LONGEST - (perf_counter() - began):
-            break
-        matrix = torch.ones(side, side, device=device, dtype=found)
-        for _ in range(2):
-            start = perf_counter()
-            float((matrix @ matrix)[0, 0])
-            took = perf_counter() - start
-            if took > LONGEST:
-                return None
-            best = max(best, 2 * side**3 / took)
-    return best
-
-
-def text(found: Estimate, run: Run) -> list[str]:
-    """Give the lines of a dry run."""
-    known = [need for need in found.needs if not need.unknown]
+def text(foretold: Estimate, run: Run) -> list[str]:
+    """Return the lines of a dry run."""
+    known = [need for need in foretold.needs if not need.unknown]
     most = max(known, key=lambda need: need.memory, default=None)
     lines = []
     if most:
@@ -315,25 +237,9 @@ def text(found: Estimate, run: Run) -> list[str]:
             f"{most.batch} at once: {human_size(most.weights)} weights, "
             f"{human_size(most.memory - most.weights)} activations"
         )
-    files = ", ".join(f"{name} {human_size(size)}" for name, size in found.disk.items())
-    lines.append(f"disk     {human_size(sum(found.disk.values()))}: {files}")
-    lines.append(f"time     {_time(found, run)}")
-    lines += [f"  {_line(need)}" for need in found.needs]
-    return lines
-
-
-def _time(found: Estimate, run: Run) -> str:
-    total = sum(sum(need.flops.values()) for need in found.needs)
-    if found.seconds is None:
-        return f"{total / 1e12:.3g} TFLOP; the device's speed was not measured"
-    speeds = " and ".join(
-        f"{each / 1e12:.3g} TFLOP/s in {dtype}" for dtype, each in sorted(found.speeds.items())
-    )
-    return (
-        f"{duration(found.seconds)} at least: {total / 1e12:.3g} TFLOP at the {speeds} that a "
-        f"product of matrices reached on {run.store.device} just now; fitting, scoring and reading "
-        "come on top"
-    )
+    files = ", ".join(f"{name} {human_size(size)}" for name, size in foretold.disk.items())
+    lines.append(f"disk     {human_size(sum(foretold.disk.values()))}: {files}")
+    return lines + [f"  {_line(need)}" for need in foretold.needs]
 
 
 def _line(need: Need) -> str:
@@ -341,19 +247,5 @@ def _line(need: Need) -> str:
         return f"{need.step}: not known ({need.unknown})"
     return (
         f"{need.step}: {human_size(need.weights)} weights, "
-        f"{human_size(need.memory - need.weights)} activations of {need.batch}, "
-        f"{sum(need.flops.values()) / 1e12:.3g} TFLOP"
+        f"{human_size(need.memory - need.weights)} activations of {need.batch}"
     )
-
-
-def duration(seconds: float) -> str:
-    """Give a time for people.
-
-    >>> duration(0.2), duration(75), duration(9000)
-    ('1 s', '1 min 15 s', '2 h 30 min')
-    """
-    whole = max(1, ceil(seconds))
-    hours, minutes = whole // 3600, whole // 60 % 60
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"

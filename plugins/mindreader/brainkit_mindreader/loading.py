@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from brainkit import Checkpoint, Condition
 from brainkit.errors import CheckpointError, DataError
-from brainkit.networks.assemble import frozen, load_strictly
+from brainkit.networks.assemble import assemble, frozen
 from brainkit.networks.clip import CLIP_B32
 from brainkit.networks.clip.network import MEAN, STD, load_network
 from brainkit.samplers.noise import seeds_of
@@ -39,9 +39,7 @@ def load_generator(store: CheckpointStore) -> Generator:
         CheckpointError: the weights do not fit the configuration.
     """
     shape, weights = load_two_heads(store, GENERATOR)
-    network = Generator(shape)
-    load_strictly(network, weights, GENERATOR.name)
-    return frozen(network, store.device)
+    return frozen(assemble(lambda: Generator(shape), weights, GENERATOR.name), store.device)
 
 
 def load_two_heads(

@@ -9,7 +9,8 @@ Source: Karras et al. 2020, arXiv 1912.04958.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +25,17 @@ TINY = 1e-8
 HALF = (torch.float16, torch.bfloat16)
 
 
-def exact(device: torch.device) -> torch.autocast:
-    """Give a context in which autocast is off, for what half precision would spoil."""
+def exact(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context in which autocast is off, for what half precision would spoil."""
+    if not torch.amp.is_autocast_available(device.type):  # of the meta device, say
+        return nullcontext()
     return torch.autocast(device.type, enabled=False)
+
+
+def halved(device: torch.device) -> bool:
+    """Say whether autocast is on."""
+    available: bool = torch.amp.is_autocast_available(device.type)
+    return available and torch.is_autocast_enabled(device.type)
 
 
 def full(maps: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainkit.errors import DataError
-from brainkit_mindreader.generator.layers import TINY, FullyConnected, activated, exact
+from brainkit_mindreader.generator.layers import TINY, FullyConnected, activated, exact, halved
 from brainkit_mindreader.generator.resample import binomial_filter, conv_doubled
 from brainkit_mindreader.generator.shape import COLOURS, GeneratorShape, Merge
 
@@ -116,7 +116,7 @@ class StyledConvolution(Styled):
         """Give (batch, out, side, side)."""
         weight: Tensor = self.weight
         styles = self.style(w, conditions)
-        if torch.is_autocast_enabled(maps.device.type):
+        if halved(maps.device):
             weight, styles = balanced(weight, styles)
         maps = maps * _over_maps(styles, maps)
         if self.doubles:
