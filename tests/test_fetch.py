@@ -66,7 +66,9 @@ def place(hub, tmp_path):
         name: os.environ[name] for name in ("PATH", "LANG", "VIRTUAL_ENV") if name in os.environ
     }
     return kept | {
-        "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(TOYS)]),
+        "PYTHONPATH": os.pathsep.join(
+            [str(tmp_path / "site"), str(TOYS), os.environ.get("PYTHONPATH", "")]
+        ),
         "BRAINKIT_PLUGINS": "fetched",
         "BRAINKIT_HOME": str(tmp_path / "home"),
         "HF_HOME": str(tmp_path / "hf"),
@@ -336,8 +338,8 @@ def test_two_fetches_at_once_both_end_well(hub, place):
 def test_a_fetch_killed_while_converting_leaves_nothing_half_and_the_next_ends_well(hub, place):
     assert brainkit(place, "fetch", "toy-newest", "--dry-run").returncode == 0
     with subprocess.Popen(
-        command("fetch", "toy-newest"), env=place, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True,
+        command("fetch", "toy-newest"), env={**place, "TOY_PAUSE": "60"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     ) as running:  # fmt: skip
         for line in running.stderr:
             if line.startswith("checking"):

@@ -57,10 +57,10 @@ def checksum(tensor: Any) -> int:
 
 def convert(folder: Path) -> None:
     """Bring the file into the store, which another process does; its peak counts too."""
-    from brainkit.weights.convert import Source
+    from brainkit.weights.convert import ReleasedFiles
     from brainkit.weights.convert import convert as into_the_store
 
-    source = Source((folder / FILE,))
+    source = ReleasedFiles((folder / FILE,))
     (done,) = into_the_store(["brainkit_unibrain.released:FOUR_FLOW"], source, folder / "store")
     assert (done.layout, done.tensors) == ("official", 1368)
 

@@ -68,7 +68,7 @@ PLUGIN_EXCEPTIONS = {
     *("brainkit.nsd.design", "brainkit.plugins", "brainkit.run.artefact", "brainkit.run.config"),
     *("brainkit.run.machine", "brainkit.run.readers", "brainkit.run.regress", "brainkit.run.step"),
 }
-NAMESAKES = {"Header", "Plan", "Made", "Training", "Grid", "Layout", "Rows", "Example", "Source"}
+NAMESAKES = {"Header", "Plan", "Training", "Grid", "Rows", "Example"}
 # Torch takes a second to import, so only where nothing else can be done it is at a module's top.
 TORCH_AT_TOP = ("networks/", "training/", "metrics/networks/", "miniature/train/")
 TORCH_EXCEPTIONS = {"miniature/training.py", "weights/tracing.py"}

@@ -23,7 +23,7 @@ from brainkit.metrics.networks.released import CHECKPOINTS, checkpoint, release_
 from brainkit.metrics.networks.torchvision import load_classifier, load_inception, load_nodes
 from brainkit.weights import RemoteFile
 from brainkit.weights.conversion import conversions, write
-from brainkit.weights.convert import Source, convert
+from brainkit.weights.convert import ReleasedFiles, convert
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)
 
@@ -47,7 +47,7 @@ def lively(network: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def convert_here(name: str, file: Path, store: Path, config: dict | None = None):
-    """Convert as the confined process does, but in this one."""
+    """Convert without a record."""
     with ExitStack() as stack:
         (found,) = conversions([release_of(checkpoint(name))], [file], config, stack)
         (store / name).mkdir(parents=True)
@@ -277,12 +277,12 @@ def test_every_checkpoint_names_its_release_and_licences_are_told():
     assert forbidding == {"swav-resnet50", "imagenet-classifier"}
 
 
-def test_the_confined_process_converts_them_too(tmp_path):
+def test_they_come_into_the_store_too(tmp_path):
     network = lively(models.efficientnet_b1(weights=None))
     file = tmp_path / "efficientnet_b1-c27df63c.pth"
     torch.save(network.state_dict(), file)
     reference = checkpoint("efficientnet-b1-v2").release
-    (done,) = convert([reference], Source((file,)), tmp_path / "store")
+    (done,) = convert([reference], ReleasedFiles((file,)), tmp_path / "store")
     assert done.checkpoint == "efficientnet-b1-v2"
     read = load_nodes(CheckpointStore(tmp_path / "store"), checkpoint(done.checkpoint))
     compare(read, network, ["avgpool"], 224)

@@ -272,9 +272,9 @@ def test_a_clip_that_computes_otherwise_is_refused_by_its_configuration(key, tmp
         bring(released.CLIP_B32, place, tmp_path / "store")
 
 
-def test_other_shapes_are_all_listed(tmp_path):
+def test_other_shapes_are_counted(tmp_path):
     place = full_size_names_alone(released.CLIP_B32, tmp_path)
-    with pytest.raises(CheckpointError, match=r"39\d misshapen .*expected 512x512"):
+    with pytest.raises(CheckpointError, match=r"39\d misshapen .*77x512, .* and 39\d more"):
         bring(released.CLIP_B32, place, tmp_path / "store")
 
 

@@ -24,7 +24,7 @@ from brainkit.networks.clip.network import load_tokenizer
 from brainkit.testing import converted
 from brainkit.weights import Config, Release
 from brainkit.weights.conversion import Conversion
-from brainkit.weights.convert import Source, convert
+from brainkit.weights.convert import ReleasedFiles, convert
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = json.loads(gzip.decompress((GOLDEN / "released/names.json.gz").read_bytes()))
@@ -121,8 +121,8 @@ def test_the_autoencoder_gives_the_published_numbers_in_every_layout(form, publi
     torch.testing.assert_close(decoded, golden["decoder_raw"], atol=3e-5, rtol=0)
 
 
-def test_the_confined_child_reads_the_published_file(published, tmp_path):
-    source = Source((official_pth(published, tmp_path),))
+def test_the_published_file_comes_into_the_store(published, tmp_path):
+    source = ReleasedFiles((official_pth(published, tmp_path),))
     store, release = tmp_path / "store", autokl.KL_F8.release
     (done,) = convert([release], source, store, config=TINY_AUTOKL)
     assert (done.checkpoint, done.layout, done.tensors) == ("kl-f8", "official", len(published))
@@ -232,13 +232,13 @@ def test_a_tokenizer_made_of_two_tables_is_transformers_own(tables, tmp_path):
     assert cafe[:4] == cafe[4:8] == cafe[8:12]  # composed, decomposed and in capitals
 
 
-def test_the_confined_child_reads_clip_and_makes_its_tokenizer(tables, tmp_path):
+def test_clip_comes_into_the_store_with_its_tokenizer(tables, tmp_path):
     config, tensors = MINIATURE.config(clip.CLIP_B32), MINIATURE.load(clip.CLIP_B32)
     torch.save(tensors, tmp_path / "pytorch_model.bin")
     for path in tables.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     store = tmp_path / "store"
-    (done,) = convert([clip.CLIP_B32.release], Source((tmp_path,)), store, config=config)
+    (done,) = convert([clip.CLIP_B32.release], ReleasedFiles((tmp_path,)), store, config=config)
     assert (done.layout, done.tensors, done.lacks) == ("transformers", len(tensors) - 1, ())
     read = load_tokenizer(CheckpointStore(store), clip.CLIP_B32, 20)
     assert torch.equal(read(TEXTS), expected_ids(tables))

@@ -1,4 +1,4 @@
-"""Released files into the store: found, checked, written by a confined child, never half."""
+"""Released files into the store: found, checked and written, never half."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from brainkit.checkpoints.record import FileFacts, Record, differences
 from brainkit.data import Checkpoint
 from brainkit.errors import CheckpointError
 from brainkit.weights import convert as converting
-from brainkit.weights.convert import Source, convert
+from brainkit.weights.convert import ReleasedFiles, convert
 
 TOYS = Path(__file__).parent / "toys"
 TOY = Checkpoint("toy-net")
@@ -54,8 +53,8 @@ def same(folder: Path, wanted: dict[str, torch.Tensor]) -> bool:
     )
 
 
-def at(path: Path) -> Source:
-    return Source((path,))
+def at(path: Path) -> ReleasedFiles:
+    return ReleasedFiles((path,))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +115,7 @@ def test_files_beside_the_weights_are_asked_for_where_they_are_missing(tmp_path)
     assert done.lacks == ("words.json",)
     (tmp_path / "more/words").mkdir(parents=True)
     (tmp_path / "more/words/words.json").write_text("[]")
-    source = Source((tmp_path / "net.pth",), beside={"words.json": (tmp_path / "more",)})
+    source = ReleasedFiles((tmp_path / "net.pth",), beside={"words.json": (tmp_path / "more",)})
     (done,) = convert([NET], source, tmp_path / "other-store")
     assert done.lacks == ()
     assert (tmp_path / "other-store/toy-net/words.json").read_text() == "[]"
@@ -236,10 +235,10 @@ def test_a_release_that_reads_files_itself_is_given_those_of_any_name(
     tmp_path, monkeypatch
 ) -> None:
     (tmp_path / "words.py").write_text(
-        "from brainkit.weights import Layout, Piece, Release\n"
+        "from brainkit.weights import Naming, Piece, Release\n"
         "from brainkit.weights.conversion import Fit, fitted\n"
         "from brainkit.weights.open import Entry, WeightFile\n"
-        "LAYOUT = Layout('text', (), lambda config, names: {})\n"
+        "LAYOUT = Naming('text', (), lambda config, names: {})\n"
         "def read(source, config, stack):\n"
         "    words = source.read_text().split()\n"
         "    entries = {word: Entry('F32', (1,)) for word in words}\n"
@@ -293,14 +292,14 @@ def test_a_store_that_cannot_be_written_is_told(tmp_path) -> None:
 
 
 def test_nothing_half_written_survives_a_kill(tmp_path) -> None:
-    # Both ends are killed while the child waits for the second name: one part is whole, none moved.
+    # It is killed when both are whole beside their places, and none is moved.
     torch.save(numbers(), tmp_path / "net.pth")
     script = (
         "import sys, time; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
         "from brainkit.weights import convert as c\n"
         "c._move = lambda aside, folder: (print('moving', flush=True), time.sleep(60))\n"
-        "c.convert([*sys.argv[4:]], c.Source((Path(sys.argv[2]),)), Path(sys.argv[3]))\n"
+        "c.convert([*sys.argv[4:]], c.ReleasedFiles((Path(sys.argv[2]),)), Path(sys.argv[3]))\n"
     )
     store = tmp_path / "store"
     command = [sys.executable, "-c", script, str(TOYS), str(tmp_path / "net.pth"), str(store)]
@@ -318,22 +317,57 @@ def test_nothing_half_written_survives_a_kill(tmp_path) -> None:
     assert same(store / "toy-net", expected(numbers()))
 
 
-def test_a_child_that_dies_is_told_and_leaves_nothing(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_an_end_in_mid_conversion_leaves_nothing(tmp_path, error) -> None:
     torch.save(numbers(), tmp_path / "net.pth")
-    answer = converting._Child.answer
+    told = []
 
-    def killed(self, wanted, *rest):
-        if wanted == "written":
-            self.process.kill()
-            time.sleep(0.2)
-            while self.answers.readline():
-                pass
-        return answer(self, wanted, *rest)
+    def progress(checkpoint: str, done: int, size: int) -> None:
+        told.append((checkpoint, done, size))
+        if len(told) == 8:  # two tensors into the second network
+            raise error
 
-    monkeypatch.setattr(converting._Child, "answer", killed)
-    with pytest.raises(CheckpointError, match=r"the process that read .* ended \(signal 9\)"):
+    kind = CheckpointError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(kind):
+        convert([NET, OTHER], at(tmp_path / "net.pth"), tmp_path / "store", progress=progress)
+    assert [each[0] for each in told] == ["toy-net"] * 6 + ["toy-other"] * 2
+    assert not list((tmp_path / "store").glob("toy*"))
+    convert([NET, OTHER], at(tmp_path / "net.pth"), tmp_path / "store")
+    assert same(tmp_path / "store/toy-net", expected(numbers()))
+
+
+def test_progress_ends_with_all_bytes(tmp_path) -> None:
+    torch.save(numbers(), tmp_path / "net.pth")
+    told = []
+    (done,) = convert(
+        [NET], at(tmp_path / "net.pth"), tmp_path / "store",
+        progress=lambda *values: told.append(values),
+    )  # fmt: skip
+    assert told[-1] == ("toy-net", done.size, done.size)
+    assert [each[1] for each in told] == sorted(each[1] for each in told)
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path, monkeypatch) -> None:
+    torch.save(numbers(), tmp_path / "net.pth")
+
+    def fails(path: Path) -> FileFacts:
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(FileFacts, "of", fails)
+    with pytest.raises(CheckpointError, match=r"net\.pth cannot be read \(Input/output error\)"):
         convert([NET], at(tmp_path / "net.pth"), tmp_path / "store")
     assert not list((tmp_path / "store").glob("toy*"))
+
+
+def test_many_differences_are_counted_and_five_are_named(tmp_path) -> None:
+    file = numbers() | {f"net.new{n}": torch.zeros(1) for n in range(2000)}
+    torch.save(file, tmp_path / "net.pth")
+    with pytest.raises(CheckpointError) as caught:
+        convert([NET], at(tmp_path / "net.pth"), tmp_path / "store")
+    said = str(caught.value)
+    names = ", ".join(sorted(f"net.new{n}" for n in range(2000))[:5])
+    assert f"toy-net has 2000 extra ({names} and 1995 more);" in said
+    assert len(said) < 1000
 
 
 def test_two_conversions_into_one_store_do_not_mix(tmp_path) -> None:
@@ -346,41 +380,3 @@ def test_two_conversions_into_one_store_do_not_mix(tmp_path) -> None:
         pytest.raises(CheckpointError, match="is being written by another process"),
     ):
         convert([NET], at(tmp_path / "net.pth"), tmp_path / "store")
-
-
-def test_the_child_that_reads_files_can_reach_no_network(tmp_path) -> None:
-    (tmp_path / "calls.py").write_text(
-        "import socket\n"
-        "from brainkit.weights import Release\n"
-        "def read(source, config, stack):\n"
-        "    socket.create_connection(('127.0.0.1', 9))\n"
-        "RELEASE = Release('calls', (), read=read)\n"
-    )
-    (tmp_path / "file").write_text("")
-    sys.path.insert(0, str(tmp_path))
-    try:
-        with pytest.raises(CheckpointError, match=r"socket\.\w+ was tried"):
-            convert(["calls:RELEASE"], at(tmp_path / "file"), tmp_path / "store")
-    finally:
-        sys.path.remove(str(tmp_path))
-
-
-def test_the_child_builds_networks_without_weights(tmp_path, monkeypatch) -> None:
-    # On "meta" torch loads its compiler, which looks for a folder of temporary files; modules
-    # loaded for the first time would leave their bytecode beside them.
-    (tmp_path / "late.py").write_text("SHAPE = (3,)\n")
-    (tmp_path / "built.py").write_text(
-        "from brainkit.weights import Layout, Piece, Release\n"
-        "def shapes(config):\n"
-        "    import torch\n"
-        "    from late import SHAPE\n"
-        "    with torch.device('meta'):\n"
-        "        return {'a': tuple(torch.outer(torch.zeros(3), torch.zeros(3)).shape)}\n"
-        "LAYOUT = Layout('plain', (('a.pth',),), lambda config, names: {'a': Piece('a')})\n"
-        "RELEASE = Release('built', (), shapes=shapes, layouts=(LAYOUT,))\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-    torch.save({"a": torch.ones(3, 3)}, tmp_path / "a.pth")
-    (done,) = convert(["built:RELEASE"], at(tmp_path / "a.pth"), tmp_path / "store")
-    assert same(done.folder, {"a": torch.ones(3, 3)})

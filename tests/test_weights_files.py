@@ -20,10 +20,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from brainkit.checkpoints.safetensors import Entry, check_header, write_safetensors
 from brainkit.errors import CheckpointError
-from brainkit.weights import Layout, Piece, Release
+from brainkit.weights import Naming, Piece, Release
 from brainkit.weights.conversion import conversions
-from brainkit.weights.open import Entry, check_header, open_weights, write_safetensors
+from brainkit.weights.open import open_weights
 
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
@@ -430,7 +431,7 @@ def test_names_of_shards_that_lead_elsewhere_are_refused(name: str, tmp_path: Pa
 
 def test_a_conversion_names_the_shards_it_is_made_of(tmp_path: Path) -> None:
     path = sharded(tmp_path)
-    layout = Layout("sharded", ((path.name,),), lambda _, names: {n: Piece(n) for n in names[0]})
+    layout = Naming("sharded", ((path.name,),), lambda _, names: {n: Piece(n) for n in names[0]})
     release = Release("net", (), {}, lambda _: {"a": (2,), "b": (3,), "c": (4,)}, (layout,))
     with ExitStack() as stack:
         (found,) = conversions([release], [tmp_path], None, stack)
@@ -445,7 +446,8 @@ from pathlib import Path
 
 import safetensors, torch
 
-from brainkit.weights.open import open_weights, write_safetensors
+from brainkit.checkpoints.safetensors import write_safetensors
+from brainkit.weights.open import open_weights
 
 def resident(word):
     lines = open("/proc/self/status").read().splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from brainkit import hookimpl
 from brainkit.data import Checkpoint
 from brainkit.fetch.moved import MOVED
 from brainkit.method import Method
-from brainkit.weights import Companion, Layout, Origin, Piece, Release, RemoteFile
+from brainkit.weights import Companion, Naming, Origin, Piece, Release, RemoteFile
 
 SHAPES = {"scale": (5,), "square": (40, 40)}
 COMMIT = "c0ffee" * 6 + "c0ff"
@@ -34,9 +35,15 @@ def pieces(prefix):
     return lambda config, names: {name: Piece(prefix + name) for name in SHAPES}
 
 
+def shapes(config):
+    """Return the manifest; a test may have time to kill the program meanwhile."""
+    time.sleep(float(os.environ.get("TOY_PAUSE", 0)))
+    return SHAPES
+
+
 def release(name, *origins, prefix="", companions=()):
-    layout = Layout("official", (("net.safetensors",),), pieces(prefix), r"other\.|own\.")
-    return Release(name, origins, {"kind": "toy"}, lambda config: SHAPES, (layout,), companions)
+    layout = Naming("official", (("net.safetensors",),), pieces(prefix), r"other\.|own\.")
+    return Release(name, origins, {"kind": "toy"}, shapes, (layout,), companions)
 
 
 def hub(repository, path="net.safetensors", revision="", licence="MIT", **facts):

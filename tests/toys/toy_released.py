@@ -1,6 +1,6 @@
 """Releases of two tiny networks, in layouts like those of real ones."""
 
-from brainkit.weights import Companion, Layout, Origin, Piece, Release, RemoteFile, stems
+from brainkit.weights import Companion, Naming, Origin, Piece, Release, RemoteFile, stems
 
 PART = {"w": (6, 4), "b": (6,), "q": (2, 4), "k": (2, 4), "v": (2, 4), "out": (3, 2)}
 OTHER = {"scale": (5,), "square": (4, 4)}
@@ -37,8 +37,8 @@ NET = Release(
     config={"width": 6, "kind": "toy"},
     shapes=part_shapes,
     layouts=(
-        Layout("official", (("net.pth", "net.safetensors"),), own_names, r"other\.|step$"),
-        Layout("two files", (stems("one/model"), stems("two/model")), two_files),
+        Naming("official", (("net.pth", "net.safetensors"),), own_names, r"other\.|step$"),
+        Naming("two files", (stems("one/model"), stems("two/model")), two_files),
     ),
     companions=(Companion("words.json", (("words/words.json",),)),),
     checked=("kind",),
@@ -48,5 +48,5 @@ OTHER_NET = Release(
     origins=(Origin(files=(RemoteFile("net.pth"),), licence="MIT", repository="toys/net"),),
     config={},
     shapes=lambda config: OTHER,
-    layouts=(Layout("official", (("net.pth",),), other_names, r"net\.|step$"),),
+    layouts=(Naming("official", (("net.pth",),), other_names, r"net\.|step$"),),
 )

@@ -1,4 +1,4 @@
-"""Check the header of a safetensors file before a byte is made room for.
+"""Safetensors files: checked before a byte is made room for, read and written tensor by tensor.
 
 Everything the header says is compared with the file: nothing is allocated by its word. The rules
 are the format's own (https://github.com/huggingface/safetensors, README and tests), with two that
@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from math import prod
 from pathlib import Path
 from reprlib import Repr
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
-from brainkit.errors import CheckpointError
+from brainkit.errors import CheckpointError, enumerated
 
 MAX_HEADER = 100_000_000
 """Bytes of a header, the format's own limit."""
@@ -32,6 +32,8 @@ BITS = {
 }
 """Bits of a number, of every dtype of the format."""
 METADATA = "__metadata__"
+INDEX = ".index.json"
+"""Ends the names of files that list in which of several files each tensor lies."""
 FIELDS = ("dtype", "shape", "data_offsets")
 
 
@@ -62,7 +64,7 @@ class Header(NamedTuple):
 
 
 def check_header(path: Path) -> dict[str, Entry]:
-    """Give dtype and shape of every tensor of a safetensors file, reading only its header.
+    """Return dtype and shape of every tensor of a safetensors file, reading only its header.
 
     Raises:
         CheckpointError: the file cannot be read or breaks a rule of the format; the message says
@@ -72,7 +74,7 @@ def check_header(path: Path) -> dict[str, Entry]:
 
 
 def read_header(path: Path) -> Header:
-    """Give the header of a safetensors file after checking it against the file's length.
+    """Return the header of a safetensors file after checking it against the file's length.
 
     Raises:
         CheckpointError: as of `check_header`.
@@ -172,7 +174,7 @@ def _header(parsed: Mapping[str, Any], start: int, size: int) -> Header:
 
 
 def _tensor(name: str, value: Any) -> tuple[Entry, tuple[int, int]]:
-    """Give a tensor's entry, and its bytes' place in what follows the header."""
+    """Return a tensor's entry, and its bytes' place in what follows the header."""
     who = f"tensor {shown(name)}"
     if type(value) is not dict:
         raise _FaultError(f"{who} is {shown(value)}, expected a table with {', '.join(FIELDS)}")
@@ -243,7 +245,103 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
 
 
 def shown(value: Any) -> str:
-    """Give a value from a file as it may be printed: short, without control characters."""
+    """Return a value from a file as it may be printed: short, without control characters."""
     if type(value) is str:
         return ascii(value if len(value) <= 100 else f"{value[:100]}...")
     return _SHORT.repr(value).encode("ascii", "backslashreplace").decode()
+
+
+def read_bytes(file: BinaryIO, place: tuple[int, int]) -> bytes:
+    """Return a tensor's bytes from an open file, by their place in it.
+
+    Raises:
+        CheckpointError: the file was cut off since its header was read.
+    """
+    begin, end = place
+    file.seek(begin)
+    content = file.read(end - begin)
+    if len(content) < end - begin:
+        raise CheckpointError(
+            f"{file.name} was cut off while it was read; download or copy it again"
+        )
+    return content
+
+
+def write_safetensors(
+    path: Path,
+    entries: Mapping[str, Entry],
+    read: Callable[[str], bytes],
+    metadata: Mapping[str, str] | None = None,
+    progress: Callable[[int], Any] = lambda size: None,
+) -> None:
+    """Write a safetensors file tensor by tensor, holding one at a time in memory.
+
+    Args:
+        path: written in place; the caller renames it once whole.
+        entries: dtype and shape of each tensor.
+        read: gives the bytes of a tensor by name.
+        metadata: for the file's header.
+        progress: is told the bytes of each tensor once it is written.
+    """
+    header: dict[str, object] = {"__metadata__": {"format": "pt", **(metadata or {})}}
+    start, names = 0, sorted(entries, key=lambda n: (-SIZES[entries[n].dtype], n))
+    for name in names:
+        entry = entries[name]
+        places = [start, start := start + entry.size]
+        header[name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": places}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # numbers begin at a multiple of 8 bytes
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            file.write(read(name))
+            progress(entries[name].size)
+
+
+def read_index(path: Path) -> dict[str, Path]:
+    """Return the file of each tensor that an index lists, all of which lie beside it.
+
+    Raises:
+        CheckpointError: the index is damaged, a file it names is missing, or its name leads to
+            another folder.
+    """
+    try:
+        if path.stat().st_size > MAX_HEADER:
+            raise _no_index(path, f"it has more than {MAX_HEADER} bytes")
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _no_index(path, f"it is not JSON: {shown(str(error))[1:-1]}") from error
+    listed = loaded.get("weight_map") if type(loaded) is dict else None
+    if type(listed) is not dict or not listed:
+        raise _no_index(path, "it has no weight_map with the file of each tensor")
+    shards = {file: _shard(path, file) for file in map(_text(path), listed.values())}
+    if missing := sorted(name for name, place in shards.items() if not place.is_file()):
+        raise CheckpointError(
+            f"{path} lists {enumerated(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
+            "beside it; download what is missing"
+        )
+    return {name: shards[file] for name, file in listed.items()}
+
+
+def _no_index(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(f"{path} is not a whole index of weights ({why}); download it again")
+
+
+def _text(path: Path) -> Any:
+    def check(value: Any) -> str:
+        if type(value) is not str:
+            raise _no_index(path, f"it names the file {shown(value)}, expected a text")
+        return value
+
+    return check
+
+
+def _shard(path: Path, file: str) -> Path:
+    """Return the place of a shard, which is named by a file name and nothing more."""
+    plain = file and file.isprintable() and not set(file) & set('/\\:*?"<>|')
+    if not plain or file in {".", ".."} or not file.endswith((".safetensors", ".bin")):
+        raise CheckpointError(
+            f"{path} names the file {shown(file)}, expected the name of a file with weights beside "
+            "it; download it again"
+        )
+    return path.with_name(file)

@@ -14,7 +14,7 @@ from brainkit.fetch.plan import Item, Plan, Search, check_disks, grouped
 from brainkit.fetch.remote import Found, bring
 from brainkit.fetch.state import DOWNLOADS
 from brainkit.weights import Companion, Config, RemoteFile
-from brainkit.weights.convert import Converted, Source, convert
+from brainkit.weights.convert import Converted, ReleasedFiles, convert
 
 SMALL = 10**7
 """Bytes below which a file gets no progress bar."""
@@ -114,7 +114,7 @@ def _group(items: Sequence[Item], store: Path, say: Say) -> Iterator[str]:
     assert found is not None
     with _Bars(say) as bars:
         folder = bring(found, bars.downloading)
-        source = Source((folder,), _brought(items, bars), found.origin, found.commit)
+        source = ReleasedFiles((folder,), _brought(items, bars), found.origin, found.commit)
         references = [item.known.checkpoint.release for item in items]
         say(f"checking {', '.join(item.known.name for item in items)}")
         made = convert(references, source, store, progress=bars.writing)
@@ -210,7 +210,7 @@ def from_path(
     for group in _compatible(items):
         try:
             with _Bars(say) as bars:
-                source = Source((path,), _brought(group, bars))
+                source = ReleasedFiles((path,), _brought(group, bars))
                 references = [item.known.checkpoint.release for item in group]
                 say(f"checking {path}")
                 found = convert(

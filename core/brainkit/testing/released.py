@@ -1,4 +1,4 @@
-"""For tests of a release: what `brainkit fetch --from` does, without its child process."""
+"""For tests of a release: what `brainkit fetch --from` does, without lock and record."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from brainkit.weights.conversion import Conversion, conversions, write
 def converted(
     releases: Sequence[Release], place: Path, store: Path, config: Config | None = None
 ) -> list[Conversion]:
-    """Convert what a file or folder of the test's own making holds of some networks.
-
-    It is read in this process, so never give it a file that somebody else made.
+    """Convert what a file or folder holds of some networks.
 
     Args:
         releases: of the networks.

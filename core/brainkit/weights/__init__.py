@@ -2,7 +2,7 @@
 
 A checkpoint names its `Release` by "module:NAME"; that module imports no torch, only its functions
 do. A release says under which names and in which files the tensors of a network are published
-(`Layout`), so that `brainkit fetch` can check every one of them and write them as safetensors.
+(`Naming`), so that `brainkit fetch` can check every one of them and write them as safetensors.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ layouts whose own names vary. A name that no file has is reported as missing."""
 
 
 @dataclass(frozen=True)
-class Layout:
+class Naming:
     """One way in which a network's tensors are named and spread over files.
 
     Attributes:
@@ -154,7 +154,7 @@ class Release:
     origins: tuple[Origin, ...]
     config: Config = field(default_factory=dict)
     shapes: Callable[[Config], Shapes] = lambda config: {}
-    layouts: tuple[Layout, ...] = ()
+    layouts: tuple[Naming, ...] = ()
     companions: tuple[Companion, ...] = ()
     read: Callable[[Path, Config | None, ExitStack], Conversion | None] | None = None
     checked: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
-"""Check a zip archive of torch's before torch opens it: only what torch writes, as torch writes it.
+"""Check a zip archive of torch's: only what torch writes, as torch writes it.
 
 torch's own reader finds records by name and trusts their sizes. Here every member is named, lies
-within the file, uncompressed and apart from the others, so that both readers see the same bytes.
+within the file, uncompressed and apart from the others.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from brainkit.checkpoints.safetensors import shown
+from brainkit.weights.opcodes import DamagedError, RefusedError, Span
 
 MAX_PICKLE = 1 << 26
 """Bytes of what is pickled beside the numbers; with all of an optimiser's state it has under 10 MB.
@@ -25,19 +25,12 @@ MAX_NOTE = 4096
 """Bytes of torch's own small members, such as its version."""
 PICKLE = "data.pkl"
 STORAGE = re.compile(r"data/([0-9]{1,20})")
-NOTES = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
+ORDER = "byteorder"
+NOTES = ("version", ORDER, ".format_version", ".storage_alignment", ".data/serialization_id")
 PROGRAM = re.compile(r"code/|constants(\.pkl|/)|attributes\.pkl$|model\.json$|bytecode\.pkl$")
 """Members of TorchScript archives."""
 LOCAL = struct.Struct("<4s5H3L2H")
 """Header before a member's bytes."""
-
-
-class DamagedError(ValueError):
-    """The file is no whole archive of torch's."""
-
-
-class RefusedError(ValueError):
-    """The file has something that no file with weights has; the message names it."""
 
 
 class Archive(NamedTuple):
@@ -45,26 +38,32 @@ class Archive(NamedTuple):
 
     Attributes:
         pickle: the content of its pickle.
-        storages: bytes of each storage by its key.
+        storages: the place of each storage's bytes in the file, by its key.
+        big_endian: whether numbers begin with their most significant byte.
     """
 
     pickle: bytes
-    storages: Mapping[str, int]
+    storages: Mapping[str, Span]
+    big_endian: bool
 
 
-def read_archive(path: Path) -> Archive:
-    """Give an archive's pickle and the sizes of its storages after checking every member.
+def read_archive(file: BinaryIO) -> Archive:
+    """Return an archive's pickle and the places of its storages after checking every member.
 
     Raises:
         DamagedError: it is no whole archive.
         RefusedError: it has members that torch does not write, or in a way torch does not.
     """
     try:
-        with zipfile.ZipFile(path) as opened, open(path, "rb") as file:
+        with zipfile.ZipFile(file) as opened:
             _check_names(opened)
-            _check_places(opened, file)
+            places = _places(opened, file)
             members = {_inner(each): each for each in opened.infolist()}
-            return Archive(opened.read(members[PICKLE]), _storages(members))
+            order = opened.read(members[ORDER]) if ORDER in members else b"little"
+            if order not in (b"little", b"big"):
+                raise RefusedError(f"the byte order {shown(order)}")
+            pickle = opened.read(members[PICKLE])
+            return Archive(pickle, _storages(members, places), order == b"big")
     except (DamagedError, RefusedError):
         raise
     except NotImplementedError as error:
@@ -75,13 +74,15 @@ def read_archive(path: Path) -> Archive:
 
 
 def _inner(member: zipfile.ZipInfo) -> str:
-    """Give a member's name below the one folder that torch puts all into."""
+    """Return a member's name below the one folder that torch puts all into."""
     return member.orig_filename.partition("/")[2]
 
 
-def _storages(members: Mapping[str, zipfile.ZipInfo]) -> dict[str, int]:
-    found = ((STORAGE.fullmatch(name), each) for name, each in members.items())
-    return {match[1]: each.file_size for match, each in found if match}
+def _storages(
+    members: Mapping[str, zipfile.ZipInfo], places: Mapping[str, Span]
+) -> dict[str, Span]:
+    matches = ((STORAGE.fullmatch(name), each.orig_filename) for name, each in members.items())
+    return {match[1]: places[name] for match, name in matches if match}
 
 
 def _check_names(opened: zipfile.ZipFile) -> None:
@@ -139,21 +140,34 @@ def _check_kind(member: zipfile.ZipInfo) -> None:
         raise RefusedError(f"{who} with {member.file_size} bytes, at most {most} are usual")
 
 
-def _check_places(opened: zipfile.ZipFile, file: BinaryIO) -> None:
-    """Check that members lie one behind the other, from the first byte to the table of members."""
-    spans = list(_spans(opened, file))
-    if spans[0][0] != 0:
-        raise RefusedError(f"{spans[0][0]} bytes before its archive")
-    for (_, end, name), (begin, _, other) in pairwise([*spans, (opened.start_dir, 0, "its end")]):
-        if end > begin:
+def _places(opened: zipfile.ZipFile, file: BinaryIO) -> dict[str, Span]:
+    """Return where each member's bytes lie.
+
+    Members lie one behind the other, from the first byte to the table of members.
+    """
+    members = list(_located(opened, file))
+    if members[0].begin != 0:
+        raise RefusedError(f"{members[0].begin} bytes before its archive")
+    behind = _Located("its end", opened.start_dir, Span(opened.start_dir, opened.start_dir))
+    for one, other in pairwise([*members, behind]):
+        if one.content.end > other.begin:
             raise DamagedError(
-                f"its archive is damaged: member {shown(name)} ends at byte {end}, within "
-                f"{shown(other)} at {begin}"
+                f"its archive is damaged: member {shown(one.name)} ends at byte "
+                f"{one.content.end}, within {shown(other.name)} at {other.begin}"
             )
+    return {each.name: each.content for each in members}
 
 
-def _spans(opened: zipfile.ZipFile, file: BinaryIO) -> Iterator[tuple[int, int, str]]:
-    """Give each member's first byte with its local header, its end and its name, in order."""
+class _Located(NamedTuple):
+    """A member by its name, the first byte of its local header, and the place of its content."""
+
+    name: str
+    begin: int
+    content: Span
+
+
+def _located(opened: zipfile.ZipFile, file: BinaryIO) -> Iterator[_Located]:
+    """Return all members in the order in which they lie."""
     for member in sorted(opened.infolist(), key=lambda each: each.header_offset):
         file.seek(member.header_offset)
         magic, _, flags, method, *_, length, more = LOCAL.unpack(file.read(LOCAL.size))
@@ -167,4 +181,5 @@ def _spans(opened: zipfile.ZipFile, file: BinaryIO) -> Iterator[tuple[int, int, 
                 f"the member {shown(member.orig_filename)} that is {shown(name)} where it lies"
             )
         begin = member.header_offset + LOCAL.size + length + more
-        yield member.header_offset, begin + member.file_size, member.orig_filename
+        content = Span(begin, begin + member.file_size)
+        yield _Located(name, member.header_offset, content)

@@ -12,18 +12,11 @@ from types import MappingProxyType
 from typing import Any
 
 from brainkit.checkpoints import WEIGHTS
-from brainkit.errors import CheckpointError
-from brainkit.weights import Companion, Config, Layout, Piece, Release, Shapes
-from brainkit.weights.open import (
-    PICKLES,
-    SIZES,
-    Entry,
-    WeightFile,
-    open_weights,
-    write_safetensors,
-)
-
-READABLE = (".safetensors", ".safetensors.index.json", *PICKLES)
+from brainkit.checkpoints.safetensors import SIZES, Entry, write_safetensors
+from brainkit.errors import CheckpointError, enumerated
+from brainkit.weights import Companion, Config, Naming, Piece, Release, Shapes
+from brainkit.weights.file import WeightFile
+from brainkit.weights.open import READABLE, open_weights
 
 
 @dataclass(frozen=True)
@@ -66,7 +59,7 @@ class Conversion:
 class Fit:
     """A layout's files, open, and where the tensors lie in them."""
 
-    layout: Layout
+    layout: Naming
     files: tuple[WeightFile, ...]
     pieces: Mapping[str, Piece]
 
@@ -79,7 +72,7 @@ class Fit:
         return self.files[piece.file].entries
 
     def entry(self, piece: Piece) -> Entry:
-        """Give the dtype and shape that a piece has once it is cut out and turned."""
+        """Return the dtype and shape that a piece has once it is cut out and turned."""
         dtype, shape = self._names(piece)[piece.name]
         parts = piece.part[1]
         if parts > 1 and shape and shape[0] % parts == 0:
@@ -87,7 +80,7 @@ class Fit:
         return Entry(dtype, shape[::-1] if piece.transposed else shape)
 
     def read(self, piece: Piece) -> bytes:
-        """Give the bytes of a piece."""
+        """Return the bytes of a piece."""
         content = self.files[piece.file].read(piece.name)
         index, parts = piece.part
         if parts > 1:
@@ -202,7 +195,7 @@ def _laid_out(
 
 
 def fitted(checkpoint: str, config: Config, fit: Fit, shapes: Shapes) -> Conversion:
-    """Give the conversion of files in a layout, with how they differ from a manifest.
+    """Return the conversion of files in a layout, with how they differ from a manifest.
 
     Args:
         checkpoint: its folder in the store.
@@ -227,7 +220,7 @@ def fitted(checkpoint: str, config: Config, fit: Fit, shapes: Shapes) -> Convers
 
 
 def _files(
-    layout: Layout, places: Sequence[Path], opened: _Opened
+    layout: Naming, places: Sequence[Path], opened: _Opened
 ) -> tuple[WeightFile, ...] | None:
     found = [_path(patterns, places, single=len(layout.files) == 1) for patterns in layout.files]
     if not all(found):
@@ -272,11 +265,11 @@ def _differences(fit: Fit, shapes: Shapes) -> list[str]:
             if fit.entry(there[name]).dtype not in SIZES
         ],
     }
-    return [f"{len(names)} {kind} ({', '.join(names)})" for kind, names in kinds.items() if names]
+    return [f"{len(names)} {kind} ({enumerated(names)})" for kind, names in kinds.items() if names]
 
 
 def shown(shape: Sequence[int]) -> str:
-    """Give a shape as people write it."""
+    """Return a shape as people write it."""
     return "x".join(map(str, shape)) or "a single number"
 
 
@@ -325,7 +318,7 @@ def _check_configs(release: Release, fit: Fit) -> None:
 
 
 def _value(config: Config, key: str) -> Any:
-    """Give a value, also one within another; None where there is none."""
+    """Return a value, also one within another; None where there is none."""
     own, _, rest = key.partition(".")
     value = config.get(own)
     return _value(value, rest) if rest and isinstance(value, Mapping) else value

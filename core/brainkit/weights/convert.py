@@ -1,33 +1,31 @@
-"""Bring released files into the store: a confined child reads and writes, this end decides."""
+"""Bring released files into the store: all is checked first, and nothing half-written stays."""
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 
 from brainkit.checkpoints import WEIGHTS
 from brainkit.checkpoints.record import FileFacts, Record, differences, facts_below
 from brainkit.errors import CheckpointError
-from brainkit.weights import Config, Origin
+from brainkit.weights import Config, Origin, Release, release
+from brainkit.weights.conversion import Conversion, conversions, write
 
 PART = ".part"
 OLD = ".old"
 SPARE = 1 << 26
 """Bytes of disk that have to stay free."""
 
+Progress = Callable[[str, int, int], Any]
+"""Told a checkpoint's name, the bytes of it that are written, and all of its bytes."""
+
 
 @dataclass(frozen=True)
-class Source:
+class ReleasedFiles:
     """Released files that are there.
 
     Attributes:
@@ -75,11 +73,11 @@ class Converted:
 
 def convert(
     references: Sequence[str],
-    source: Source,
+    source: ReleasedFiles,
     store: Path,
     *,
     config: Config | None = None,
-    progress: Callable[[str, int, int], Any] = lambda checkpoint, done, size: None,
+    progress: Progress = lambda checkpoint, done, size: None,
 ) -> list[Converted]:
     """Write what released files hold of some networks into the store.
 
@@ -94,36 +92,74 @@ def convert(
         progress: told a checkpoint's name, the bytes of it that are written, and all of its bytes.
 
     Raises:
-        CheckpointError: a file is missing, damaged or refused, does not fit (all differences are
-            listed), the store holds other weights, or the disk is full.
+        CheckpointError: a file is missing, damaged or refused, does not fit (differences are
+            counted and the first are named), the store holds other weights, or the disk is full.
     """
+    releases = [release(reference) for reference in references]
+    with _writable(store), _locked(store), ExitStack() as stack:
+        with _readable(source):
+            found = _checked(releases, source, config, store, stack)
+            facts = {path: FileFacts.of(path) for each in found for path in each.files}
+        records = {each.checkpoint: _record(each, releases, source, facts) for each in found}
+        lacking = [each for each in found if not _is_there(store, each, records)]
+        _check_disk(store, lacking)
+        _write(store, lacking, records, progress)
+    written = {each.checkpoint for each in lacking}
+    return [_converted(store, each, kept=each.checkpoint not in written) for each in found]
+
+
+@contextmanager
+def _readable(source: ReleasedFiles) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or " and ".join(map(str, source.places))
+        raise CheckpointError(
+            f"{where} cannot be read ({error.strerror or error}); check its rights"
+        ) from error
+    except MemoryError as error:
+        raise CheckpointError("reading it took more memory than there is") from error
+
+
+@contextmanager
+def _writable(store: Path) -> Iterator[None]:
     try:
         store.mkdir(parents=True, exist_ok=True)
-        with _locked(store), _child(references, source, store, config) as child:
-            plan = child.answer("plan")
-            facts = {path: FileFacts.of(Path(path)) for each in plan for path in each["files"]}
-            made = [(each, _record(each, source, facts)) for each in plan]
-            kept = {each["checkpoint"] for each, record in made if _is_there(store, each, record)}
-            _check_disk(store, [each for each in plan if each["checkpoint"] not in kept])
-            _write(store, made, kept, child, progress)
+        yield
     except OSError as error:
         raise CheckpointError(
             f"{store} cannot be written ({error.strerror or error}); make room, or give another "
             "folder with --checkpoints"
         ) from error
-    return [_converted(store, each, each["checkpoint"] in kept) for each in plan]
 
 
-def _converted(store: Path, plan: Mapping[str, Any], kept: bool) -> Converted:
+def _checked(
+    releases: Sequence[Release],
+    source: ReleasedFiles,
+    config: Config | None,
+    store: Path,
+    stack: ExitStack,
+) -> list[Conversion]:
+    """Return what there is of some networks, with what their releases remark on it."""
+    remarks = {each.name: each.remarks for each in releases if each.remarks}
+    return [
+        replace(each, notes=(*each.notes, *remark(each, store, stack)))
+        if (remark := remarks.get(each.checkpoint))
+        else each
+        for each in conversions(releases, source.places, config, stack, source.beside)
+    ]
+
+
+def _converted(store: Path, conversion: Conversion, kept: bool) -> Converted:
     return Converted(
-        checkpoint=plan["checkpoint"],
-        folder=store / plan["checkpoint"],
-        size=plan["size"],
-        tensors=plan["tensors"],
-        layout=plan["layout"],
+        checkpoint=conversion.checkpoint,
+        folder=store / conversion.checkpoint,
+        size=conversion.size,
+        tensors=len(conversion.entries),
+        layout=conversion.layout,
         kept=kept,
-        notes=tuple(plan["notes"]),
-        lacks=tuple(plan["lacks"]),
+        notes=conversion.notes,
+        lacks=conversion.lacks,
     )
 
 
@@ -140,93 +176,34 @@ def _locked(store: Path) -> Iterator[None]:
         ) from error
 
 
-class _Child:
-    """The confined process, and the lines it is sent and answers with."""
-
-    def __init__(self, process: subprocess.Popen[str], said: IO[str], shown: str) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self.asked: IO[str] = process.stdin
-        self.answers: IO[str] = process.stdout
-        self.process, self.said, self.shown = process, said, shown
-
-    def ask(self, **values: Any) -> None:
-        """Send a line."""
-        try:
-            self.asked.write(json.dumps(values) + "\n")
-            self.asked.flush()
-        except BrokenPipeError:
-            raise self._ended() from None
-
-    def answer(self, wanted: str, progress: Callable[[int], Any] = lambda done: None) -> Any:
-        """Wait for an answer of a kind; errors that the process tells are raised here."""
-        for line in self.answers:
-            said = json.loads(line)
-            if "error" in said:
-                raise CheckpointError(said["error"])
-            if wanted in said:
-                return said[wanted]
-            progress(said["done"])
-        raise self._ended()
-
-    def _ended(self) -> CheckpointError:
-        code = self.process.wait()
-        self.said.seek(0)
-        why = (self.said.read().strip().splitlines() or [f"exit status {code}"])[-1]
-        why = f"signal {-code}" if code < 0 else why
-        return CheckpointError(
-            f"the process that read {self.shown} ended ({why}); give it more memory if that ran "
-            "out, otherwise download the file again"
-        )
-
-
-@contextmanager
-def _child(
-    references: Sequence[str], source: Source, store: Path, config: Config | None
-) -> Iterator[_Child]:
-    paths = os.pathsep.join(path for path in sys.path if path)
-    quiet = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
-    quiet["PYTHONDONTWRITEBYTECODE"] = "1"  # it writes below the store only
-    command = [sys.executable, "-P", "-m", "brainkit.weights.child"]
-    pipe, shown = subprocess.PIPE, " and ".join(map(str, source.places))
-    with (
-        TemporaryFile("w+", encoding="utf-8", errors="replace") as said,
-        subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=said, encoding="utf-8",
-            env={**os.environ, **quiet},
-        ) as process,
-    ):  # fmt: skip
-        child = _Child(process, said, shown)
-        try:
-            child.ask(
-                releases=list(references),
-                places=[str(place.resolve()) for place in source.places],
-                beside={n: [str(p.resolve()) for p in each] for n, each in source.beside.items()},
-                config=None if config is None else dict(config),
-                store=str(store.resolve()),
-            )
-            yield child
-        finally:
-            process.kill()
-
-
-def _record(plan: Mapping[str, Any], source: Source, facts: Mapping[str, FileFacts]) -> Record:
+def _record(
+    conversion: Conversion,
+    releases: Sequence[Release],
+    source: ReleasedFiles,
+    facts: Mapping[Path, FileFacts],
+) -> Record:
     return Record(
         origin=source.whence,
         revision=source.revision,
-        licence=source.origin.licence if source.origin else plan["licence"],
-        layout=plan["layout"],
-        sources={Path(path).name: facts[path] for path in plan["files"]},
+        licence=source.origin.licence if source.origin else _licence(conversion, releases),
+        layout=conversion.layout,
+        sources={path.name: facts[path] for path in conversion.files},
     )
 
 
-def _is_there(store: Path, plan: Mapping[str, Any], record: Record) -> bool:
+def _licence(conversion: Conversion, releases: Sequence[Release]) -> str:
+    """Return the licences under which a network is published, for files of the user's own."""
+    origins = [o for each in releases if each.name == conversion.checkpoint for o in each.origins]
+    return " or ".join(dict.fromkeys(origin.licence for origin in origins))
+
+
+def _is_there(store: Path, conversion: Conversion, records: Mapping[str, Record]) -> bool:
     """Say whether the store has the same weights already, and all of them.
 
     Raises:
         CheckpointError: it has others, or a file in place of the folder.
     """
-    folder = store / plan["checkpoint"]
+    folder, record = store / conversion.checkpoint, records[conversion.checkpoint]
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"{folder} is a file, but a folder is to be written; move it away")
     if not (folder / WEIGHTS).is_file():
@@ -234,7 +211,7 @@ def _is_there(store: Path, plan: Mapping[str, Any], record: Record) -> bool:
     there = Record.read(folder)
     same = there is not None and there.sources == record.sources
     if there is not None and same and there.layout == record.layout:
-        beside = [folder / path for path in plan["companions"]]
+        beside = [folder / path for path in conversion.companions]
         return not differences(folder, there, whole=False) and all(p.is_file() for p in beside)
     what = f"the {there.layout} of these files" if there and same else "weights of other files"
     whence = f"from {there.origin}" if there else "that were placed by hand"
@@ -244,9 +221,9 @@ def _is_there(store: Path, plan: Mapping[str, Any], record: Record) -> bool:
     )
 
 
-def _check_disk(store: Path, plans: Sequence[Mapping[str, Any]]) -> None:
-    needed, free = sum(each["size"] for each in plans), shutil.disk_usage(store).free
-    if plans and needed + SPARE > free:
+def _check_disk(store: Path, lacking: Sequence[Conversion]) -> None:
+    needed, free = sum(each.size for each in lacking), shutil.disk_usage(store).free
+    if lacking and needed + SPARE > free:
         raise CheckpointError(
             f"{store} has {free / 1e9:.1f} GB free, but {needed / 1e9:.1f} GB are to be written; "
             "make room, or give another folder with --checkpoints"
@@ -254,25 +231,17 @@ def _check_disk(store: Path, plans: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _write(
-    store: Path,
-    made: Sequence[tuple[Mapping[str, Any], Record]],
-    kept: set[str],
-    child: _Child,
-    progress: Callable[[str, int, int], Any],
+    store: Path, lacking: Sequence[Conversion], records: Mapping[str, Record], progress: Progress
 ) -> None:
     """Write beside their places, and move all there once all are whole."""
-    lacking = [(each, record) for each, record in made if each["checkpoint"] not in kept]
-    names = [each["checkpoint"] for each, _ in lacking]
+    names = [each.checkpoint for each in lacking]
     try:
-        for plan, record in lacking:
-            name, size = plan["checkpoint"], plan["size"]
-            aside = store / f"{name}{PART}"
+        for conversion in lacking:
+            aside = store / f"{conversion.checkpoint}{PART}"
             shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
             aside.mkdir()
-            child.ask(checkpoint=name, aside=str(aside.resolve()))
-            child.answer("written", partial(_told, progress, name, size))
-            progress(name, size, size)
-            replace(record, files=facts_below(aside)).write(aside)
+            write(conversion, aside, _counted(conversion, progress))
+            replace(records[conversion.checkpoint], files=facts_below(aside)).write(aside)
         for name in names:
             _move(store / f"{name}{PART}", store / name)
     finally:
@@ -280,8 +249,16 @@ def _write(
             shutil.rmtree(store / f"{name}{PART}", ignore_errors=True)
 
 
-def _told(progress: Callable[[str, int, int], Any], name: str, size: int, done: int) -> None:
-    progress(name, done, size)
+def _counted(conversion: Conversion, progress: Progress) -> Callable[[int], None]:
+    """Return what sums up the bytes that are written and tells them."""
+    done = 0
+
+    def count(size: int) -> None:
+        nonlocal done
+        done += size
+        progress(conversion.checkpoint, done, conversion.size)
+
+    return count
 
 
 def _move(aside: Path, folder: Path) -> None:

@@ -1,27 +1,23 @@
-"""Follow a pickle's opcodes as data, so that all it asks for is known before torch sees it.
+"""Follow a pickle's opcodes as data: the one reader of pickles.
 
-Nothing that a pickle names is imported or called here. A name that is not on the caller's list ends
-the reading at once; whatever else is unusual is remembered, and told when the pickle is through, so
-that a name further on is what the user hears of.
+Nothing that a pickle names is imported or called here, so nothing of it can run. A name that is not
+on the caller's list ends the reading at once; whatever else is unusual is remembered, and told when
+the pickle is through, so that a name further on is what the user hears of.
 """
 
 from __future__ import annotations
 
-import pickletools
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from brainkit.checkpoints.safetensors import shown
-from brainkit.weights.archives import DamagedError, RefusedError
+from brainkit.weights.opcodes import DamagedError, RefusedError, Window, opcodes
 
 MAX_OPCODES = 5_000_000
 """3000 tensors take about 100,000, and an optimiser's state three times as many."""
 MAX_DEPTH = 1000
-"""Of containers that are open at once; files with weights have under 20."""
-PROTOCOL = 2
-"""Of pickles, as torch writes them."""
+"""Of containers that are open at once; files with weights have under 60."""
 
 
 class CodeError(RefusedError):
@@ -39,8 +35,8 @@ class Name(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
-    """Stands for what a call gave.
+class StandIn:
+    """Stands for what a call would have given.
 
     Attributes:
         by: the name that was called, or what stands for it.
@@ -50,19 +46,38 @@ class Made:
 
 
 Call = Callable[[tuple[Any, ...]], Any]
-"""Gives what stands for a call, from its arguments; raises RefusedError for unusual ones."""
+"""Returns what stands for a call, from its arguments; raises RefusedError for unusual ones."""
+
+PLAIN_OPCODES = frozenset(
+    {
+        *("PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2"),
+        *("LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "EMPTY_LIST", "EMPTY_DICT"),
+        *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "APPEND", "APPENDS", "SETITEM"),
+        *("SETITEMS", "GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "GLOBAL"),
+        *("REDUCE", "BUILD", "BINPERSID"),
+    }
+)
+"""Opcodes of protocol 2, as torch writes it."""
 
 
-class Allowed(NamedTuple):
-    """What a pickle may ask for.
+@dataclass(frozen=True)
+class Allowed:
+    """What the pickles of one kind of file may ask for.
 
     Attributes:
         names: each with what stands for its call; None for those that are only mentioned.
         persistent: what stands for a value outside the pickle, by its id.
+        state: is told an object's stand-in and the state that the pickle sets it to; raises
+            RefusedError for unusual ones.
+        opcodes: that are usual.
+        protocols: that are usual.
     """
 
     names: Mapping[tuple[str, str], Call | None]
     persistent: Call
+    state: Callable[[Any, Any], None]
+    opcodes: frozenset[str] = PLAIN_OPCODES
+    protocols: tuple[int, ...] = (2,)
 
 
 class Followed(NamedTuple):
@@ -70,15 +85,15 @@ class Followed(NamedTuple):
 
     Attributes:
         value: what stands for its value.
-        odd: the first thing that torch's own pickles do not have; empty when all is usual.
+        odd: the first thing that pickles of its kind do not have; empty when all is usual.
     """
 
     value: Any
     odd: str
 
 
-def follow(stream: BinaryIO, allowed: Allowed) -> Followed:
-    """Follow the pickle at the stream's place and stop behind it.
+def follow(window: Window, allowed: Allowed) -> Followed:
+    """Follow the pickle at the window's place and stop behind it.
 
     Raises:
         CodeError: it names code that is not allowed.
@@ -87,43 +102,44 @@ def follow(stream: BinaryIO, allowed: Allowed) -> Followed:
     """
     machine = _Machine(allowed)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+        for count, (opcode, argument) in enumerate(opcodes(window)):
             if count > MAX_OPCODES:
                 raise RefusedError(f"more than {MAX_OPCODES} opcodes in its pickle")
-            if count == 0 and opcode.name != "PROTO":
-                machine.strange(f"a pickle of protocol 0 or 1, where torch writes {PROTOCOL}")
-            machine.do(opcode.name, argument)
+            if count == 0 and opcode != "PROTO":
+                machine.protocol(0)
+            machine.do(opcode, argument)
         value = machine.pop()
     except (RefusedError, DamagedError):
         raise
     except UnicodeDecodeError as error:
         if error.encoding == "ascii":  # the line of a name
             raise CodeError(shown(error.object.decode(errors="replace"))[1:-1]) from error
-        raise DamagedError("not what torch writes") from error
+        raise DamagedError("its pickle is damaged") from error
     except (ValueError, IndexError, OverflowError, MemoryError) as error:
         # What pickletools and an empty stack make of bytes that are no pickle.
-        raise DamagedError("not what torch writes") from error
+        raise DamagedError("its pickle is damaged") from error
     return Followed(value, machine.odd)
 
 
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 EMPTY: Mapping[str, Callable[[], Any]] = {
-    **{"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple},
-    **{"EMPTY_SET": lambda: Made("builtins.set")},
+    **{"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "EMPTY_SET": set},
 }
 SHORT = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-LITERALS = {"BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1"}
-STRANGE = {
-    *("INT", "LONG", "LONG4", "FLOAT", "STRING", "BINSTRING", "BINBYTES", "SHORT_BINBYTES"),
-    *("BINBYTES8", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BYTEARRAY8", "NEXT_BUFFER"),
+LITERALS = {
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    *("BYTEARRAY8", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
 }
-"""Opcodes of literals, and of a buffer from outside, that torch's own pickles do not have."""
+IDLE = {"STOP", "FRAME", "READONLY_BUFFER"}
+HASHED = {str, int, float, bool}
+"""Kinds of values that are hashed, so that no depth of nesting matters."""
 
 
 class _Machine:
     """The stack and the memo of the pickle's small language.
 
-    Only texts and plain numbers are hashed, so that no depth of nesting matters.
+    Only its own lists, dictionaries and sets are changed.
     """
 
     def __init__(self, allowed: Allowed) -> None:
@@ -139,6 +155,8 @@ class _Machine:
 
     def do(self, opcode: str, argument: Any) -> None:
         """Do what an opcode says."""
+        if opcode not in self.allowed.opcodes and opcode not in _OBJECTS:
+            self.strange(f"the opcode {opcode}")
         if opcode in LITERALS:
             self.stack.append(argument)
         elif opcode in CONSTANTS:
@@ -146,19 +164,16 @@ class _Machine:
         elif opcode in EMPTY:
             self.stack.append(EMPTY[opcode]())
         elif opcode in SHORT:
-            count = SHORT[opcode]
-            self.since(len(self.stack) - count, tuple)
-        elif opcode in STRANGE:
-            self.strange(f"the opcode {opcode}")
-            self.stack.append(argument)
-        elif opcode != "STOP":
-            _OPCODES[opcode](self, argument)
+            self.short(SHORT[opcode])
+        elif opcode not in IDLE:
+            (_OPCODES.get(opcode) or _OBJECTS[opcode])(self, argument)
 
-    def since(self, start: int, kind: Callable[[list[Any]], Any]) -> None:
-        """Put values from a place of the stack on into one."""
+    def short(self, count: int) -> None:
+        """Put so many of the topmost values into a tuple."""
+        start = len(self.stack) - count
         if start < 0:
-            raise DamagedError("not what torch writes")
-        self.stack[start:] = [kind(self.stack[start:])]
+            raise DamagedError("its pickle is damaged")
+        self.stack[start:] = [tuple(self.stack[start:])]
 
     def pop(self) -> Any:
         return self.stack.pop()
@@ -175,20 +190,19 @@ class _Machine:
         self.stack = []
 
     def protocol(self, number: int) -> None:
-        if number != PROTOCOL:
-            self.strange(f"a pickle of protocol {number}, where torch writes {PROTOCOL}")
+        if number not in self.allowed.protocols:
+            usual = " or ".join(map(str, self.allowed.protocols))
+            self.strange(f"a pickle of protocol {number or '0 or 1'}, expected {usual}")
 
     def tuple_(self, _: Any) -> None:
         values = self.to_mark()
         self.stack.append(tuple(values))
 
     def list_(self, _: Any) -> None:
-        self.strange("the opcode LIST")
         values = self.to_mark()
         self.stack.append(values)
 
     def dict_(self, _: Any) -> None:
-        self.strange("the opcode DICT")
         values = self.to_mark()
         self.stack.append({})
         self._enter(values)
@@ -203,7 +217,7 @@ class _Machine:
         if type(self.stack[-1]) is list:
             self.stack[-1].extend(values)
         else:
-            self.strange(f"values appended to a {_kind(self.stack[-1])}")
+            self.strange(f"values appended to a {kind_of(self.stack[-1])}")
 
     def setitem(self, _: Any) -> None:
         value, key = self.pop(), self.pop()
@@ -215,43 +229,51 @@ class _Machine:
     def _enter(self, values: list[Any]) -> None:
         table = self.stack[-1]
         if not isinstance(table, dict):
-            self.strange(f"entries set in a {_kind(table)}")
+            self.strange(f"entries set in a {kind_of(table)}")
         elif len(values) % 2:
-            raise DamagedError("not what torch writes")
-        elif odd := [key for key in values[::2] if type(key) not in {str, int, float, bool}]:
-            self.strange(f"a {_kind(odd[0])} as the name of an entry")
-        else:
+            raise DamagedError("its pickle is damaged")
+        elif self._hashable(values[::2], "the name of an entry"):
             table.update(zip(values[::2], values[1::2], strict=True))
+
+    def _hashable(self, values: list[Any], used_as: str) -> bool:
+        odd = [value for value in values if type(value) not in HASHED]
+        if odd:
+            self.strange(f"a {kind_of(odd[0])} as {used_as}")
+        return not odd
+
+    def additems(self, _: Any) -> None:
+        values = self.to_mark()
+        if type(self.stack[-1]) is not set:
+            self.strange(f"members added to a {kind_of(self.stack[-1])}")
+        elif self._hashable(values, "the member of a set"):
+            self.stack[-1].update(values)
 
     def get(self, index: int) -> None:
         if index not in self.memo:
-            raise DamagedError("not what torch writes")
+            raise DamagedError("its pickle is damaged")
         self.stack.append(self.memo[index])
 
     def put(self, index: int) -> None:
         self.memo[index] = self.stack[-1]
 
     def memoize(self, _: Any) -> None:
-        self.strange("the opcode MEMOIZE")
         self.put(len(self.memo))
 
     def drop(self, _: Any) -> None:
-        self.strange("the opcode POP")
+        # The last value may be a mark, as Python's own unpickler has it.
         if self.stack:
             self.pop()
         else:
             self.to_mark()
 
     def drop_to_mark(self, _: Any) -> None:
-        self.strange("the opcode POP_MARK")
         self.to_mark()
 
     def twice(self, _: Any) -> None:
-        self.strange("the opcode DUP")
         self.stack.append(self.stack[-1])
 
-    def idle(self, _: Any) -> None:
-        self.strange("an opcode of protocol 4 or 5")
+    def buffer(self, _: Any) -> None:
+        self.stack.append(StandIn("a buffer from outside"))
 
     def name(self, argument: str) -> None:
         module, _, name = argument.partition(" ")
@@ -262,7 +284,6 @@ class _Machine:
         if type(name) is not str or type(module) is not str:
             raise CodeError(f"{shown(module)}.{shown(name)}")
         self._mention(Name(module, name))
-        self.strange("the opcode STACK_GLOBAL")
 
     def _mention(self, name: Name) -> None:
         if tuple(name) not in self.allowed.names:
@@ -273,25 +294,28 @@ class _Machine:
         raise CodeError(f"the class or function of extension code {code}")
 
     def instance(self, argument: str) -> None:
-        values = self.to_mark()
+        self.to_mark()
         self.name(argument)
-        self._new(self.pop(), values)
+        self._strange_object(self.pop())
 
     def object_(self, _: Any) -> None:
-        first, *values = self.to_mark()
-        self._new(first, values)
+        self._strange_object(self.to_mark()[0])
 
     def new(self, _: Any) -> None:
-        values = self.pop()
-        self._new(self.pop(), values)
+        if "NEWOBJ" in self.allowed.opcodes:
+            self.call(None)
+        else:
+            self.pop()
+            self._strange_object(self.pop())
 
     def new_with_keywords(self, _: Any) -> None:
-        keywords, values = self.pop(), self.pop()
-        self._new(self.pop(), [values, keywords])
+        self.pop()
+        self.pop()
+        self._strange_object(self.pop())
 
-    def _new(self, kind: Any, _: Any) -> None:
+    def _strange_object(self, kind: Any) -> None:
         self.strange(f"an object made of {_called(kind)} without its own function")
-        self.stack.append(Made(_called(kind)))
+        self.stack.append(StandIn(_called(kind)))
 
     def call(self, _: Any) -> None:
         values, called = self.pop(), self.pop()
@@ -301,91 +325,67 @@ class _Machine:
                 self.stack.append(self._stand(str(called), function, values))
                 return
         self.strange(f"a call of {_called(called)}")
-        self.stack.append(Made(_called(called)))
+        self.stack.append(StandIn(_called(called)))
 
     def _stand(self, called: str, function: Call, values: tuple[Any, ...]) -> Any:
         try:
             return function(values)
+        except CodeError:
+            raise
         except RefusedError as error:
             self.strange(f"a call of {called} with {error}")
-            return Made(called)
+            return StandIn(called)
 
     def build(self, _: Any) -> None:
-        """Torch keeps a table of versions as an attribute of the table of tensors."""
         state = self.pop()
-        table = self.stack[-1]
-        if type(table) is not OrderedDict or type(state) is not dict:
-            self.strange(f"a state for a {_kind(table)}")
-        elif others := sorted(map(str, state.keys() - {"_metadata"})):
-            self.strange(f"the attribute {shown(others[0])} of a collections.OrderedDict")
+        try:
+            self.allowed.state(self.stack[-1], state)
+        except RefusedError as error:
+            self.strange(str(error))
 
     def persistent_text(self, argument: str) -> None:
         self.strange(f"the persistent id {shown(argument)}")
-        self.stack.append(Made("a persistent id"))
+        self.stack.append(StandIn("a persistent id"))
 
     def persistent(self, _: Any) -> None:
         values = self.pop()
         if type(values) is not tuple:
             self.strange(f"the persistent id {shown(values)}")
-            self.stack.append(Made("a persistent id"))
+            self.stack.append(StandIn("a persistent id"))
         else:
             self.stack.append(self._stand("a persistent id", self.allowed.persistent, values))
 
     def frozen(self, _: Any) -> None:
-        self.strange("the opcode FROZENSET")
         self.to_mark()
-        self.stack.append(Made("builtins.frozenset"))
-
-    def add(self, _: Any) -> None:
-        self.strange("the opcode ADDITEMS")
-        self.to_mark()
+        self.stack.append(StandIn("builtins.frozenset"))
 
 
-def _kind(value: Any) -> str:
-    return f"{value.by} object" if isinstance(value, Made) else type(value).__name__
+def kind_of(value: Any) -> str:
+    """Return what a value or its stand-in is, for people."""
+    return f"{value.by} object" if isinstance(value, StandIn) else type(value).__name__
 
 
 def _called(value: Any) -> str:
     if isinstance(value, Name):
         return str(value)
-    return f"what {value.by} gave" if isinstance(value, Made) else f"a {type(value).__name__}"
+    return f"what {value.by} gave" if isinstance(value, StandIn) else f"a {type(value).__name__}"
 
 
+_M = _Machine
 _OPCODES: Mapping[str, Callable[[_Machine, Any], None]] = {
-    "PROTO": _Machine.protocol,
-    "MARK": _Machine.mark,
-    "POP": _Machine.drop,
-    "POP_MARK": _Machine.drop_to_mark,
-    "DUP": _Machine.twice,
-    "TUPLE": _Machine.tuple_,
-    "LIST": _Machine.list_,
-    "DICT": _Machine.dict_,
-    "APPEND": _Machine.append,
-    "APPENDS": _Machine.appends,
-    "SETITEM": _Machine.setitem,
-    "SETITEMS": _Machine.setitems,
-    "ADDITEMS": _Machine.add,
-    "FROZENSET": _Machine.frozen,
-    "GET": _Machine.get,
-    "BINGET": _Machine.get,
-    "LONG_BINGET": _Machine.get,
-    "PUT": _Machine.put,
-    "BINPUT": _Machine.put,
-    "LONG_BINPUT": _Machine.put,
-    "MEMOIZE": _Machine.memoize,
-    "GLOBAL": _Machine.name,
-    "STACK_GLOBAL": _Machine.name_from_stack,
-    "EXT1": _Machine.extension,
-    "EXT2": _Machine.extension,
-    "EXT4": _Machine.extension,
-    "INST": _Machine.instance,
-    "OBJ": _Machine.object_,
-    "NEWOBJ": _Machine.new,
-    "NEWOBJ_EX": _Machine.new_with_keywords,
-    "REDUCE": _Machine.call,
-    "BUILD": _Machine.build,
-    "PERSID": _Machine.persistent_text,
-    "BINPERSID": _Machine.persistent,
-    "FRAME": _Machine.idle,
-    "READONLY_BUFFER": _Machine.idle,
+    **{"PROTO": _M.protocol, "MARK": _M.mark, "POP": _M.drop, "POP_MARK": _M.drop_to_mark},
+    **{"DUP": _M.twice, "TUPLE": _M.tuple_, "LIST": _M.list_, "DICT": _M.dict_},
+    **{"APPEND": _M.append, "APPENDS": _M.appends, "SETITEM": _M.setitem},
+    **{"SETITEMS": _M.setitems, "ADDITEMS": _M.additems, "FROZENSET": _M.frozen},
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _M.get),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _M.put),
+    **{"MEMOIZE": _M.memoize, "GLOBAL": _M.name, "STACK_GLOBAL": _M.name_from_stack},
+    **{"REDUCE": _M.call, "BUILD": _M.build, "BINPERSID": _M.persistent},
+    "NEXT_BUFFER": _M.buffer,
 }
+_OBJECTS: Mapping[str, Callable[[_Machine, Any], None]] = {
+    **dict.fromkeys(("EXT1", "EXT2", "EXT4"), _M.extension),
+    **{"INST": _M.instance, "OBJ": _M.object_, "NEWOBJ": _M.new},
+    **{"NEWOBJ_EX": _M.new_with_keywords, "PERSID": _M.persistent_text},
+}
+"""Opcodes whose own words say what is unusual about them."""

@@ -21,7 +21,7 @@ from brainkit.networks.autokl.released import (
     SD_TEXT,
     SD_UNET,
 )
-from brainkit.weights import Config, Layout, Origin, Release, RemoteFile, Shapes, stems
+from brainkit.weights import Config, Naming, Origin, Release, RemoteFile, Shapes, stems
 from brainkit_minddiffuser.layouts import (
     averaged_pieces,
     compvis_pieces,
@@ -145,14 +145,14 @@ UNET = Release(
     config=CONFIG,
     shapes=unet_shapes,
     layouts=(
-        Layout("diffusers", (stems("unet/diffusion_pytorch_model"),), diffusers_pieces),
-        Layout(
+        Naming("diffusers", (stems("unet/diffusion_pytorch_model"),), diffusers_pieces),
+        Naming(
             "single file",
             (SD_FILES,),
             compvis_pieces,
             "|".join((*OTHERS, SD_AVERAGES + "(decay|num_updates)$")),
         ),
-        Layout(
+        Naming(
             "single file, running averages",
             (SD_FILES,),
             averaged_pieces,

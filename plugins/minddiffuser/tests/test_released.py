@@ -21,7 +21,7 @@ from brainkit.networks.autokl import released as autokl
 from brainkit.networks.autokl.network import load_autokl
 from brainkit.testing import converted
 from brainkit.weights.conversion import conversions
-from brainkit.weights.convert import Converted, Source, convert
+from brainkit.weights.convert import Converted, ReleasedFiles, convert
 from brainkit_minddiffuser import released
 from brainkit_minddiffuser.checkpoints import SD_UNET
 from brainkit_minddiffuser.loading import load_unet
@@ -103,10 +103,10 @@ def test_converted_networks_compute_the_same_bits(
 
 
 def by_child(path: Path, store: Path) -> list[Converted]:
-    return convert(["tiny_diffusion:UNET", "tiny_diffusion:KL_F8"], Source((path,)), store)
+    return convert(["tiny_diffusion:UNET", "tiny_diffusion:KL_F8"], ReleasedFiles((path,)), store)
 
 
-def test_one_file_serves_both_networks_in_one_confined_reading(tiny: Tiny, tmp_path: Path) -> None:
+def test_one_file_serves_both_networks_in_one_reading(tiny: Tiny, tmp_path: Path) -> None:
     done = by_child(as_ckpt(tiny, tmp_path), tmp_path / "store")
     assert [(each.checkpoint, each.tensors) for each in done] == [
         ("sd-v1-4-unet", 686),
@@ -165,7 +165,7 @@ def test_the_text_tower_is_compared_with_the_stores(
         assert f"the files' differs in 1 tensors ({name})" in remarks()
 
 
-def test_the_confined_child_makes_the_comparison(tiny: Tiny, tmp_path: Path) -> None:
+def test_the_comparison_is_among_the_notes(tiny: Tiny, tmp_path: Path) -> None:
     clip = tmp_path / "store" / CLIP_L14.name / "model.safetensors"
     clip.parent.mkdir(parents=True)
     save_file(tiny.tensors("text_encoder"), clip)

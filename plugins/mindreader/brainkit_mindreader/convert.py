@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from brainkit.errors import BrainkitError
-from brainkit.weights.convert import Converted, Source, convert
+from brainkit.weights.convert import Converted, ReleasedFiles, convert
 from brainkit_mindreader import released
 
 RELEASES = ("GENERATOR", "DISCRIMINATOR", "MAPPER_IMAGE", "MAPPER_CAPTION", "RESNET50")
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         wanted = [each.replace("GENERATOR", "RAW_GENERATOR") for each in wanted]
     try:
         references = [f"{released.__name__}:{each}" for each in wanted]
-        done = convert(references, Source((given.source,)), given.to)
+        done = convert(references, ReleasedFiles((given.source,)), given.to)
     except BrainkitError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

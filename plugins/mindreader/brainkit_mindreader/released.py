@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from brainkit.weights import Config, Layout, Origin, Piece, Release, RemoteFile, Shapes
+from brainkit.weights import Config, Naming, Origin, Piece, Release, RemoteFile, Shapes
 from brainkit.weights.conversion import Conversion
 from brainkit_mindreader import checkpoints, snapshot_weights
 from brainkit_mindreader.generator.shape import GeneratorShape
@@ -113,7 +113,7 @@ RESNET50: Final = Release(
     {"architecture": "resnet50"},
     _resnet_shapes,
     (
-        Layout(
+        Naming(
             "torchvision",
             (("resnet50.pth", "resnet50_fullckpt.pth"),),
             _resnet_pieces,

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from brainkit.checkpoints.record import FileFacts
 from brainkit.errors import CheckpointError, DataError
-from brainkit.weights import Config, Layout, Piece, Shapes
-from brainkit.weights.conversion import READABLE, Conversion, Fit, fitted
-from brainkit.weights.open import Entry, WeightFile, open_weights
+from brainkit.weights import Config, Naming, Piece, Shapes
+from brainkit.weights.conversion import Conversion, Fit, fitted
+from brainkit.weights.open import READABLE, Entry, WeightFile, open_weights
 from brainkit_mindreader.generator.shape import GeneratorShape
 from brainkit_mindreader.generator.sizes import discriminator_shape, generator_shape
 from brainkit_mindreader.inert import shown
@@ -182,7 +182,7 @@ def _fitted(
 def _fit(layout: str, file: WeightFile, shapes: Shapes) -> Fit:
     """Give the fit of a file in which tensors have their own names."""
     pieces = {name: Piece(name) for name in shapes}
-    return Fit(Layout(layout, (), lambda config, names: pieces), (file,), pieces)
+    return Fit(Naming(layout, (), lambda config, names: pieces), (file,), pieces)
 
 
 def _content(tensor: Tensor) -> bytes:

@@ -47,7 +47,7 @@ def everything_in(folder: Path) -> list[str]:
 def convert(
     source: Path, store: Path, *wanted: str, config: Config | None = None
 ) -> list[tuple[str, ...]]:
-    """Convert in this process, as the confined one does; give the notes for each network."""
+    """Convert without a record; return the notes for each network."""
     releases = [getattr(released, each) for each in wanted or BOTH]
     with ExitStack() as stack:
         found = conversions(releases, [source], config, stack)

@@ -30,7 +30,7 @@ MANIFESTS = Path(__file__).parent / "golden" / "manifests"
 
 
 def convert(source: Path, store: Path, *wanted: str) -> None:
-    """Convert in this process, as the confined one does."""
+    """Convert without a record."""
     with ExitStack() as stack:
         releases = [getattr(released, each) for each in wanted]
         for each in conversions(releases, [source], None, stack):

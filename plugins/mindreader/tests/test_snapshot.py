@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import sys
 import tracemalloc
@@ -104,12 +103,10 @@ def test_every_dtype_and_view_is_read_as_torch_wrote_it(protocol):
 
 
 @pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
-def test_a_storage_is_read_as_torch_reads_it():
+def test_a_storage_is_read_as_torch_wrote_it():
     tensor = torch.randn(7, generator=torch.Generator().manual_seed(0))
-    content = tensor.storage().__reduce__()[1][0]
-    theirs = torch.load(io.BytesIO(content), weights_only=True)
     path = written(Path("one.pkl"), {"G": network({"x": tensor})})
-    assert read_snapshot(path).network("G").tensors["x"].tolist() == list(theirs)
+    assert read_snapshot(path).network("G").tensors["x"].tolist() == tensor.tolist()
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])

@@ -44,7 +44,7 @@ HARMS = {
     # Protocol 2 names its module as Python 2 did.
     "process": (Call(subprocess.Popen, ["touch", "pwned"]), ".Popen"),
     "import": (Call(__import__, "os"), ".__import__"),
-    "load": (Call(torch.load, "other.pt"), "torch.serialization.load"),
+    "load": (Call(torch.serialization.__dict__["load"], "other.pt"), "torch.serialization.load"),
 }
 
 

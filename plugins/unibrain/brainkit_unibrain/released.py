@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from brainkit.weights import (
     Companion,
     Config,
-    Layout,
+    Naming,
     Origin,
     Piece,
     Release,
@@ -145,13 +145,13 @@ FOUR_FLOW: Final = Release(
     config=asdict(FourFlowConfig()),
     shapes=four_flow_shapes,
     layouts=(
-        Layout(
+        Naming(
             "official",
             (_paths("vd-four-flow-v1-0", "vd-four-flow-v1-0-fp16"),),
             _official,
             FOREIGN["official"],
         ),
-        Layout(
+        Naming(
             "deprecated",
             (
                 _paths(
@@ -164,7 +164,7 @@ FOUR_FLOW: Final = Release(
             _deprecated,
             FOREIGN["deprecated"],
         ),
-        Layout(
+        Naming(
             "diffusers",
             tuple(stems(f"{each}/diffusion_pytorch_model") for each in COMPONENTS),
             _diffusers,
@@ -207,7 +207,7 @@ OPTIMUS: Final = Release(
         "eos": 50_259,
     },
     shapes=optimus_shapes,
-    layouts=(Layout("official", (_paths("optimus-vae"),), _optimus, FOREIGN["optimus"]),),
+    layouts=(Naming("official", (_paths("optimus-vae"),), _optimus, FOREIGN["optimus"]),),
     companions=(
         Companion(
             "reader/tokenizer.json",

@@ -64,6 +64,6 @@ LAYOUTS: dict[str, Callable[[Tensors, FourFlowConfig, Path, str], None]] = {
 
 
 def converted(release: Release, place: Path, store: Path, config: Config | None) -> Conversion:
-    """Convert in this process; the confined child does the same."""
+    """Convert without a record."""
     (found,) = testing.converted([release], place, store, config)
     return found

@@ -18,7 +18,7 @@ from test_optimus import NET as TINY_OPTIMUS
 from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import CheckpointError
 from brainkit.weights.conversion import Conversion, Fit, fitted
-from brainkit.weights.convert import Source, convert
+from brainkit.weights.convert import ReleasedFiles, convert
 from brainkit.weights.open import Entry, WeightFile
 from brainkit_unibrain import checkpoints
 from brainkit_unibrain.loading import load_four_flow, load_optimus
@@ -237,16 +237,14 @@ def miniature(checkpoint: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]
 
 
 @pytest.mark.parametrize("layout", LAYOUT)
-def test_trained_weights_come_back_bit_for_bit_through_the_confined_child(
-    layout: str, tmp_path: Path
-) -> None:
+def test_trained_weights_come_back_bit_for_bit(layout: str, tmp_path: Path) -> None:
     weights, config = miniature(checkpoints.FOUR_FLOW)
     name = "diffusion_pytorch_model.bin" if layout == "diffusers" else "vd-four-flow-v1-0.pth"
     sizes = FourFlowConfig.from_dict(config)
     LAYOUTS[layout](weights, sizes, tmp_path / "given", name)
     (done,) = convert(
         [checkpoints.FOUR_FLOW.release],
-        Source((tmp_path / "given",)),
+        ReleasedFiles((tmp_path / "given",)),
         tmp_path / "store",
         config=config,
     )
@@ -326,14 +324,14 @@ def test_an_unknown_tensor_of_optimus_is_refused(tmp_path: Path) -> None:
         converted(OPTIMUS, tmp_path / "a.pth", tmp_path / "store", TINY_OPTIMUS_CONFIG)
 
 
-def test_the_trained_optimus_comes_back_bit_for_bit_through_the_confined_child(
+def test_the_trained_optimus_comes_back_bit_for_bit(
     tmp_path: Path,
 ) -> None:
     weights, config = miniature(checkpoints.OPTIMUS)
     masks = {f"decoder.transformer.h.{i}.attn.bias": torch.ones(1, 1, 8, 8) for i in range(2)}
     tied = {"decoder.lm_head.weight": weights["decoder.transformer.wte.weight"]}
     save(weights | masks | tied, tmp_path / "optimus-vae.pth")
-    source = Source((tmp_path / "optimus-vae.pth",))
+    source = ReleasedFiles((tmp_path / "optimus-vae.pth",))
     (done,) = convert([checkpoints.OPTIMUS.release], source, tmp_path / "store", config=config)
     assert (done.layout, done.tensors) == ("official", len(weights))
     assert same(tmp_path / "store/optimus-vae", weights)

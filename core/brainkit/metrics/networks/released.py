@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from brainkit.checkpoints.record import FileFacts
 from brainkit.data import Checkpoint
 from brainkit.errors import CheckpointError
-from brainkit.weights import Config, Layout, Origin, Piece, Release, RemoteFile, Shapes
+from brainkit.weights import Config, Naming, Origin, Piece, Release, RemoteFile, Shapes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -158,7 +158,7 @@ def _origin(url: str, file: str, licence: str, page: str) -> Origin:
 
 
 def _features(name: str, architecture: str, origin: Origin, *above: str) -> Release:
-    layout = Layout(
+    layout = Naming(
         "published", ((origin.files[0].path,),), _headless_pieces, foreign=_foreign(*above)
     )
     config = {"architecture": architecture}
@@ -219,7 +219,7 @@ INCEPTION_2015: Final = Release(
     (_FID_ORIGIN,),
     shapes=_fid_shapes,
     layouts=(
-        Layout(
+        Naming(
             "published",
             ((_FID_ORIGIN.files[0].path, "pt_inception-2015-12-05-6726825d.pth"),),
             _fid_pieces,
@@ -236,7 +236,7 @@ CLASSIFIER: Final = Release(
     {"architecture": "vit_h_14", "side": 518, "options": {"image_size": 518}},
     _classifier_shapes,
     (
-        Layout(
+        Naming(
             "torchvision",
             ((_SWAG_ORIGIN.files[0].path,),),
             _classifier_pieces,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from brainkit.networks.autokl.names import autokl_pieces
-from brainkit.weights import Config, Layout, Origin, Release, RemoteFile, Shapes, stems
+from brainkit.weights import Config, Naming, Origin, Release, RemoteFile, Shapes, stems
 
 SD_FILES = ("sd-v1-4.ckpt", "sd-v1-4.safetensors", "sd-v1-4-full-ema.ckpt")
 SD_SCHEDULE = (
@@ -73,13 +73,13 @@ KL_F8 = Release(
     config=AUTOKL_CONFIG,
     shapes=autokl_shapes,
     layouts=(
-        Layout(
+        Naming(
             "official",
             (("pretrained_pth/kl-f8.pth", "kl-f8.safetensors"),),
             autokl_pieces(official=True),
         ),
-        Layout("diffusers", (stems("vae/diffusion_pytorch_model"),), autokl_pieces(official=False)),
-        Layout(
+        Naming("diffusers", (stems("vae/diffusion_pytorch_model"),), autokl_pieces(official=False)),
+        Naming(
             "Stable Diffusion's single file",
             (SD_FILES,),
             autokl_pieces(official=True, prefix="first_stage_model."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from brainkit.networks.clip import names
-from brainkit.weights import Companion, Config, Layout, Origin, Release, RemoteFile, Shapes, stems
+from brainkit.weights import Companion, Config, Naming, Origin, Release, RemoteFile, Shapes, stems
 from brainkit.weights.tokenizers import tokenizer_file
 
 
@@ -81,7 +81,7 @@ CHECKED = tuple(
 """What shapes do not tell."""
 
 
-def clip_layouts(*folders: str) -> tuple[Layout, ...]:
+def clip_layouts(*folders: str) -> tuple[Naming, ...]:
     """Return the layouts of a CLIP network.
 
     Args:
@@ -91,9 +91,9 @@ def clip_layouts(*folders: str) -> tuple[Layout, ...]:
     official = [f"{place}open_clip_{end}" for end in OPEN_CLIP for place in places]
     weights = [f"{place}{name}" for name in WHOLE for place in places]
     return (
-        Layout("transformers", (stems(*weights),), names.transformers_pieces, names.FOREIGN),
-        Layout("open_clip", (tuple(official),), names.official_pieces, names.OFFICIAL_FOREIGN),
-        Layout(
+        Naming("transformers", (stems(*weights),), names.transformers_pieces, names.FOREIGN),
+        Naming("open_clip", (tuple(official),), names.official_pieces, names.OFFICIAL_FOREIGN),
+        Naming(
             "two towers",
             (stems(*_in("text_encoder")), stems(*_in("image_encoder"))),
             names.tower_pieces,

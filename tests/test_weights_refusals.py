@@ -7,11 +7,6 @@ import os
 import re
 import struct
 import sys
-import tarfile
-import tracemalloc
-import warnings
-import zipfile
-from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from pickle import dumps
@@ -21,12 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from brainkit.errors import CheckpointError
 from brainkit.weights.open import open_weights
 
 sys.path.insert(0, str(Path(__file__).parent / "toys"))
 from forged_pickles import (
-    Members,
     archived,
     call,
     many,
@@ -34,6 +27,7 @@ from forged_pickles import (
     number,
     old,
     pickled,
+    refused,
     saved,
     storage,
     table,
@@ -41,32 +35,16 @@ from forged_pickles import (
     text,
 )
 
-TOUCH = text("touch pwned")
-MAKE = text("open('pwned', 'w')")
-
 
 @pytest.fixture(autouse=True)
-def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The malicious files write where the program runs, if at all."""
     monkeypatch.chdir(tmp_path)
-    # What the user's environment says must not open another way in.
-    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
 
 
-def refused(content: bytes, suffix: str = ".pth") -> str:
-    """Open in vain; give the sentence after checking that it is one, and that nothing was run."""
-    path = Path(f"forged{suffix}")
-    path.write_bytes(content)
-    before = sorted(Path.cwd().iterdir())
-    with pytest.raises(CheckpointError) as caught, open_weights(path):
-        pass
-    said = str(caught.value)
-    assert sorted(Path.cwd().iterdir()) == before
-    assert not Path("pwned").exists()
-    assert str(path) in said
-    assert said.isprintable()
-    assert len(said) < 500
-    return said
+TOUCH = text("touch pwned")
+
+MAKE = text("open('pwned', 'w')")
 
 
 def everywhere(value: bytes, protocol: int = 2) -> list[bytes]:
@@ -172,6 +150,7 @@ ASKED: list[tuple[str, str, tuple[bytes, ...]]] = [
     ("transformers.training_args", "TrainingArguments", ()),
     ("torch_utils.persistence", "_reconstruct_persistent_obj", (b"}",)),
 ]
+
 # Names that resemble those that weights ask for.
 RESEMBLING = [
     ("collections", "OrderedDict.fromkeys"),
@@ -199,6 +178,7 @@ RESEMBLING = [
     ("a" * 10_000, "b" * 10_000),
     ("o\x1b[31m", "system"),
 ]
+
 ODD_LETTERS = [("ｏｓ", "system"), ("collections", "OrderedDiсt"), ("\ud800", "x"), ("os\n", "a")]
 
 
@@ -371,7 +351,7 @@ ODD: dict[str, tuple[bytes, str]] = {
     "dtype called": (call("torch", "float32"), "a call of torch.float32"),
     "call of a call": (
         call("torch", "Size", many()) + many() + b"R",
-        "a call of what torch.Size gave",
+        "a call of a tuple",
     ),
     "call of a table": (b"})R", "a call of a dict"),
     "call with a list": (name("torch", "Size") + b"]R", "a call of torch.Size"),
@@ -382,7 +362,7 @@ ODD: dict[str, tuple[bytes, str]] = {
         "a call of _codecs.encode with 'zip'",
     ),
     "tensor of a table": (tensor(b"}"), "_rebuild_tensor_v2 with a dict for a storage"),
-    "tensor of a tensor": (tensor(tensor()), "with a Made for a storage"),
+    "tensor of a tensor": (tensor(tensor()), "with a Tensor for a storage"),
     "tensor beyond its storage": (tensor(shape=(5,)), "the shape (5,) and the strides (1,) from 0"),
     "tensor from behind its storage": (tensor(at=1), "from 1 on in a storage of 4 numbers"),
     "tensor with far strides": (
@@ -428,11 +408,11 @@ ODD: dict[str, tuple[bytes, str]] = {
         call("collections", "OrderedDict") + many(b"}", table(x=text("y"))) + b"b",
         "a state for a OrderedDict",
     ),
-    "state for a tensor": (tensor() + many(storage()) + b"b", "a state for a a tensor object"),
-    "state for a size": (call("torch", "Size", many()) + b"}b", "a state for a torch.Size object"),
+    "state for a tensor": (tensor() + many(storage()) + b"b", "a state for a Tensor"),
+    "state for a size": (call("torch", "Size", many()) + b"}b", "a state for a tuple"),
     "state for a table": (b"}}b", "a state for a dict"),
     "entries in a list": (b"](" + text("x") + b"Nu", "entries set in a list"),
-    "entry in a tensor": (tensor() + text("x") + b"Ns", "entries set in a a tensor object"),
+    "entry in a tensor": (tensor() + text("x") + b"Ns", "entries set in a Tensor"),
     "values in a table": (b"}Na", "values appended to a dict"),
     "values in a counter": (call("collections", "Counter") + b"(NNe", "values appended to a"),
     "table as a name": (b"}}Ns", "a dict as the name of an entry"),
@@ -447,7 +427,7 @@ ODD: dict[str, tuple[bytes, str]] = {
     "dropped": (b"NN0", "the opcode POP"),
     "dropped to a mark": (b"N(1", "the opcode POP_MARK"),
     "frozen set": (b"(\x91", "the opcode FROZENSET"),
-    "items of a set": (b"\x8f(\x90", "the opcode ADDITEMS"),
+    "items of a set": (b"\x8f(\x90", "the opcode EMPTY_SET"),
     "bytes": (b"C\x01a", "the opcode SHORT_BINBYTES"),
     "byte array": (b"\x96" + struct.pack("<Q", 1) + b"a", "the opcode BYTEARRAY8"),
     "buffer from outside": (b"\x97", "the opcode NEXT_BUFFER"),
@@ -467,381 +447,6 @@ def test_what_no_file_with_weights_has_is_refused(case: str) -> None:
         said = refused(content)
         assert words in said
         assert "which no file with weights has, so it was not read" in said
-
-
-@pytest.mark.parametrize("protocol", [0, 1, 3, 4, 5, 6, 255])
-def test_pickles_of_other_protocols_are_refused(protocol: int) -> None:
-    said = refused(archived(pickled(table(a=tensor()), protocol)))
-    assert f"a pickle of protocol {protocol}, where torch writes 2" in said
-    if protocol <= 5:
-        assert "which no file with weights has" in refused(archived(dumps({"a": [1.5]}, protocol)))
-
-
-DAMAGED: dict[str, bytes] = {
-    "empty": b"",
-    "no end": pickled(b"N")[:-1],
-    "no value": b"\x80\x02.",
-    "unknown opcode": pickled(b"\xff"),
-    "missing value": pickled(b"a"),
-    "missing mark": pickled(b"t"),
-    "missing parts": pickled(b"\x87"),
-    "odd entries": pickled(b"}(NNNu"),
-    "unknown recall": pickled(b"h\x07"),
-    "recall far away": pickled(b"j\xff\xff\xff\xff"),
-    "text of 4 GB": pickled(b"X\xff\xff\xff\xff"),
-    "text of 2^63 bytes": pickled(b"\x8d" + b"\xff" * 7 + b"\x7f"),
-    "bytes of 2^63": pickled(b"\x8e" + b"\xff" * 7 + b"\x7f"),
-    "number of 2 GB": pickled(b"\x8b\xff\xff\xff\x7f"),
-    "number of -1 bytes": pickled(b"\x8b\xff\xff\xff\xff"),
-    "text of no letters": pickled(b"X\x01\0\0\0\xff"),
-    "line of digits": pickled(b"I" + b"9" * 10_000 + b"\n"),
-    "storage that is missing": pickled(table(a=tensor(storage("7")))),
-    "storage that leads away": pickled(table(a=tensor(storage("../data.pkl")))),
-    "storage of another size": pickled(table(a=tensor(storage(count=5)))),
-    "storage of terabytes": pickled(table(a=tensor(storage(count=2**40), shape=(2**40,)))),
-    "storage of another width": pickled(table(a=tensor(storage(kind="HalfStorage")))),
-}
-
-
-@pytest.mark.parametrize("case", DAMAGED)
-def test_damaged_pickles_are_refused_without_making_room(case: str) -> None:
-    content = archived(DAMAGED[case])
-    tracemalloc.start()
-    said = refused(content)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert "is not a whole checkpoint" in said
-    assert peak < 5_000_000
-    assert "is not a whole checkpoint" in refused(old(DAMAGED[case])) or case.startswith("storage")
-
-
-def test_a_far_place_in_the_memo_makes_no_room() -> None:
-    path = Path("a.pth")
-    path.write_bytes(
-        archived(pickled(b"r\xff\xff\xff\xff".join([b"}", text("a")]) + tensor() + b"s"))
-    )
-    with open_weights(path) as opened:
-        assert set(opened.entries) == {"a"}
-
-
-def test_nesting_and_shared_lists_do_no_harm() -> None:
-    """A tower of tuples, and a list that would be huge were it written out, are passed over."""
-    tower = b")" + b"\x85" * 100_000
-    path = Path("a.pth")
-    doubled = (b"](h%ch%ceq%c" % (n, n, n + 1) for n in range(60))
-    laughs = b"]q\x00Na" + b"".join(doubled)
-    listed = b"(" + laughs + b"t"
-    path.write_bytes(archived(pickled(table(a=tensor(), x=tower, y=listed))))
-    with open_weights(path) as opened:
-        assert set(opened.entries) == {"a"}
-        assert opened.read("a") == struct.pack("<4f", 1, 2, 3, 4)
-
-
-def member(path: str, *, mode: int = 0, packed: int = zipfile.ZIP_STORED) -> zipfile.ZipInfo:
-    """Give a member with unusual facts."""
-    made = zipfile.ZipInfo("x")
-    made.filename = path
-    made.compress_type, made.external_attr, made.create_system = packed, mode << 16, 3
-    return made
-
-
-GOOD = pickled(table(a=tensor()))
-SLIPS = [
-    *("../evil.py", "archive/../../evil.py", "/etc/evil", "archive//evil", "archive/./evil"),
-    *("..\\evil.py", "archive\\data.pkl", "C:\\evil.py", "C:/evil.py", "c:evil", "\\\\host\\evil"),
-    *(
-        "archive/..",
-        "..",
-        ".",
-        "archive/data/..",
-        "archive/e\nvil",
-        "archive/\x1b[31m",
-        "archive/\x7f",
-    ),
-]
-EXTRA = [
-    *("archive/evil.py", "evil.py", "archive/data.pkl.bak", "archive/DATA.PKL", "archive/data/x"),
-    *("archive/data/0.py", "archive/data/", "archive/", "archive/data/1/2", "archive/.data/x"),
-    *("archive/.data/extern_modules", "archive/__main__.py", "archive/setup.py", "archive/pickle"),
-    *("archive/data/-1", "archive/data/٣", "archive/data/" + "1" * 21, "archive/.ſ", "data.pkl"),
-    *("archive/archive/data.pkl", "archive", "other/data.pkl.py"),
-]
-PROGRAMS = [
-    *("archive/code/__torch__.py", "archive/constants.pkl", "archive/constants/0"),
-    *("archive/attributes.pkl", "archive/model.json", "archive/bytecode.pkl"),
-]
-
-
-@pytest.mark.parametrize("path", SLIPS, ids=ascii)
-def test_members_that_lead_out_of_the_archive_are_refused(path: str) -> None:
-    said = refused(archived(GOOD, {member(path): b"x"}))
-    assert f"holds the member {path!a}, whose name leads elsewhere" in said
-
-
-def test_a_name_with_a_nul_is_refused() -> None:
-    content = archived(GOOD, {"archive/data/1#.py": b"x"}).replace(b"data/1#.py", b"data/1\0.py")
-    assert "the member 'archive/data/1\\x00.py', whose name leads elsewhere" in refused(content)
-
-
-@pytest.mark.parametrize("path", EXTRA, ids=lambda path: ascii(path)[1:40])
-def test_members_that_torch_does_not_write_are_refused_by_name(path: str) -> None:
-    said = refused(archived(GOOD, {member(path): b"x"}))
-    assert f"holds the member {ascii(path)[:40].rstrip(chr(39))}" in said
-    assert "which torch does not write" in said
-
-
-@pytest.mark.parametrize("path", PROGRAMS)
-def test_programs_are_told_as_such(path: str) -> None:
-    said = refused(archived(GOOD, {member(path): b"x"}))
-    assert (
-        f"holds a program (TorchScript, as OpenAI's own files of CLIP are; its member {path!r})"
-        in said
-    )
-    assert "give the .safetensors file" in said
-
-
-def test_torchscript_that_torch_wrote_is_told_as_such() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), "a.pt")  # type: ignore[no-untyped-call]
-    assert "holds a program (TorchScript" in refused(Path("a.pt").read_bytes())
-
-
-MEMBERS: dict[str, tuple[Members, str]] = {
-    "link": ({member("archive/data/1", mode=0o120777): b"/etc/passwd"}, "a link or no file"),
-    "device": ({member("archive/data/1", mode=0o020666): b""}, "a link or no file"),
-    "folder of another": ({member("other/data/1"): b""}, "members in several folders"),
-    "packed": (
-        {member("archive/data/1", packed=zipfile.ZIP_DEFLATED): bytes(9)},
-        "torch packs nothing",
-    ),
-    "bomb": (
-        {member("archive/data/1", packed=zipfile.ZIP_DEFLATED): bytes(10**7)},
-        "packed from 10000000 into",
-    ),
-    "packed otherwise": (
-        {member("archive/data/1", packed=zipfile.ZIP_LZMA): bytes(9)},
-        "packs nothing",
-    ),
-    "long note": ({member("archive/.format_version"): bytes(10**5)}, "at most 4096 are usual"),
-}
-
-
-@pytest.mark.parametrize("case", MEMBERS)
-def test_members_of_unusual_kinds_are_refused(case: str) -> None:
-    more, words = MEMBERS[case]
-    said = refused(archived(GOOD, more))
-    assert words in said
-    assert case == "folder of another" or "'archive/" in said
-
-
-def test_a_member_twice_is_refused() -> None:
-    for path in ("archive/data.pkl", "archive/data/0"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = archived(GOOD, {path: pickled(call("os", "system", TOUCH))})
-        assert f"holds the member '{path}' twice" in refused(content)
-
-
-def test_a_packed_pickle_is_refused() -> None:
-    content = archived(GOOD, compress_type=zipfile.ZIP_DEFLATED)
-    assert "the member 'archive/data.pkl' packed from" in refused(content)
-
-
-def test_an_encrypted_member_is_refused() -> None:
-    content = bytearray(archived(GOOD))
-    place = content.index(b"PK\x01\x02")
-    content[place + 8] |= 1
-    assert "the member 'archive/data.pkl', which is encrypted" in refused(bytes(content))
-
-
-def test_two_names_of_one_member_are_refused() -> None:
-    content = archived(GOOD)
-    first = content.index(b"archive/byteorder")
-    forged = content[:first] + b"archive/data/1234" + content[first + 17 :]
-    said = refused(forged)
-    assert "the member 'archive/byteorder' that is 'archive/data/1234' where it lies" in said
-
-
-def test_bytes_around_the_archive_are_refused() -> None:
-    content = archived(GOOD)
-    assert "not a whole checkpoint" in refused(b"#!/bin/sh\n" + content)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("archive/hidden", b"x")
-        archive.filelist.clear()
-        archive.writestr("archive/data.pkl", GOOD)
-    assert "holds 45 bytes before its archive" in refused(buffer.getvalue())
-    buffer = io.BytesIO(content)
-    with zipfile.ZipFile(buffer, "a") as archive:
-        archive.comment = b"PK\x05\x06" + bytes(18)
-    assert "not a whole checkpoint" in (said := refused(buffer.getvalue())) or "the comment" in said
-    with zipfile.ZipFile(buffer := io.BytesIO(content), "a") as archive:
-        archive.comment = b"hello"
-    assert "the comment b'hello' behind its archive" in refused(buffer.getvalue())
-    assert "not a whole checkpoint" in refused(content + bytes(100_000))
-
-
-def test_members_that_overlap_are_refused() -> None:
-    content = bytearray(archived(GOOD))
-    places = [found.start() for found in re.finditer(b"PK\x01\x02", content)]
-    size = struct.unpack_from("<L", content, places[0] + 24)[0]
-    struct.pack_into("<LL", content, places[0] + 20, size + 60, size + 60)
-    assert "ends at byte" in refused(bytes(content))
-    content = bytearray(archived(GOOD))
-    struct.pack_into(
-        "<L", content, places[3] + 42, struct.unpack_from("<L", content, places[2] + 42)[0]
-    )
-    assert "holds the member 'archive/version' that is 'archive/data/0'" in refused(bytes(content))
-
-
-def test_sizes_beyond_the_file_are_refused() -> None:
-    for size in (2**31, 2**32 - 2):
-        content = bytearray(archived(GOOD))
-        places = [found.start() for found in re.finditer(b"PK\x01\x02", content)]
-        struct.pack_into("<LL", content, places[2] + 20, size, size)
-        assert "its archive is damaged" in refused(bytes(content))
-
-
-def test_a_pickle_of_many_megabytes_is_refused() -> None:
-    assert "'archive/data.pkl' with 67108865 bytes" in refused(archived(bytes((1 << 26) + 1)))
-
-
-def test_a_pickle_with_another_checksum_is_refused() -> None:
-    content = archived(GOOD).replace(b"_rebuild_tensor_v2", b"_rebuild_tensor_v3", 1)
-    assert "Bad CRC-32" in refused(content)
-
-
-def test_an_archive_without_a_pickle_is_refused() -> None:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("archive/version", b"3")
-    assert "its archive has no data.pkl" in refused(buffer.getvalue())
-    np.savez("a.npz", a=np.ones(3))
-    assert "the member 'a.npy', which torch does not write" in refused(Path("a.npz").read_bytes())
-    with zipfile.ZipFile("none.zip", "w"):
-        pass
-    assert "is not a whole checkpoint" in refused(Path("none.zip").read_bytes())
-
-
-def test_more_behind_the_pickle_is_refused() -> None:
-    content = archived(GOOD + pickled(call("os", "system", TOUCH)))
-    assert "holds more behind its pickle" in refused(content)
-
-
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
-def test_archives_and_old_files_that_are_cut_off_are_told_so(share: float) -> None:
-    for archive in (True, False):
-        content = saved(Path("a.pth"), {"a": torch.ones(100)}, archive=archive).read_bytes()
-        assert "is not a whole checkpoint" in refused(content[: int(share * len(content))])
-
-
-def test_tar_archives_are_refused() -> None:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path in ("storages", "tensors", "pickle"):
-            made = tarfile.TarInfo(path)
-            made.size = 3
-            archive.addfile(made, io.BytesIO(b"cos"))
-    assert "holds a tar archive, as torch wrote before 2017" in refused(buffer.getvalue(), ".tar")
-
-
-def held(count: int = 4, view: bytes = b"N") -> bytes:
-    """Give the opcodes of a storage of the old form."""
-    kind = name("torch", "FloatStorage")
-    return many(text("storage"), kind, text("k"), text("cpu"), number(count), view) + b"Q"
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (old(pickled(b"}"), b"]" + text("k") + b"a"), "storages are not those of its tensors"),
-        (old(pickled(tensor(held()))), "storages are not those of its tensors"),
-        (old(pickled(b"}"), b"N"), "storages are not those of its tensors"),
-        (old(pickled(b"}"), storages=b"x"), "bytes, expected"),
-        (old(pickled(tensor(held())), b"]" + text("k") + b"a"), "has 0 numbers, expected 4"),
-        (
-            old(
-                pickled(tensor(held())), b"]" + text("k") + b"a", struct.pack("<Q4f", 5, 1, 2, 3, 4)
-            ),
-            "has 5 numbers, expected 4",
-        ),
-        (
-            old(pickled(tensor(held(10**12))), b"]" + text("k") + b"a", struct.pack("<Q", 10**12)),
-            "bytes, expected 4000000000",
-        ),
-        (old(pickled(tensor(held(4, text("x"))))), "the part 'x' of a storage"),
-        (
-            old(pickled(tensor(held(4, many(text("v"), number(2), number(3)))))),
-            "the part ('v', 2, 3) of a storage of 4 numbers",
-        ),
-        (pickled(number(0x1950A86A20F9469CFC6C)) + pickled(number(7)), "not what torch writes"),
-        (pickled(number(7)) + pickled(number(1001)), "not what torch writes"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "not what torch writes"),
-    ],
-)
-def test_damaged_old_files_are_refused(content: bytes, words: str) -> None:
-    assert words in refused(content)
-
-
-def whole() -> dict[str, Any]:
-    """Give all that training programs put beside tensors, and tensors of many kinds."""
-    torch.manual_seed(0)
-    base = torch.randn(4, 6)
-    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
-    return {
-        "plain": base.clone(),
-        "turned": base.T,
-        "part": base[1:3, 2:5],
-        "half": base.half(),
-        "brain": base.to(torch.bfloat16),
-        "double": base.double(),
-        "whole": torch.arange(5),
-        "truth": base > 0,
-        "complex": torch.complex(base, base),
-        "none": torch.zeros(0, 3),
-        "single": torch.tensor(2.5),
-        "parameter": torch.nn.Parameter(base.clone()),
-        "nested": network.state_dict(),
-        "epoch": 3,
-        "loss": 0.5,
-        "note": "a text",
-        "bytes": b"some",
-        "flags": {1, 2},
-        "counts": Counter("abca"),
-        "ordered": OrderedDict(a=1),
-        "shape": base.shape,
-        "device": torch.device("cpu"),
-        "dtype": torch.float16,
-        "list": [1, (2, None, True)],
-        "large": 10**30,
-        "optimizer": torch.optim.Adam(network.parameters()).state_dict(),
-    }
-
-
-@pytest.mark.parametrize("wrapper", ["", "state_dict", "model", "net"])
-@pytest.mark.parametrize("archive", [True, False])
-def test_genuine_files_give_the_bytes_of_their_tensors(archive: bool, wrapper: str) -> None:
-    values = whole()
-    content = {wrapper: values, "epoch": 1} if wrapper else values
-    tensors = {n: each for n, each in values.items() if isinstance(each, torch.Tensor)}
-    with open_weights(saved(Path("a.pth"), content, archive=archive)) as opened:
-        assert opened.entries.keys() == tensors.keys()
-        for key, each in tensors.items():
-            assert opened.entries[key].shape == tuple(each.shape)
-            flat = each.detach().contiguous().reshape(-1)
-            assert opened.read(key) == flat.view(torch.uint8).numpy().tobytes()
-        assert opened.entries["brain"].dtype == "BF16"
-        assert opened.entries["truth"].dtype == "torch.bool"
-
-
-def test_the_table_of_tensors_wins_over_tensors_beside_it() -> None:
-    content = {"state_dict": {"module.a": torch.ones(2)}, "b": torch.ones(3)}
-    with open_weights(saved(Path("a.tar"), content)) as opened:
-        assert set(opened.entries) == {"module.a"}
-    content = {"model": {"a": torch.ones(2)}, "b": torch.ones(3)}
-    with open_weights(saved(Path("a.pt"), content)) as opened:
-        assert set(opened.entries) == {"b"}
 
 
 @pytest.mark.parametrize("archive", [True, False])
@@ -864,35 +469,3 @@ def test_modules_and_arrays_are_refused_by_name(archive: bool) -> None:
     ):
         content = saved(Path("a.pth"), value, archive=archive).read_bytes()
         assert re.search(rf"holds \S*{words}\S*, code that loading", refused(content))
-
-
-def test_tensors_of_other_kinds_are_named_as_such() -> None:
-    values = {
-        "a": torch.zeros(4).to_sparse(),
-        "b": torch.zeros(4, device="meta"),
-        "c": torch.ones(1),
-    }
-    with open_weights(saved(Path("a.pth"), values)) as opened:
-        assert opened.entries["c"] == ("F32", (1,))
-        assert opened.entries["a"].dtype == "torch.sparse_coo tensor"
-        assert opened.entries["b"].dtype == "torch.strided tensor"
-
-
-def test_a_file_without_named_tensors_is_told_so() -> None:
-    content = saved(Path("a.pth"), [torch.ones(2)]).read_bytes()
-    assert "it holds a list in place of named tensors" in refused(content)
-
-
-def test_files_as_python_2_wrote_them_are_read() -> None:
-    """Short texts, tensors of four arguments, and a table made of the list of its pairs."""
-    key = b"U\x01a"
-    kind, numbers = name("torch", "FloatStorage"), struct.pack("<Q4f", 4, 1, 2, 3, 4)
-    mine = many(b"U\x07storage", kind, b"U\x01k", b"U\x03cpu", number(4), b"N") + b"Q"
-    sizes = many(number(2), number(2)), many(number(1), number(2))
-    made = call("torch._utils", "_rebuild_tensor", mine, number(0), *sizes)
-    pairs = call("collections", "OrderedDict", b"]](" + key + made + b"ea")
-    path = Path("a.pth")
-    path.write_bytes(old(pickled(pairs), b"]U\x01ka", numbers))
-    with open_weights(path) as opened:
-        assert opened.entries == {"a": ("F32", (2, 2))}
-        assert opened.read("a") == struct.pack("<4f", 1, 3, 2, 4)

@@ -1,0 +1,94 @@
+"""Read a pickle's opcodes one by one; of bytes that are many only the place in the file is kept."""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+COPIED = 4096
+"""Bytes up to which a piece of a file is read; of longer ones the place is kept."""
+
+
+class DamagedError(ValueError):
+    """The file is not whole, or not of the expected kind."""
+
+
+class RefusedError(ValueError):
+    """The file has something that no file with weights has; the message names it."""
+
+
+class Span(NamedTuple):
+    """Bytes that a pickle holds, by their place in the file: the first, and the one behind them."""
+
+    begin: int
+    end: int
+
+
+class Window:
+    """A part of an open file that is read as files are, never beyond its end.
+
+    Several windows may share a file, as each keeps its own place.
+
+    Args:
+        file: open for reading bytes.
+        begin: first byte, counted in the file.
+        end: behind the last byte; None for the file's own end.
+    """
+
+    def __init__(self, file: BinaryIO, begin: int = 0, end: int | None = None) -> None:
+        self.file, self.place = file, begin
+        self.end = file.seek(0, 2) if end is None else end
+
+    def read(self, count: int) -> bytes:
+        """Return the next bytes, as many as there are."""
+        self.file.seek(self.place)
+        content = self.file.read(max(min(count, self.end - self.place), 0))
+        self.place += len(content)
+        return content
+
+    def readline(self) -> bytes:
+        """Return the bytes up to the next line's end, with it."""
+        self.file.seek(self.place)
+        line = self.file.readline(max(self.end - self.place, 0))
+        self.place += len(line)
+        return line
+
+    def skip(self, count: int) -> Span:
+        """Return the place of the next bytes without reading them; all of them have to be there."""
+        if count > self.end - self.place:
+            raise DamagedError(f"{count} bytes are announced where {self.end - self.place} follow")
+        span = Span(self.place, self.place + count)
+        self.place = span.end
+        return span
+
+
+CODES = {each.code: each for each in pickletools.opcodes}
+LENGTHS = {"SHORT_BINBYTES": 1, "BINBYTES": 4, "BINBYTES8": 8, "BYTEARRAY8": 8}
+"""Bytes of the length before the bytes of such an opcode."""
+
+
+def opcodes(window: Window) -> Iterator[tuple[str, Any]]:
+    """Return each opcode's name with its argument; bytes that are many are passed over."""
+    opcode = None
+    while opcode is None or opcode.name != "STOP":
+        opcode = CODES.get(window.read(1).decode("latin-1"))
+        if opcode is None:
+            raise DamagedError("its pickle is damaged")
+        argument: Any = None
+        if opcode.name in LENGTHS:
+            argument = _bytes(window, LENGTHS[opcode.name])
+        elif opcode.arg is not None:
+            argument = opcode.arg.reader(window)  # type: ignore[arg-type]  # reads as files do
+        yield opcode.name, argument
+
+
+def _bytes(window: Window, width: int) -> bytes | Span:
+    length = window.read(width)
+    if len(length) < width:
+        raise DamagedError("its pickle is damaged")
+    span = window.skip(int.from_bytes(length, "little"))
+    if span.end - span.begin > COPIED:
+        return span
+    window.place = span.begin
+    return window.read(span.end - span.begin)
