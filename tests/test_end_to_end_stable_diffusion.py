@@ -105,7 +105,7 @@ def test_stage_2_comes_nearer_to_the_picture(runs):
 def test_stage_2_lowers_the_structural_loss(runs):
     import torch
 
-    from brainkit.miniature.training import small_store
+    from brainkit.miniature.train.features import small_store
     from brainkit_minddiffuser import MINDDIFFUSER
 
     made = runs("stage 2")

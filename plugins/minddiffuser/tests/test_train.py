@@ -6,10 +6,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from brainkit.miniature.training import Crew
 from brainkit.samplers.schedule import alpha_bar, scaled_linear_sigmas
+from brainkit.training.crew import Crew
+from brainkit.training.denoising import GAMMA
 from brainkit_minddiffuser.train.features import Features
-from brainkit_minddiffuser.train.unet import CONFIG, GAMMA, Lesson, initialise
+from brainkit_minddiffuser.train.unet import CONFIG, Lesson, initialise
 
 
 def few_features() -> Features:

@@ -14,7 +14,7 @@ from brainkit.testing import checks
 from brainkit.testing.examples import example_trials
 from brainkit_mindreader.mapper.network import MapperNetwork, MapperShape
 from brainkit_mindreader.mapper.part import Mapper
-from brainkit_mindreader.mapper.training import Course, split
+from brainkit_mindreader.mapper.training import MapperTraining, split
 
 QUICK = Mapper(hidden=16, fc=32, blocks=1, epochs=20, batch=16, rate=1e-2)
 TINY = replace(QUICK, hidden=4, fc=4, epochs=6)
@@ -77,15 +77,15 @@ def test_every_alternative_is_drawn_and_held_out_trials_take_the_first():
     pulls = torch.tensor([[6.0, 0.0], [0.0, 6.0]])
     rows = targets[:, None] + pulls
     part = replace(QUICK, alternatives=True, mse=1.0, cosine=0.0, contrast=0.0, held_out=0.2)
-    course = Course.begun(part, betas, rows, None)
-    weights = course.run()
+    training = MapperTraining.begun(part, betas, rows, None)
+    weights = training.run()
     found = part.predict(weights, betas, rows)[:, 0]
     middle = targets.mean(0) + 3
     assert (found.mean(0) - middle).abs().max() < 1.5
-    held = course.held_out
-    assert course.held[-1] > 5
+    held = training.held_out
+    assert training.held[-1] > 5
     first = functional.mse_loss(found[held], rows[held, 0])
-    assert min(course.held) == pytest.approx(float(first), rel=1e-4)
+    assert min(training.held) == pytest.approx(float(first), rel=1e-4)
 
 
 def test_images_are_held_out_with_all_their_trials():
@@ -109,8 +109,8 @@ def test_some_images_stay_on_both_sides_where_there_are_two(count, share, held):
 def test_the_epoch_of_lowest_held_out_loss_gives_the_weights():
     betas, targets = images(30, 2)
     part = replace(QUICK, epochs=30, held_out=0.3)
-    course = Course.begun(part, betas, targets[:, None], None)
-    weights = course.run()
+    training = MapperTraining.begun(part, betas, targets[:, None], None)
+    weights = training.run()
     best = int(weights["curve.held_out"].argmin())
     assert best < 29  # it overfits
     stopped = replace(part, epochs=best + 1).fit(betas, targets)
@@ -131,13 +131,13 @@ def test_patience_ends_training_that_many_epochs_after_the_best():
 def test_the_rate_falls_in_steps_and_moments_stay():
     betas, targets = images(10, 1)
     part = replace(TINY, epochs=5, rate=0.1, decay=0.5, decay_every=2)
-    course = Course.begun(part, betas, targets[:, None], None)
+    training = MapperTraining.begun(part, betas, targets[:, None], None)
     rates = []
-    while not course.over:
-        list(course.take_epoch())
-        rates.append(course.optimiser.param_groups[0]["lr"])
+    while training.epoch < part.epochs:
+        training.take_epoch(training.epoch / part.epochs)
+        rates.append(training.optimiser.param_groups[0]["lr"])
     assert rates == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025])
-    steps = {int(each["step"]) for each in course.optimiser.state_dict()["state"].values()}
+    steps = {int(each["step"]) for each in training.optimiser.state_dict()["state"].values()}
     assert steps == {5}  # nine trials make one batch
 
 
@@ -145,13 +145,13 @@ def test_one_step_is_adam_with_an_l2_penalty():
     """By hand: Adam's first step is the rate along the sign of gradient plus penalty."""
     betas, targets = images(6, 1)
     part = replace(TINY, epochs=1, batch=6, held_out=0.0, weight_decay=10.0, rate=1e-3)
-    course = Course.begun(part, betas, targets[:, None], None)
-    before = {name: each.clone() for name, each in course.network.named_parameters()}
-    loss = course._loss(torch.arange(6), torch.zeros(6, dtype=torch.int64))
+    training = MapperTraining.begun(part, betas, targets[:, None], None)
+    before = {name: each.clone() for name, each in training.network.named_parameters()}
+    loss = training._loss(torch.arange(6), torch.zeros(6, dtype=torch.int64))
     loss.backward()
-    slopes = {n: each.grad + 10 * before[n] for n, each in course.network.named_parameters()}
-    course.run()
-    for name, after in course.network.named_parameters():
+    slopes = {n: each.grad + 10 * before[n] for n, each in training.network.named_parameters()}
+    training.run()
+    for name, after in training.network.named_parameters():
         clear = slopes[name].abs() > 1e-3
         moved = (after - before[name])[clear]
         torch.testing.assert_close(moved, -1e-3 * slopes[name][clear].sign(), rtol=1e-2, atol=0)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from brainkit.miniature.scenes import HELD_OUT_SEEDS, captions, make_scene
-from brainkit.miniature.training import pixel_correlation, small_store
+from brainkit.miniature.train.features import small_store
+from brainkit.miniature.train.scores import pixel_correlation
 from brainkit_unibrain.loading import load_reader, load_writer
 from brainkit_unibrain.parts import FourFlow, OptimusDecoder
 from brainkit_unibrain.train import evaluate

@@ -1,12 +1,10 @@
-"""The trainings' machinery: resuming, sharing a step, and the sentences they learn from."""
-
-from pathlib import Path
+"""The trainings: sharing a step among threads, and the sentences they learn from."""
 
 import torch
-from torch import nn
 
 from brainkit.miniature.scenes import captions, make_scene
-from brainkit.miniature.training import Crew, Training
+from brainkit.training.crew import Crew
+from brainkit.training.loop import Plan, Seconds, Training
 from brainkit_unibrain.networks import Context, FourFlow
 from brainkit_unibrain.train.features import Features
 from brainkit_unibrain.train.four_flow import (
@@ -19,35 +17,6 @@ from brainkit_unibrain.train.four_flow import (
     share,
 )
 from brainkit_unibrain.train.text_vae import both_ids, reading_tokenizer, writing_tokenizer
-
-
-def learn(training: Training, first: int, last: int) -> None:
-    for step in range(first, last):
-        inputs = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
-        training.net(inputs).square().mean().backward()
-        training.elapsed = float(step)
-        training.update()
-
-
-def linear() -> nn.Linear:
-    net = nn.Linear(3, 2)
-    for parameter in net.parameters():
-        nn.init.constant_(parameter, 0.5)
-    return net
-
-
-def test_a_resumed_training_ends_like_an_unbroken_one(tmp_path: Path) -> None:
-    whole = Training(linear(), 0.1, 10.0)
-    learn(whole, 0, 8)
-    broken = Training(linear(), 0.1, 10.0)
-    learn(broken, 0, 5)
-    broken.save(tmp_path / "state.safetensors")
-    resumed = Training(linear(), 0.1, 10.0)
-    resumed.resume(tmp_path / "state.safetensors")
-    learn(resumed, 5, 8)
-    for name, tensor in whole.net.state_dict().items():
-        assert torch.equal(tensor, resumed.net.state_dict()[name])
-        assert torch.equal(whole.averaged[name], resumed.averaged[name])
 
 
 def few_features() -> Features:
@@ -70,7 +39,7 @@ def test_a_crew_of_two_gives_the_gradient_of_both_halves() -> None:
     torch.manual_seed(0)
     lesson = Lesson(few_features(), torch.device("cpu"))
     net = FourFlow(CONFIG)
-    training = Training(net, 0.1, 10.0)
+    training = Training(net, Plan(0.1), clock=Seconds(10.0))
     crew = Crew([net, FourFlow(CONFIG)], share(lesson, training, 2))
     losses = crew.gradients(3)
     shared = {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}

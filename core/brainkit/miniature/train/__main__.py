@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from brainkit.miniature.train import clip
-from brainkit.miniature.train.loop import Options
+from brainkit.miniature.train.lesson import Options
 
 
 def main() -> None:

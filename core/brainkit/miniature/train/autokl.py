@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import torch
 from diffusers import AutoencoderKL
@@ -11,17 +11,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from brainkit.miniature.scenes import HELD_OUT_SEEDS, images
-from brainkit.miniature.train.loop import (
+from brainkit.miniature.train.lesson import (
     CHECKPOINTS,
+    Lesson,
     Options,
-    Plan,
-    Training,
     as_input,
+    learn,
     training_pictures,
-    write,
 )
+from brainkit.training.export import export
+from brainkit.training.loop import Plan
 
-PLAN: Final = Plan("autokl", steps=2700, rate=2e-3, batch=16)
+LESSON: Final = Lesson("autokl", 2700, 16, Plan(2e-3, least=0.01, keep=0.998))
 KL_WEIGHT: Final = 4e-3
 EDGE_WEIGHT: Final = 0.5
 
@@ -44,15 +45,14 @@ def train(options: Options) -> None:
     """Train, and write the checkpoint when the plan is finished."""
     torch.manual_seed(0)
     network = AutoencoderKL(**SHAPE).to(memory_format=torch.channels_last)
-    training = Training(PLAN, network, options, own_rate={})
     pictures = training_pictures()
 
     def loss(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         image = as_input(pictures[rows]).to(options.device, memory_format=torch.channels_last)
         return _loss(network, image, generator)
 
-    if training.run(loss):
-        export(cast(AutoencoderKL, training.averaged()), pictures)
+    if learn(LESSON, network, loss, options):
+        finish(network, pictures)
 
 
 def _loss(network: AutoencoderKL, image: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -69,13 +69,13 @@ def _loss(network: AutoencoderKL, image: Tensor, generator: torch.Generator) -> 
     return {"loss": total, "mse": miss.square().mean(), "kl": kl}
 
 
-def export(network: AutoencoderKL, pictures: Tensor) -> None:
+def finish(network: AutoencoderKL, pictures: Tensor) -> None:
     """Normalise the latents, round to float16, measure and write the checkpoint."""
     network = fold(network, *latent_moments(network, pictures[:4000]))
     rounded = {k: v.half().float() for k, v in network.state_dict().items()}
     network.load_state_dict(rounded)
     config = {k: v for k, v in network.config.items() if not k.startswith("_")}
-    write(CHECKPOINTS / "autokl", rounded, config=config, metrics=measure(network, pictures))
+    export(CHECKPOINTS / "autokl", rounded, config=config, metrics=measure(network, pictures))
 
 
 @torch.no_grad()

@@ -24,15 +24,16 @@ from brainkit.miniature.scenes import (
     make_scene,
     vocabulary,
 )
-from brainkit.miniature.train.loop import (
+from brainkit.miniature.train.lesson import (
     CHECKPOINTS,
+    Lesson,
     Options,
-    Plan,
-    Training,
+    learn,
     training_pictures,
-    write,
 )
 from brainkit.networks.clip.network import pixel_values
+from brainkit.training.export import export
+from brainkit.training.loop import Plan
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ SHAPES: Final = {
     "clip_b32": Shape(width=80, vision_layers=8, text_layers=3, side=56, steps=1600),
 }
 """With patches of 8 pixels a side of 56 gives 50 tokens, as ViT-B/32 has at 224."""
+RATE: Final = 1.2e-3
 MAX_TOKENS: Final = 32
 START: Final = "<|startoftext|>"
 END: Final = "<|endoftext|>"
@@ -62,8 +64,7 @@ def train(options: Options, name: str = "clip") -> None:
     shape = SHAPES[name]
     tokenizer = make_tokenizer()
     network = CLIPModel(make_config(tokenizer, shape))
-    plan = Plan(name, steps=shape.steps, rate=1.2e-3, batch=128, decay=0.05)
-    training = Training(plan, network, options, own_rate={"logit_scale": 1e-2})
+    plan = Plan(RATE, least=0.01, keep=0.998, weight_decay=0.05, faster=_faster)
     pictures, tokens = training_pictures(), training_tokens(tokenizer)
 
     def loss(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -74,8 +75,13 @@ def train(options: Options, name: str = "clip") -> None:
             tokens[rows, template].to(options.device),
         )
 
-    if training.run(loss):
-        export(cast(CLIPModel, training.averaged()), tokenizer, name)
+    if learn(Lesson(name, shape.steps, 128, plan), network, loss, options):
+        finish(network, tokenizer, name)
+
+
+def _faster(parameter: str) -> float:
+    """Return the factor on a parameter's rate: that of the logits' scale is 0.01."""
+    return 1e-2 / RATE if parameter == "logit_scale" else 1.0
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -150,13 +156,13 @@ def _loss(network: CLIPModel, pixels: Tensor, tokens: Tensor) -> dict[str, Tenso
     return {"loss": loss, "top1": hits, "scale": network.logit_scale.exp()}
 
 
-def export(network: CLIPModel, tokenizer: PreTrainedTokenizerFast, name: str) -> None:
+def finish(network: CLIPModel, tokenizer: PreTrainedTokenizerFast, name: str) -> None:
     """Round to float16, measure, and write network, tokenizer and image processor."""
     network.load_state_dict({k: _rounded(v) for k, v in network.state_dict().items()})
     folder = CHECKPOINTS / name
     config = network.config.to_dict()
     weights = {k: v for k, v in network.state_dict().items() if not k.endswith("position_ids")}
-    write(folder, weights, config=config, metrics=measure(network, tokenizer))
+    export(folder, weights, config=config, metrics=measure(network, tokenizer))
     tokenizer.save_pretrained(folder)
     side = network.config.vision_config.image_size
     CLIPImageProcessor(

@@ -16,17 +16,18 @@ from brainkit.miniature.referee import (
     referee_network,
 )
 from brainkit.miniature.scenes import HELD_OUT_SEEDS, TRAIN_SEEDS, images, make_scene
-from brainkit.miniature.train.loop import (
+from brainkit.miniature.train.lesson import (
     CHECKPOINTS,
+    Lesson,
     Options,
-    Plan,
-    Training,
     as_input,
+    learn,
     training_pictures,
-    write,
 )
+from brainkit.training.export import export
+from brainkit.training.loop import Plan
 
-PLAN: Final = Plan("referee", steps=1400, rate=2e-3, batch=32, decay=0.02, ema=0.99)
+LESSON: Final = Lesson("referee", 1400, 32, Plan(2e-3, least=0.01, keep=0.99, weight_decay=0.02))
 WIDTHS: Final = (24, 48, 96, 128, 128)
 NOISE: Final = 0.15
 """Largest deviation of the noise added while learning, in units of [-1, 1]."""
@@ -36,7 +37,6 @@ def train(options: Options) -> None:
     """Train, and write the checkpoint when the plan is finished."""
     torch.manual_seed(0)
     network = referee_network(WIDTHS)
-    training = Training(PLAN, network, options, own_rate={})
     pictures = training_pictures()
     labels = labels_of([make_scene(seed) for seed in TRAIN_SEEDS])
 
@@ -48,8 +48,8 @@ def train(options: Options) -> None:
         )
         return {"loss": error.sum(dim=1).mean()}
 
-    if training.run(loss):
-        export(training.averaged())
+    if learn(LESSON, network, loss, options):
+        finish(network)
 
 
 def _disturbed(image: Tensor, generator: torch.Generator) -> Tensor:
@@ -61,12 +61,12 @@ def _disturbed(image: Tensor, generator: torch.Generator) -> Tensor:
     return moved + amount * torch.randn(moved.shape, generator=generator)
 
 
-def export(network: nn.Module) -> None:
+def finish(network: nn.Module) -> None:
     """Round to float16, measure on 1,000 held-out scenes and write the checkpoint."""
     network.load_state_dict({k: v.half().float() for k, v in network.state_dict().items()})
     scores = measure(network)
     config = {"widths": list(WIDTHS)}
-    write(CHECKPOINTS / "referee", network.state_dict(), config=config, metrics=scores)
+    export(CHECKPOINTS / "referee", network.state_dict(), config=config, metrics=scores)
 
 
 def measure(network: nn.Module) -> dict[str, Any]:

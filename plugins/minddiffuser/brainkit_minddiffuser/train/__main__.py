@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from brainkit.miniature.training import pick_device
+from brainkit.training.loop import pick_device
 
 SECONDS = 1700.0
 MINIATURE = Path(__file__).parents[1] / "miniature"
@@ -26,7 +26,7 @@ def main() -> None:
     if args.network == "structure":
         # The small ViT-B/32 belongs to core, where other methods find it too.
         from brainkit.miniature.train.clip import train as train_clip
-        from brainkit.miniature.train.loop import Options
+        from brainkit.miniature.train.lesson import Options
 
         options = Options(args.work, args.seconds or float("inf"), str(device))
         train_clip(options, "clip_b32")

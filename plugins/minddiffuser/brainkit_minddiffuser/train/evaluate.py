@@ -14,7 +14,7 @@ from brainkit import Condition
 from brainkit.checkpoints import CheckpointStore
 from brainkit.decoders.autokl import AutoKLDecoder
 from brainkit.miniature.scenes import HELD_OUT_SEEDS, Scene, images, make_scene
-from brainkit.miniature.training import picture_scores
+from brainkit.miniature.train.scores import picture_scores
 from brainkit.samplers.denoisers import from_noise
 from brainkit.samplers.diffusion import DDIM
 from brainkit.samplers.guidance import guided, stacked

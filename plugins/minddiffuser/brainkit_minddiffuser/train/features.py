@@ -14,7 +14,7 @@ from brainkit.data import Stimuli
 from brainkit.encoders.autokl import KL_F8, AutoKL
 from brainkit.encoders.clip import CLIP_L14
 from brainkit.miniature.scenes import captions, images, make_scene
-from brainkit.miniature.training import Encode, encoded_once
+from brainkit.miniature.train.features import Encode, encoded_once
 from brainkit_minddiffuser.loading import load_reader
 
 N_CAPTIONS = 5

@@ -4,8 +4,7 @@ Contexts are what the methods give it: the text tower's last hidden states of on
 mean over all five, cut to 15 tokens or not; a tenth are replaced by those of the empty text. In the
 second half contexts are noised a little, because those predicted from brain activity are.
 
-Source: noise schedule and prediction of Stable Diffusion (arXiv 2112.10752); loss weights of Hang
-et al. 2023, arXiv 2303.09556 (min-SNR, gamma = 5).
+Source: noise schedule and prediction of Stable Diffusion (arXiv 2112.10752).
 """
 
 from __future__ import annotations
@@ -18,8 +17,11 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from brainkit.miniature.scenes import TRAIN_SEEDS
-from brainkit.miniature.training import Crew, Training, small_store
+from brainkit.miniature.train.features import small_store
 from brainkit.samplers.schedule import alpha_bar, scaled_linear_sigmas
+from brainkit.training.crew import Crew
+from brainkit.training.denoising import noised
+from brainkit.training.loop import Plan, Seconds, Training
 from brainkit_minddiffuser.train.evaluate import held_out, scores
 from brainkit_minddiffuser.train.features import N_CAPTIONS, Features, features_of
 
@@ -39,7 +41,6 @@ RATE = 1.2e-3
 BATCH = 48
 EMPTY = 0.1
 NOISY_FROM, NOISE = 0.5, 0.5
-GAMMA = 5.0
 EXPORT_EVERY = 600.0
 KINDS = torch.tensor([0.15, 0.6, 0.25])
 """Chances of one caption of 15 tokens, the mean of five of 15 tokens, and of five of all tokens."""
@@ -63,19 +64,12 @@ class Lesson:
         self.spread = features.long[:2000].float().std(dim=0).to(device)
 
     def loss(self, net: nn.Module, n: int, progress: float, generator: torch.Generator) -> Tensor:
-        """Give the weighted squared error of the predicted noise for a fresh batch of n."""
+        """Return the weighted squared error of the predicted noise for a fresh batch of n."""
         rows = torch.randint(len(self.features.latent), (n,), generator=generator)
         latent = self.features.latent[rows].float().to(self.device)
-        even = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) / n
-        timesteps = (even * len(self.signal)).long().to(self.device)
-        noise = torch.randn(latent.shape, generator=generator).to(self.device)
-        signal = self.signal[timesteps].view(-1, 1, 1, 1)
-        noised = signal.sqrt() * latent + (1 - signal).sqrt() * noise
+        batch = noised(latent, self.signal, generator)
         context = self._context(rows, progress, generator)
-        error = (net(noised, timesteps, context).sample - noise).square().flatten(1).mean(dim=1)
-        ratio = self.signal[timesteps] / (1 - self.signal[timesteps])
-        loss: Tensor = (error * ratio.clamp(max=GAMMA) / ratio).mean()
-        return loss
+        return batch.loss(net(batch.latent, batch.timesteps, context).sample)
 
     def _context(self, rows: Tensor, progress: float, generator: torch.Generator) -> Tensor:
         kind = int(torch.multinomial(KINDS, 1, generator=generator))
@@ -104,7 +98,7 @@ def train(seconds: float, work: Path, device: torch.device, folder: Path, worker
     lesson = Lesson(features_of(TRAIN_SEEDS, store, work / "features"), device)
     nets = [UNet2DConditionModel(**CONFIG).to(device) for _ in range(workers)]
     initialise(nets[0])
-    training = Training(nets[0], RATE, seconds, decay=0.9995)
+    training = Training(nets[0], Plan(RATE, keep=0.9995), clock=Seconds(seconds))
     saved = work / "unet.safetensors"
     if saved.exists():
         training.resume(saved)
@@ -125,4 +119,4 @@ def train(seconds: float, work: Path, device: torch.device, folder: Path, worker
     def publish() -> None:
         training.publish(folder, CONFIG, work / "unet_curve.jsonl", measured)
 
-    training.learn(crew, saved, publish, EXPORT_EVERY)
+    training.run(crew.gradients, saved, publish=publish, publish_every=EXPORT_EVERY)

@@ -99,14 +99,14 @@ class Mapper:
             DataError: sizes differ, a value is not finite, or the feature is too large.
             UsageError: an option is outside its limits.
         """
-        from brainkit_mindreader.mapper.training import Course
+        from brainkit_mindreader.mapper.training import MapperTraining
 
         check_options(self)
         check_trials(betas, feature)
         check_betas(betas)
         targets = self._targets(feature)
         self._check_weights()
-        return Course.begun(self, betas, targets, journal).run(progress)
+        return MapperTraining.begun(self, betas, targets, journal).run(progress)
 
     def predict(self, weights: Mapping[str, Tensor], betas: Tensor, feature: Tensor) -> Tensor:
         """Predict float32 (trials, *shape) on the betas' device, in batches.

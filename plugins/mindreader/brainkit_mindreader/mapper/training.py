@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from brainkit.errors import DataError
-from brainkit.miniature.training import under
+from brainkit.training.loop import Losses, train
+from brainkit.training.state import moments, take_moments, under
 from brainkit_mindreader.mapper.losses import MapperLoss
 from brainkit_mindreader.mapper.network import MapperNetwork, MapperShape, padding
 
@@ -23,11 +24,10 @@ if TYPE_CHECKING:
     from brainkit_mindreader.mapper.part import Mapper
 
 EXTRA = ("pad", "curve.training", "curve.held_out")
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass
-class Course:
+class MapperTraining:
     """A mapper on its way: the network, its optimiser, the best epoch so far and the curve.
 
     Attributes:
@@ -37,9 +37,12 @@ class Course:
         learned: trials that are trained on, int64.
         held_out: trials that choose the epoch, int64.
         pad: zeros to the left and to the right.
+        journal: where the state is kept after every epoch, if anywhere.
+        progress: told the steps done and their total, after every step.
         best: weights of the chosen epoch.
         training: mean loss of each epoch.
         held: mean loss of each epoch on the held-out trials.
+        elapsed: seconds of training in this process.
     """
 
     options: Mapper
@@ -51,14 +54,16 @@ class Course:
     network: MapperNetwork
     optimiser: torch.optim.Adam
     journal: FitJournal | None = None
+    progress: Progress = lambda done, total: None
     best: dict[str, Tensor] = field(default_factory=dict)
     training: list[float] = field(default_factory=list)
     held: list[float] = field(default_factory=list)
+    elapsed: float = 0.0
 
     @classmethod
     def begun(
         cls, options: Mapper, betas: Tensor, targets: Tensor, journal: FitJournal | None
-    ) -> Course:
+    ) -> MapperTraining:
         """Begin with weights drawn from the seed, or where the journal says.
 
         Raises:
@@ -71,22 +76,18 @@ class Course:
             network.parameters(), lr=options.rate, weight_decay=options.weight_decay
         )
         parts = split(targets, options.held_out, options.seed)
-        course = cls(options, betas.float(), targets, *parts, pad, network, optimiser, journal)
+        training = cls(options, betas.float(), targets, *parts, pad, network, optimiser, journal)
         if journal is not None:
-            course._restore(journal.state())
-        return course
+            training._restore(journal.state())
+        return training
 
     def run(self, progress: Progress | None = None) -> dict[str, Tensor]:
-        """Train to the end; give the chosen weights, the padding and the curve."""
-        steps = -(-len(self.learned) // self.options.batch)
-        total = steps * self.options.epochs
-        while not self.over:
-            before = steps * self.epoch
-            for taken, _ in enumerate(self.take_epoch(), 1):
-                if progress is not None:
-                    progress(before + taken, total)
+        """Train to the end; return the chosen weights, the padding and the curve."""
         if progress is not None:
-            progress(total, total)
+            self.progress = progress
+        epochs = self.options.epochs
+        train(self, lambda: self.epoch / epochs, self.take_epoch, stop=self._in_vain)
+        self.progress(self._steps * epochs, self._steps * epochs)
         return self.best | {
             "pad": torch.tensor(self.pad),
             "curve.training": torch.tensor(self.training),
@@ -99,24 +100,36 @@ class Course:
         return len(self.training)
 
     @property
-    def over(self) -> bool:
-        """Whether all epochs are done, or as many as `patience` allows in vain."""
-        since = self.epoch - 1 - self.held.index(min(self.held)) if self.held else 0
-        return self.epoch >= self.options.epochs or since >= self.options.patience
+    def _steps(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.learned) // self.options.batch)
 
-    def take_epoch(self) -> Iterator[None]:
-        """See every trial once, a batch at each step, then judge the weights and keep the state."""
-        options = self.options
+    def _in_vain(self) -> bool:
+        """Whether as many epochs are done as `patience` allows since the best one."""
+        since = self.epoch - 1 - self.held.index(min(self.held)) if self.held else 0
+        return since >= self.options.patience
+
+    def take_epoch(self, done: float) -> Losses:
+        """See every trial once, a batch at each step, then judge the weights and keep the state.
+
+        Args:
+            done: share of the epochs; the rate depends on their number.
+
+        Returns:
+            the mean loss of the epoch.
+        """
+        options, before = self.options, self._steps * self.epoch
         draw = torch.Generator().manual_seed((options.seed << 20) + self.epoch)
         chosen = torch.randint(self.targets.shape[1], (len(self.targets),), generator=draw)
         order = self.learned[torch.randperm(len(self.learned), generator=draw)]
         for group in self.optimiser.param_groups:
             group["lr"] = options.rate * options.decay ** (self.epoch // options.decay_every)
         total = torch.zeros((), device=self.betas.device)
-        for rows in torch.split(order, options.batch):
+        for taken, rows in enumerate(torch.split(order, options.batch), 1):
             total += self._step(rows, chosen[rows]) * len(rows)
-            yield
+            self.progress(before + taken, self._steps * options.epochs)
         self._judge(float(total) / len(order))
+        return {"loss": self.training[-1]}
 
     def _step(self, rows: Tensor, chosen: Tensor) -> Tensor:
         with torch.enable_grad(), repeatable():
@@ -164,8 +177,7 @@ class Course:
     def _state(self) -> dict[str, Tensor]:
         state = {f"network.{name}": each for name, each in self.network.state_dict().items()}
         state |= {f"best.{name}": each for name, each in self.best.items()}
-        for index, moments in self.optimiser.state_dict()["state"].items():
-            state |= {f"optimiser.{index}.{name}": moments[name] for name in MOMENTS}
+        state |= moments(self.optimiser, "optimiser.")
         state["curve.training"] = torch.tensor(self.training, dtype=torch.float64)
         state["curve.held_out"] = torch.tensor(self.held, dtype=torch.float64)
         return {name: each.detach().cpu().clone() for name, each in state.items()}
@@ -175,12 +187,7 @@ class Course:
             return
         self.network.load_state_dict(under(state, "network."))
         self.best = {k: v.to(self.betas.device) for k, v in under(state, "best.").items()}
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, each in under(state, "optimiser.").items():
-            index, _, moment = name.partition(".")
-            moments.setdefault(int(index), {})[moment] = each
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        take_moments(self.optimiser, state, "optimiser.")
         self.training = state["curve.training"].tolist()
         self.held = state["curve.held_out"].tolist()
 

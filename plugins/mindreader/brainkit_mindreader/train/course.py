@@ -12,7 +12,7 @@ import torch
 
 from brainkit.console import Say
 from brainkit.errors import UsageError
-from brainkit.miniature.training import every
+from brainkit.training.loop import SAY_EVERY, Losses, every, train
 from brainkit_mindreader.train.draws import Draw
 from brainkit_mindreader.train.gan import GanTraining
 from brainkit_mindreader.train.snapshots import Snapshots
@@ -22,7 +22,7 @@ from brainkit_mindreader.train.validation import Validation
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-SAY_EVERY, SAVE_EVERY = 30.0, 600.0
+SAVE_EVERY = 600.0
 
 
 @dataclass(frozen=True)
@@ -74,36 +74,42 @@ class Course:
     def run(self, length: Length) -> None:
         """Train until the length is reached, then take a last snapshot and keep the state."""
         training, accelerator = self.training, self.training.accelerator
-        total = length.kimg * 1000
-        tell, keep = every(SAY_EVERY), every(SAVE_EVERY)
-        began, said = time.monotonic(), dict[str, float]()
-        while training.pictures < total and not _over(began, length.seconds, accelerator):
-            begun = time.monotonic()
-            said = training.advance(self.draw, training.pictures / total)
-            training.elapsed += time.monotonic() - begun
-            if accelerator.is_main_process:
-                if tell():
-                    self._tell(said, length)
-                if _crossed(training, length.snapshot_kimg * 1000) and training.pictures < total:
-                    self._snapshot(said)
-                    self._save()
-                elif keep():
-                    self._save()
-        if said and accelerator.is_main_process:
-            self._snapshot(said)
-            self._save()
+        total, snapshot_every = length.kimg * 1000, length.snapshot_kimg * 1000
+        say_due, save_due, began = every(SAY_EVERY), every(SAVE_EVERY), time.monotonic()
+
+        def after(losses: Losses) -> None:
+            if not accelerator.is_main_process:
+                return
+            if say_due():
+                self._tell(losses, length)
+            if _crossed(training, snapshot_every) and training.pictures < total:
+                self._keep(losses)
+            elif save_due():
+                self._save()
+
+        losses = train(
+            training,
+            lambda: training.pictures / total,
+            lambda progress: training.advance(self.draw, progress),
+            after=after,
+            stop=lambda: _over(began, length.seconds, accelerator),
+        )
+        if losses and accelerator.is_main_process:
+            self._keep(losses)
         accelerator.wait_for_everyone()
 
-    def _snapshot(self, said: Mapping[str, float]) -> None:
-        line = self.snapshots.take(self.training, self.shown(), said)
+    def _keep(self, losses: Losses) -> None:
+        """Take a snapshot and keep the state."""
+        line = self.snapshots.take(self.training, self.shown(), losses)
         self.say(f"snapshot {described(line)}")
+        self._save()
 
     def _save(self) -> None:
         save(self.training, self.saved, self.snapshots.made_by)
 
-    def _tell(self, said: Mapping[str, float], length: Length) -> None:
+    def _tell(self, losses: Losses, length: Length) -> None:
         kimg = f"{self.training.pictures / 1000:.1f} of {length.kimg:g}"
-        self.say(f"step {self.training.step}, {kimg} kimg: {described(said)}")
+        self.say(f"step {self.training.step}, {kimg} kimg: {described(losses)}")
 
 
 def described(values: Mapping[str, float]) -> str:

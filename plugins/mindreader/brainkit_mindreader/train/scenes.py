@@ -8,8 +8,7 @@ The first quarter knows pixels only; in the last two fifths they count three tim
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +18,13 @@ from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.miniature.scenes import HELD_OUT_SEEDS, TRAIN_SEEDS, captions, images, make_scene
-from brainkit.miniature.training import (
-    Encode,
-    encoded_once,
-    every,
-    export,
-    picture_scores,
-    small_store,
-    write_json,
-)
+from brainkit.miniature.train.features import Encode, encoded_once, small_store
+from brainkit.miniature.train.scores import picture_scores
 from brainkit.networks.clip import CLIP_B32
 from brainkit.networks.clip.network import load_image_embedding, load_text_embedding
+from brainkit.training.export import publish
+from brainkit.training.loop import SAVE_EVERY, SAY_EVERY, Losses, every
+from brainkit.training.loop import train as train_on
 from brainkit_mindreader.captions.targets import bounded
 from brainkit_mindreader.generator.discriminator import Discriminator, Judging
 from brainkit_mindreader.generator.network import Generator, GeneratorShape
@@ -71,7 +66,7 @@ RECIPE = Recipe(
 )
 PER_IMAGE = 5
 N_JUDGED = 100
-SAY_EVERY, SAVE_EVERY, PUBLISH_EVERY = 30.0, 300.0, 480.0
+PUBLISH_EVERY = 480.0
 
 
 class Scenes:
@@ -181,25 +176,32 @@ def train(seconds: float, work: Path, folder: Path, accelerator: Accelerator) ->
     _loop(training, scenes.draw, seconds, saved, lambda: _publish(training, judged, work, folder))
 
 
-def _loop(training: GanTraining, draw: Draw, seconds: float, saved: Path, publish: Any) -> None:
+def _loop(
+    training: GanTraining, draw: Draw, seconds: float, saved: Path, show: Callable[[], None]
+) -> None:
+    """Train until the time is used up; the main process tells, saves and shows, also at the end."""
     accelerator = training.accelerator
-    say, keep, show = every(SAY_EVERY), every(SAVE_EVERY), every(PUBLISH_EVERY)
-    while (progress := _common(training.elapsed / seconds, accelerator)) < 1:
-        begun = time.monotonic()
-        said = training.advance(draw, progress)
-        training.elapsed += time.monotonic() - begun
+    say_due, save_due, show_due = every(SAY_EVERY), every(SAVE_EVERY), every(PUBLISH_EVERY)
+
+    def progress() -> float:
+        return _common(training.elapsed / seconds, accelerator)
+
+    def after(losses: Losses) -> None:
         if not accelerator.is_main_process:
-            continue
-        if say():
-            told = " ".join(f"{name} {value:.3f}" for name, value in said.items())
-            print(f"step {training.step} progress {progress:.3f} {told}", flush=True)
-        if keep():
+            return
+        if say_due():
+            told = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            done = training.elapsed / seconds
+            print(f"step {training.step} progress {done:.3f} {told}", flush=True)
+        if save_due():
             save(training, saved)
-        if show():
-            publish()
+        if show_due():
+            show()
+
+    train_on(training, progress, lambda done: training.advance(draw, done), after=after)
     if accelerator.is_main_process:
         save(training, saved)
-        publish()
+        show()
 
 
 def _common(progress: float, accelerator: Accelerator) -> float:
@@ -212,18 +214,19 @@ def _common(progress: float, accelerator: Accelerator) -> float:
 
 
 def _publish(training: GanTraining, judged: Judged | None, work: Path, folder: Path) -> None:
-    assert judged is not None
-    export(folder, training.averaged.state_dict(), training.averaged.shape.config())
-    line = {"step": training.step, "seconds": round(training.elapsed)}
-    scored = line | judged.scores(training.averaged)
-    write_json(folder / "metrics.json", scored)
-    with (work / "generator_curve.jsonl").open("a", encoding="utf-8") as file:
-        import json
-
-        file.write(json.dumps(scored) + "\n")
-    print(scored, flush=True)
+    """Write checkpoint, scores and curve, and a grid of pictures beside the state."""
     from PIL import Image
 
-    made = judged.pictures_of(training.averaged)[:12]
+    assert judged is not None
+    averaged = training.averaged
+    publish(
+        folder,
+        averaged.state_dict(),
+        averaged.shape.config(),
+        curve=work / "generator_curve.jsonl",
+        reached={"step": training.step, "seconds": round(training.elapsed)},
+        scores=lambda: judged.scores(averaged),
+    )
+    made = judged.pictures_of(averaged)[:12]
     rows = [np.concatenate(list(each), axis=1) for each in (judged.pictures[:12], made)]
     Image.fromarray(np.concatenate(rows)).save(work / f"generator_{training.step:06d}.png")

@@ -6,16 +6,18 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from brainkit.errors import DataError
-from brainkit.miniature.training import under, write_tensors
 from brainkit.run.artefact import KEY
 from brainkit.run.artefact import Recipe as MadeBy
+from brainkit.training.state import moments, read_state, take_moments, under, write_state
 from brainkit_mindreader.train.gan import GanTraining
 
 ANY = MadeBy("training")
+FAULTS = (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError)
+"""What reading a file that is damaged or of other networks can raise."""
 
 
 def save(training: GanTraining, path: Path, made_by: MadeBy = ANY) -> None:
@@ -30,15 +32,14 @@ def save(training: GanTraining, path: Path, made_by: MadeBy = ANY) -> None:
     for name, net in training.networks().items():
         tensors |= {f"{name}/{n}": t for n, t in net.state_dict().items()}
     for name, adam in training.optimisers().items():
-        for index, moments in adam.state_dict()["state"].items():
-            tensors |= {f"{name}/{index}/{n}": t for n, t in moments.items()}
+        tensors |= moments(adam, f"{name}/", separator="/")
     facts = {
         "step": training.step,
         "pictures": training.pictures,
         "elapsed": training.elapsed,
         "scale": [training.scale.factor, training.scale.whole],
     }
-    write_tensors(path, tensors, {"facts": json.dumps(facts), KEY: made_by.text()})
+    write_state(path, tensors, {"facts": json.dumps(facts), KEY: made_by.text()})
 
 
 def resume(training: GanTraining, path: Path) -> None:
@@ -48,14 +49,13 @@ def resume(training: GanTraining, path: Path) -> None:
         DataError: the file is damaged or of other networks.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()["facts"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors, header = read_state(path)
+        facts = json.loads(header["facts"])
         _take(training, tensors)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        said = str(error).splitlines()[0]
+    except FAULTS as error:
+        reason = str(error).splitlines()[0]
         raise DataError(
-            f"{path} is no state of this training ({said}); delete it to begin again"
+            f"{path} is no state of this training ({reason}); delete it to begin again"
         ) from error
     training.step, training.pictures = facts["step"], facts["pictures"]
     training.elapsed = facts["elapsed"]
@@ -67,9 +67,4 @@ def _take(training: GanTraining, tensors: Mapping[str, Tensor]) -> None:
     for name, net in training.networks().items():
         net.load_state_dict(under(tensors, f"{name}/"))
     for name, adam in training.optimisers().items():
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in under(tensors, f"{name}/").items():
-            index, _, moment = key.partition("/")
-            state.setdefault(int(index), {})[moment] = tensor
-        groups = adam.state_dict()["param_groups"]
-        adam.load_state_dict({"state": state, "param_groups": groups})
+        take_moments(adam, tensors, f"{name}/", separator="/")

@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-from brainkit.miniature.training import pick_device
+from brainkit.training.loop import pick_device
 
 SECONDS = {"text_vae": 900.0, "four_flow": 5400.0}
 FOLDERS = {"text_vae": "optimus", "four_flow": "four_flow"}

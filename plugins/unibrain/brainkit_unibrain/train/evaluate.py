@@ -16,7 +16,7 @@ from torch import Tensor
 from brainkit.checkpoints import CheckpointStore
 from brainkit.decoders.autokl import AutoKLDecoder
 from brainkit.miniature.scenes import HELD_OUT_SEEDS, Scene, images, kinds_in, make_scene
-from brainkit.miniature.training import picture_scores
+from brainkit.miniature.train.scores import picture_scores
 from brainkit.samplers.diffusion import DDIM
 from brainkit_unibrain.parts import FourFlow, OptimusDecoder
 from brainkit_unibrain.train.features import features_of

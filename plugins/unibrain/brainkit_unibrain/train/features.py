@@ -14,7 +14,7 @@ from brainkit.data import Checkpoint, Stimuli
 from brainkit.encoders.autokl import KL_F8, AutoKL
 from brainkit.encoders.clip import CLIP_L14
 from brainkit.miniature.scenes import captions, images, make_scene
-from brainkit.miniature.training import Encode, encoded_once, small_store
+from brainkit.miniature.train.features import Encode, encoded_once, small_store
 from brainkit_unibrain.checkpoints import OPTIMUS
 from brainkit_unibrain.contexts import (
     load_image_context,

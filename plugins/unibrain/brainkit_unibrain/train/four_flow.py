@@ -5,8 +5,7 @@ a tenth of them are replaced by the neutral contexts that guidance uses. The tex
 the mean of all five. In the second half contexts are noised a little, because those predicted from
 brain activity are.
 
-Source: noise schedule and prediction of Versatile Diffusion (arXiv 2211.08332); loss weights of
-Hang et al. 2023, arXiv 2303.09556 (min-SNR, gamma = 5).
+Source: noise schedule and prediction of Versatile Diffusion (arXiv 2211.08332).
 """
 
 from __future__ import annotations
@@ -18,8 +17,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from brainkit.miniature.scenes import TRAIN_SEEDS
-from brainkit.miniature.training import Crew, Share, Training, small_store
+from brainkit.miniature.train.features import small_store
 from brainkit.samplers.schedule import alpha_bar, scaled_linear_sigmas
+from brainkit.training.crew import Crew, Share
+from brainkit.training.denoising import noised
+from brainkit.training.loop import Plan, Seconds, Training
 from brainkit_unibrain.networks import Context, FourFlow, FourFlowConfig, Kind
 from brainkit_unibrain.train.evaluate import held_out, scores
 from brainkit_unibrain.train.features import N_CAPTIONS, Features, features_of
@@ -40,7 +42,6 @@ RATE = 1.2e-3
 BATCH: dict[Kind, int] = {"image": 48, "text": 64}
 NEUTRAL = 0.1
 NOISY_FROM, NOISE = 0.5, 0.5
-GAMMA = 5.0
 TOKEN_SCALE = 8.0
 EXPORT_EVERY = 600.0
 Mode = tuple[Kind, ...]
@@ -88,20 +89,12 @@ class Lesson:
     def loss(
         self, net: FourFlow, data: Kind, n: int, mode: Mode, progress: float, generator: Generator
     ) -> Tensor:
-        """Give the weighted squared error of the predicted noise for a fresh batch of n."""
+        """Return the weighted squared error of the predicted noise for a fresh batch of n."""
         rows = torch.randint(len(self.features.image_latent), (n,), generator=generator)
         which = torch.randint(N_CAPTIONS, (n,), generator=generator)
-        latent = self._latent(data, rows, which)
-        even = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) / n
-        timesteps = (even * len(self.signal)).long().to(self.device)
-        noise = torch.randn(latent.shape, generator=generator).to(self.device)
-        signal = self.signal[timesteps].view(-1, *[1] * (latent.ndim - 1))
-        noised = signal.sqrt() * latent + (1 - signal).sqrt() * noise
+        batch = noised(self._latent(data, rows, which), self.signal, generator)
         contexts = self._contexts(rows, which, mode, progress, generator)
-        error = (net(noised, timesteps, data, contexts) - noise).square().flatten(1).mean(dim=1)
-        ratio = self.signal[timesteps] / (1 - self.signal[timesteps])
-        loss: Tensor = (error * ratio.clamp(max=GAMMA) / ratio).mean()
-        return loss
+        return batch.loss(net(batch.latent, batch.timesteps, data, contexts))
 
     def _latent(self, data: Kind, rows: Tensor, which: Tensor) -> Tensor:
         if data == "image":
@@ -136,7 +129,7 @@ class Lesson:
 
 
 def share(lesson: Lesson, training: Training, workers: int) -> Share:
-    """Give what one worker does in a step: its part of a batch of each flow."""
+    """Return what one worker does in a step: its part of a batch of each flow."""
 
     def losses(net: nn.Module, step: int, worker: int) -> dict[str, Tensor]:
         assert isinstance(net, FourFlow)
@@ -162,7 +155,8 @@ def train(seconds: float, work: Path, device: torch.device, folder: Path, worker
     net = FourFlow(CONFIG).to(device)
     initialise(net)
     factor = {True: TOKEN_SCALE, False: 1.0}
-    training = Training(net, RATE, seconds, faster=lambda name: factor[reads_tokens(name)])
+    plan = Plan(RATE, faster=lambda name: factor[reads_tokens(name)])
+    training = Training(net, plan, clock=Seconds(seconds))
     saved = work / "four_flow.safetensors"
     if saved.exists():
         training.resume(saved)
@@ -173,4 +167,4 @@ def train(seconds: float, work: Path, device: torch.device, folder: Path, worker
         curve = work / "four_flow_curve.jsonl"
         training.publish(folder, asdict(CONFIG), curve, lambda: scores(judged))
 
-    training.learn(crew, saved, publish, EXPORT_EVERY)
+    training.run(crew.gradients, saved, publish=publish, publish_every=EXPORT_EVERY)

@@ -18,7 +18,8 @@ from torch import Generator, Tensor
 from transformers import PreTrainedTokenizerFast
 
 from brainkit.miniature.scenes import HELD_OUT_SEEDS, TRAIN_SEEDS, captions, make_scene, vocabulary
-from brainkit.miniature.training import SAVE_EVERY, Training, every, export, write_json
+from brainkit.training.export import export, write_json
+from brainkit.training.loop import Losses, Plan, Seconds, Training
 from brainkit_unibrain.optimus import Optimus, OptimusConfig, greedy
 
 LATENT = 64
@@ -170,26 +171,21 @@ def train(seconds: float, work: Path, device: torch.device, folder: Path, worker
     config = small_config(reading_tokenizer(), writing_tokenizer())
     order = (read > 0).sum(dim=1).argsort(stable=True)
     net = Optimus(config).to(device)
-    training = Training(net, RATE, seconds)
+    training = Training(net, Plan(RATE), clock=Seconds(seconds))
     saved = work / "text_vae.safetensors"
     if saved.exists():
         training.resume(saved)
-    save_due, say_due = every(SAVE_EVERY), every(20)
-    for step in training.steps():
+
+    def gradients(step: int) -> Losses:
         rows = pick_rows(order, Generator().manual_seed(step))
         seen = without_padding(read[rows], 0).to(device)
         told = without_padding(written[rows], config.pad).to(device)
         with torch.autocast(device.type, torch.bfloat16):
             loss = loss_of(net, seen, told, training.progress)
         torch.autograd.backward(loss)
-        training.update()
-        if say_due():
-            print(
-                f"step {step} progress {training.progress:.2f} loss {loss.item():.4f}", flush=True
-            )
-        if save_due():
-            training.save(saved)
-    training.save(saved)
+        return {"loss": loss.item()}
+
+    training.run(gradients, saved)
     net.load_state_dict(training.averaged)
     export_optimus(scaled(net.eval(), read[::51].to(device)), folder)
 
@@ -211,7 +207,7 @@ def scaled(net: Optimus, ids: Tensor) -> Optimus:
 def export_optimus(net: Optimus, folder: Path) -> None:
     """Write the checkpoint folder: weights, sizes, both tokenizers, and the held-out scores."""
     config: dict[str, Any] = asdict(net.config)
-    export(folder, net.state_dict(), config)
+    export(folder, net.state_dict(), config=config)
     reading_tokenizer().save_pretrained(folder / "reader")
     writing_tokenizer().save_pretrained(folder / "writer")
     scores = {f"noise_{noise}": evaluate(net, noise) for noise in (0.0, 0.3, 0.6, 1.0)}

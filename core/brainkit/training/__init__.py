@@ -1,0 +1,1 @@
+"""Train networks: one loop, which can be killed and goes on to the same bytes."""
