@@ -147,8 +147,8 @@ def test_later_options_win():
         ({"steps": 3}, "option 'steps' has no part; write part.option"),
         ({"sampler.stpes": 3}, "ddim has no option 'stpes' (it has: steps"),
         ({"smplr.steps": 3}, "toy has no part 'smplr' (it has: selection"),
-        ({"sampler.steps": 0}, "sampler.steps is 0: input should be greater"),
-        ({"regressor.alpha": -1}, "regressor.look.alpha is -1: "),
+        ({"sampler.steps": 0}, "sampler.steps is 0, expected a whole number of 1 or more"),
+        ({"regressor.alpha": -1}, "regressor.look.alpha is -1, expected "),
         ({"regressor.wrods.alpha": 1}, "toy has no part 'regressor.wrods'"),
     ],
 )
@@ -172,8 +172,11 @@ def test_a_fitting_composition_is_given_back():
         ),
         ({"decoders": {"image": Sentences()}}, "decoder 'sentences' for 'image' gives 'caption'"),
         ({"decoders": {"sound": Pictures()}}, "the conditioner prepares ['image', 'caption']"),
-        ({"sampler": DDIM(steps=0)}, "sampler.steps is 0: "),
-        ({"selection": Selection(standardise="twice")}, "selection.standardise is 'twice': "),
+        ({"sampler": DDIM(steps=0)}, "sampler.steps is 0, expected "),
+        (
+            {"selection": Selection(standardise="twice")},
+            "selection.standardise is 'twice', expected ",
+        ),
     ],
 )
 def test_a_composition_that_does_not_fit_says_what_is_wrong(changes, said):

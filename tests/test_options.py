@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -26,11 +27,13 @@ class Part:
     layers: tuple[int, ...] = option((1, 2), "which layers")
     shift: float | None = option(None, "shift, or none", le=3)
     log: bool = option(False, "whether to log")
+    shape: str = option("a1", "a letter and a digit", pattern=r"[a-z]\d")
+    table: Mapping[str, str] | None = option(None, "texts by name")
 
 
 def test_options_are_the_annotated_fields_in_order():
     assert [each.name for each in options(Part())] == [
-        "steps", "alpha", "mode", "layers", "shift", "log",
+        "steps", "alpha", "mode", "layers", "shift", "log", "shape", "table",
     ]  # fmt: skip
     assert options(object()) == ()
 
@@ -69,7 +72,8 @@ def test_what_toml_writes_is_read_back(value):
     [
         ("steps", 7, 7), ("alpha", 3, 3.0), ("alpha", "cv", "cv"), ("mode", "exact", "exact"),
         ("layers", [3, 4], (3, 4)), ("shift", None, None), ("shift", -2.5, -2.5),
-        ("log", True, True), ("steps", 1e2, 100),
+        ("log", True, True), ("steps", 1e2, 100), ("shape", "b2", "b2"),
+        ("table", {"a": "b"}, {"a": "b"}),
     ],
 )  # fmt: skip
 def test_valid_values_are_kept_with_the_annotated_type(name, value, kept):
@@ -78,24 +82,53 @@ def test_valid_values_are_kept_with_the_annotated_type(name, value, kept):
     assert type(checked) is type(kept)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
-        ("steps", 0, "greater than or equal to 1"), ("steps", 1000, "less than 1000"),
-        ("steps", 2.5, "valid integer"), ("steps", "many", "valid integer"),
-        ("alpha", 0, "greater than 0"), ("alpha", -1.0, "greater than 0"),
-        ("alpha", float("nan"), "greater than 0"), ("mode", "slow", "'fast' or 'exact'"),
-        ("layers", ["a"], "valid integer"), ("shift", 4, "less than or equal to 3"),
-        ("log", "perhaps", "valid boolean"),
-    ],
-)  # fmt: skip
-def test_wrong_values_name_the_address_the_value_and_the_expectation(name, value, said):
+WHOLE = "expected a whole number of 1 or more and below 1000"
+REFUSED = [
+    ("steps", 0, WHOLE), ("steps", 1000, WHOLE), ("steps", 2.5, WHOLE), ("steps", "many", WHOLE),
+    ("steps", True, WHOLE), ("alpha", 0, "expected 'cv' or a number above 0"),
+    ("alpha", -1.0, "a number above 0"), ("alpha", float("nan"), "a number above 0"),
+    ("mode", "slow", "expected 'fast' or 'exact'"), ("mode", True, "'fast' or 'exact'"),
+    ("layers", ["a"], "expected a list of whole numbers"), ("layers", 3, "a list of whole numbers"),
+    ("shift", 4, "expected a number of 3 or less"), ("log", "perhaps", "expected true or false"),
+    ("shape", "round", "expected a letter and a digit"), ("shape", "a12", "a letter and a digit"),
+    ("table", 3, "expected a table of texts"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(("name", "value", "said"), REFUSED)
+def test_wrong_values_name_the_address_the_value_and_the_expectation(name, value, said, strict):
     with pytest.raises(UsageError) as caught:
-        validated(Part(), name, value, f"sampler.{name}")
+        validated(Part(), name, value, f"sampler.{name}", strict=strict)
     message = str(caught.value)
-    assert message.startswith(f"sampler.{name} is {value!r}: ")
+    written = "true" if value is True else repr(value)
+    assert message.startswith(f"sampler.{name} is {written}, expected ")
     assert said in message
+    assert message.endswith("; correct it or leave it out")
     assert "\n" not in message
+
+
+def test_a_misspelt_word_gets_a_hint():
+    with pytest.raises(UsageError, match=r"leave it out\. Did you mean 'exact'\?$"):
+        validated(Part(), "mode", "exakt", "sampler.mode")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("steps", 7.0), ("steps", "7"), ("log", "no"), ("log", 0), ("shape", 7)]
+)
+def test_strictly_only_the_very_type_is_taken(name, value):
+    with pytest.raises(UsageError, match=rf"^{name} is {value!r}, expected "):
+        validated(Part, name, value, name, strict=True)
+
+
+def test_limits_of_whole_numbers_are_exact_beyond_what_floats_tell_apart():
+    @dataclass(frozen=True)
+    class Wide:
+        seed: int = option(0, "any", ge=0, le=2**63 - 1)
+
+    assert validated(Wide, "seed", 2**63 - 1, "--seed") == 2**63 - 1
+    with pytest.raises(UsageError, match="from 0 to 9223372036854775807"):
+        validated(Wide, "seed", 2**63, "--seed")
 
 
 def test_replacing_makes_a_copy():

@@ -310,7 +310,7 @@ def test_released_weights_on_the_miniature_do_not_mix_with_its_own(methods, tmp_
     config = RunConfig("mixed", work=tmp_path, weights="released", checkpoints=tmp_path / "store")
     with pytest.raises(CheckpointError, match="brainkit fetch net"):
         prepare(config, methods, [].append)
-    from brainkit.run import place_of
+    from brainkit.run.line import place_of
 
     assert place_of(config) == "miniature-released"
     assert place_of(RunConfig("mixed", weights="released", nsd=tmp_path)) == "nsd"
@@ -327,6 +327,6 @@ def test_a_method_whose_sizes_are_unknown_says_so_in_one_sentence(do):
 
 def test_other_weights_than_there_are_meet_a_suggestion():
     with pytest.raises(
-        UsageError, match=r"--weights is 'randm', expected released or random.*random"
+        UsageError, match=r"--weights is 'randm', expected 'released' or .* Did you mean 'random'"
     ):
         RunConfig("mixed", weights="randm").check()

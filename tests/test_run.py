@@ -190,7 +190,7 @@ def test_a_failing_part_is_named_with_its_distribution_and_cause(do):
         ({"method": "tpy"}, ("no method named 'tpy'", "Did you mean 'toy'")),
         ({"options": {"sampler.stpes": 3}}, ("ddim has no option 'stpes'", "steps")),
         ({"options": {"smplr.steps": 3}}, ("toy has no part 'smplr'", "sampler")),
-        ({"options": {"sampler.steps": 0}}, ("sampler.steps is 0", "greater than or equal to 1")),
+        ({"options": {"sampler.steps": 0}}, ("sampler.steps is 0", "a whole number of 1 or more")),
         ({"options": {"steps": 3}}, ("'steps'", "sampler.steps=20")),
         ({"use": {"regressor": "rigde"}}, ("no regressor named 'rigde'", "ridge")),
         ({"images": 11}, ("--images is 11", "10 test images")),

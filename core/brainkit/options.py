@@ -1,15 +1,36 @@
-"""Declare a part's options and read their values from text."""
+"""Declare options, of a part or of a run, read their values from text, and check them.
+
+An option is a field of a dataclass: its annotation says which values it takes, its metadata what
+it is for and which limits a number has.
+"""
 
 import dataclasses
+import operator
+import re
 import sys
 import tomllib
-from types import SimpleNamespace
-from typing import Annotated, Any, TypeVar, get_type_hints
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from brainkit.errors import UsageError, did_you_mean
 
 Value = TypeVar("Value")
-LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "ge": (">=", operator.ge),
+    "gt": (">", operator.gt),
+    "le": ("<=", operator.le),
+    "lt": ("<", operator.lt),
+}
+WORDS = {
+    bool: ("true or false", "true or false"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("a text", "texts"),
+    Path: ("a path", "paths"),
+}
+"""What one value and several values of a type are called."""
 
 
 def option(
@@ -20,28 +41,40 @@ def option(
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
+    pattern: str | None = None,
 ) -> Value:
-    """Declare a dataclass field as an option with a help text and limits."""
+    """Declare a dataclass field as an option with a help text and limits.
+
+    Args:
+        default: what it is where nothing is said.
+        help: what it is for.
+        ge: least number.
+        gt: number that is too small.
+        le: largest number.
+        lt: number that is too large.
+        pattern: regular expression that a whole text has to match; `help` says it in words.
+    """
     limits = {"ge": ge, "gt": gt, "le": le, "lt": lt}
     kept = {name: limit for name, limit in limits.items() if limit is not None}
-    return dataclasses.field(default=default, metadata={"help": help, "limits": kept})
+    metadata = {"help": help, "limits": kept, **({"pattern": pattern} if pattern else {})}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def options(part: object) -> tuple[dataclasses.Field[Any], ...]:
-    """Give the fields of a part that are options, in order of declaration."""
+    """Return the fields of a part, or of its class, that are options, in order of declaration."""
     if not dataclasses.is_dataclass(part):
         return ()
     return tuple(field for field in dataclasses.fields(part) if field.init)
 
 
 def limits(field: dataclasses.Field[Any]) -> str:
-    """Give a field's limits as text, e.g. ">= 1"; empty when it has none.
+    """Return a field's limits as text, e.g. ">= 1"; empty when it has none.
 
     >>> limits(options(Example())[0])
     '>= 1, < 9'
     """
     declared = field.metadata.get("limits", {})
-    return ", ".join(f"{LIMITS[name]} {limit:g}" for name, limit in declared.items())
+    return ", ".join(f"{LIMITS[name][0]} {limit:g}" for name, limit in declared.items())
 
 
 def parsed(text: str) -> Any:
@@ -56,45 +89,141 @@ def parsed(text: str) -> Any:
         return text
 
 
-def validated(part: object, name: str, value: Any, address: str) -> Any:
+def pairs(texts: Iterable[str], flag: str, form: str = "ADDRESS=VALUE") -> dict[str, str]:
+    """Return texts such as "sampler.steps=20" as what stands before and after the equals sign.
+
+    >>> pairs(["sampler.steps=20"], "-o")
+    {'sampler.steps': '20'}
+
+    Args:
+        texts: what was typed.
+        flag: before each, for the message.
+        form: of a text, for the message.
+
+    Raises:
+        UsageError: a text has no equals sign, or nothing before it.
+    """
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"{flag} is {text!r}, expected {form}")
+        values[name.strip()] = value.strip()
+    return values
+
+
+def validated(part: object, name: str, value: Any, address: str, *, strict: bool = False) -> Any:
     """Check one option's value against its annotation and limits.
 
     Args:
-        part: the dataclass instance that declares the option.
+        part: the dataclass that declares the option, or an instance of it.
         name: field name.
         value: a Python value, e.g. from `parsed`.
         address: how the user names the option, for the message.
+        strict: whether only values of the very type are taken; otherwise also what is one without
+            loss, as 20.0 is a whole number.
+
+    Returns:
+        the value in the annotated type.
 
     Raises:
         UsageError: the value has the wrong type or lies outside the limits.
     """
-    from pydantic import Field, TypeAdapter, ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
-    fields = {field.name: field for field in options(part)}
-    annotation = _annotation(part, fields[name])
-    declared = fields[name].metadata.get("limits", {})
+    field = next(each for each in options(part) if each.name == name)
+    annotation = _annotation(part, field)
     try:
-        # Limits bind numbers only: a field of `float | Literal["cv"]` also takes the word.
-        checked = TypeAdapter(annotation).validate_python(value)
-        if declared and isinstance(checked, int | float) and not isinstance(checked, bool):
-            limited: Any = Annotated[float, Field(**declared)]
-            TypeAdapter(limited).validate_python(checked)
+        checked = TypeAdapter(annotation).validate_python(value, strict=strict)
     except ValidationError as error:
-        first = error.errors()[0]
-        said = first["msg"][0].lower() + first["msg"][1:]
-        raise UsageError(f"{address} is {value!r}: {said}") from error
+        raise UsageError(_refusal(field, annotation, value, address)) from error
+    if not _admitted(field, value, checked):
+        raise UsageError(_refusal(field, annotation, value, address))
     return checked
+
+
+def _admitted(field: dataclasses.Field[Any], value: Any, checked: Any) -> bool:
+    """Say whether a value of the right type is within the limits."""
+    if isinstance(checked, bool):
+        return True
+    if isinstance(value, bool):  # true is 1 to Python, but nobody means it
+        return False
+    if isinstance(checked, str):
+        return re.fullmatch(field.metadata.get("pattern", ".*"), checked, re.DOTALL) is not None
+    # Limits bind numbers only: a field of `float | Literal["cv"]` also takes the word.
+    declared = field.metadata.get("limits", {}) if isinstance(checked, int | float) else {}
+    return all(LIMITS[limit][1](checked, bound) for limit, bound in declared.items())
+
+
+def _refusal(field: dataclasses.Field[Any], annotation: Any, value: Any, address: str) -> str:
+    expected = expectation(annotation, field.metadata.get("limits", {}))
+    if "pattern" in field.metadata:
+        expected = field.metadata["help"]
+    words = [word for word in _words(annotation) if isinstance(word, str)]
+    hint = did_you_mean(value, words) if isinstance(value, str) else ""
+    needed = field.default is field.default_factory is dataclasses.MISSING
+    remedy = "correct it" if needed else "correct it or leave it out"
+    plain = list(value) if isinstance(value, tuple) else value
+    shown = str(plain).lower() if isinstance(plain, bool) else repr(plain)
+    return f"{address} is {shown}, expected {expected}; {remedy}" + (f".{hint}" if hint else "")
+
+
+def expectation(annotation: Any, limits: Mapping[str, float] | None = None) -> str:
+    """Return in words which values an annotation and limits allow.
+
+    >>> expectation(int, {"ge": 1, "le": 8}), expectation(float | None, {"gt": 0})
+    ('a whole number from 1 to 8', 'a number above 0')
+    >>> expectation(Literal["fast", "exact"]), expectation(tuple[int, ...])
+    ("'fast' or 'exact'", 'a list of whole numbers')
+    """
+    kinds = [kind for kind in _members(annotation) if kind is not NoneType]
+    words = [repr(word) for word in _words(annotation)]
+    phrases = [*words, *(_phrase(kind, limits or {}) for kind in kinds)]
+    return " or ".join(filter(None, [", ".join(phrases[:-1]), phrases[-1]]))
+
+
+def _phrase(kind: Any, limits: Mapping[str, float]) -> str:
+    if kind in (int, float):
+        return f"{WORDS[kind][0]}{_range(limits)}"
+    if kind in WORDS:
+        return WORDS[kind][0]
+    inner = [each for each in get_args(kind) if each is not Ellipsis]
+    several = WORDS.get(inner[-1], ("", "values"))[1] if inner else "values"
+    return f"a {'table' if get_origin(kind) not in (tuple, list) else 'list'} of {several}"
+
+
+def _range(limits: Mapping[str, float]) -> str:
+    if {"ge", "le"} <= limits.keys():
+        return f" from {limits['ge']} to {limits['le']}"
+    phrases = {"ge": "of {} or more", "gt": "above {}", "le": "of {} or less", "lt": "below {}"}
+    told = [phrases[name].format(limit) for name, limit in limits.items()]
+    return f" {' and '.join(told)}" if told else ""
+
+
+def _members(annotation: Any) -> list[Any]:
+    """Return the types of a union that are no literal words, or the annotation itself."""
+    union = get_origin(annotation) in (Union, UnionType)
+    members = get_args(annotation) if union else (annotation,)
+    return [each for each in members if get_origin(each) is not Literal]
+
+
+def _words(annotation: Any) -> list[Any]:
+    """Return the literal values among an annotation's."""
+    union = get_origin(annotation) in (Union, UnionType)
+    members = get_args(annotation) if union else (annotation,)
+    return [word for each in members if get_origin(each) is Literal for word in get_args(each)]
 
 
 def _annotation(part: object, field: dataclasses.Field[Any]) -> Any:
     # Alone, because a part's other annotations may name what only type checkers import.
-    module = sys.modules.get(type(part).__module__)
+    kind = part if isinstance(part, type) else type(part)
+    module = sys.modules.get(kind.__module__)
     holder = SimpleNamespace(__annotations__={field.name: field.type})
     return get_type_hints(holder, vars(module) if module else {})[field.name]
 
 
 def replaced(part: Any, values: dict[str, Any], address: str) -> Any:
-    """Give a copy of a part with some options set.
+    """Return a copy of a part with some options set.
 
     Raises:
         UsageError: an option does not exist or its value is wrong.

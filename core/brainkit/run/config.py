@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from brainkit.data import EXTRA_SCORES
 from brainkit.errors import UsageError, did_you_mean
 from brainkit.method import Lookup, Method
-from brainkit.options import options
+from brainkit.options import option, options, pairs, parsed, validated
 
-DTYPES = ("float32", "bfloat16", "float16")
-WEIGHTS = ("released", "random")
 MINIATURE = "miniature."
 OF_DATA = ("selection.", "regressor.")
 """What of a preset for the miniature speaks of its data, not of its small networks."""
@@ -23,78 +21,59 @@ Images = int | tuple[int, ...] | None
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides what a run computes, and where.
+    """Everything that decides what a run computes, and where; each field is an option.
 
     Attributes:
-        method: registered name of the method.
-        subject: 1 to 8.
-        nsd: folder of an NSD download; None means the miniature.
-        work: folder for artefacts.
-        checkpoints: folder of the checkpoint store.
-        weights: "released"; "random" for the released sizes with seeded random weights, whose
-            pictures and scores mean nothing; None for the miniature's on the miniature and the
-            released ones on NSD.
-        images: how many test images are reconstructed, or their 0-based ids; None means all.
-        batch_size: images per network call; changes memory and speed, never a result.
-        device: "auto", "cpu", "cuda" or "cuda:n".
-        dtype: "auto" (bfloat16 on CUDA, float32 on CPU) or a torch dtype's name.
-        seed: of all noise.
-        ceiling: whether the same pipeline also runs from the true features.
-        samples: reconstructions made of each image; None means as many as the method's paper.
-        scores: groups of scores beside the method's own, see `EXTRA_SCORES`; None means none.
-        preset: name of a set of options the method comes with; None means "miniature" for the
-            miniature's weights where the method has one, otherwise "paper". Other weights on the
-            miniature's data take of it what speaks of data.
+        nsd: None means the miniature.
+        weights: None means the miniature's on the miniature and the released ones on NSD; of
+            random ones pictures and scores mean nothing.
+        images: how many of the first, or 0-based ids; None means all.
+        samples: None means as many as the method's paper.
+        scores: see `EXTRA_SCORES`; None means none.
+        preset: None means "miniature" for the miniature's weights where the method has one,
+            otherwise "paper". Other weights on the miniature's data take of it what speaks of data.
         use: address -> name of another part there.
-        options: dotted address -> value.
+        options: dotted address -> value, checked by the part it belongs to.
     """
 
     method: str
-    subject: int = 1
-    nsd: Path | None = None
-    work: Path = Path("brainkit-runs")
-    checkpoints: Path | None = None
-    weights: str | None = None
-    images: Images = None
-    batch_size: int = 20
-    device: str = "auto"
-    dtype: str = "auto"
-    seed: int = 0
-    ceiling: bool = True
-    samples: int | None = None
-    scores: tuple[str, ...] | None = None
-    preset: str | None = None
+    subject: int = option(1, "1 to 8", ge=1, le=8)
+    nsd: Path | None = option(None, "folder of an NSD download; without one, the miniature")
+    work: Path = option(Path("brainkit-runs"), "folder for results")
+    checkpoints: Path | None = option(None, "folder of the released weights")
+    weights: Literal["released", "random"] | None = option(
+        None,
+        "released, or random: the released sizes untrained, to see time and memory; without, the "
+        "miniature's on the miniature, else released",
+    )
+    images: int | tuple[int, ...] | None = option(
+        None, "count of test images, or ids: 10 or 3,17,52; without, all", ge=1
+    )
+    batch_size: int = option(20, "images sampled at once; never changes a result", ge=1)
+    device: str = option("auto", "auto, cpu, cuda or cuda:n", pattern=r"auto|cpu|cuda(:\d+)?")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
+        "auto", "auto (bfloat16 on CUDA, else float32), float32, bfloat16 or float16"
+    )
+    seed: int = option(0, "of all noise", ge=0, le=2**63 - 1)
+    ceiling: bool = option(True, "also run from the true features, or not")
+    samples: int | None = option(
+        None, "reconstructions of each image, all scored; without, as many as the method's", ge=1
+    )
+    scores: tuple[str, ...] | None = option(
+        None, "group of scores beside the method's, e.g. mindeye2. Repeatable"
+    )
+    preset: str | None = option(None, "the method's own set of options, see show")
     use: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self) -> RunConfig:
-        """Check values that no part checks, and give the configuration back."""
-        if not 1 <= self.subject <= 8:
-            raise UsageError(f"--subject is {self.subject}, expected 1 to 8")
-        if self.batch_size < 1:
-            raise UsageError(f"--batch-size is {self.batch_size}, expected 1 or more")
-        if isinstance(self.images, int) and self.images < 1:
-            raise UsageError(f"--images is {self.images}, expected 1 or more, or image ids")
-        if self.samples is not None and (type(self.samples) is not int or self.samples < 1):
-            raise UsageError(f"--samples is {self.samples}, expected 1 or more for each image")
-        for group in self.scores or ():
-            if group not in EXTRA_SCORES:
-                hint = did_you_mean(group, EXTRA_SCORES)
-                raise UsageError(
-                    f"--scores has {group!r}, expected one of {', '.join(EXTRA_SCORES)}.{hint}"
-                )
-        if self.dtype != "auto" and self.dtype not in DTYPES:
-            hint = did_you_mean(self.dtype, DTYPES)
-            raise UsageError(
-                f"--dtype is {self.dtype!r}, expected auto, {', '.join(DTYPES)}.{hint}"
-            )
-        if self.weights is not None and self.weights not in WEIGHTS:
-            hint = did_you_mean(self.weights, WEIGHTS)
-            raise UsageError(
-                f"--weights is {self.weights!r}, expected {' or '.join(WEIGHTS)}.{hint}"
-            )
-        if not 0 <= self.seed < 2**63:
-            raise UsageError(f"--seed is {self.seed}, expected 0 to 2**63 - 1")
+        """Check every setting, which is named by its flag, and return the configuration.
+
+        Raises:
+            UsageError: says the value met and the values expected.
+        """
+        for each in options(self):
+            checked_setting(each.name, getattr(self, each.name), flag(each.name))
         return self
 
     @property
@@ -104,7 +83,7 @@ class RunConfig:
         return {address.removeprefix(MINIATURE): value for address, value in mine}
 
     def applied(self, lookup: Lookup) -> Method:
-        """Give the method with its preset, its parts replaced and options set, checked."""
+        """Return the method with its preset, its parts replaced and options set, checked."""
         method: Method = lookup("method", self.method)
         method = method.with_preset(self.preset_of(method)).with_options(self._of_data(method))
         for address, name in self.use.items():
@@ -115,7 +94,7 @@ class RunConfig:
         return replace(method.with_options(others), samples=samples, scores=scores).check()
 
     def preset_of(self, method: Method) -> str:
-        """Give the name of the preset that a run of the method begins with."""
+        """Return the name of the preset that a run of the method begins with."""
         if self.preset is not None:
             return self.preset
         small = self.networks == "miniature" and "miniature" in method.presets
@@ -138,11 +117,11 @@ class RunConfig:
         return {address: value for address, value in small.items() if address.startswith(OF_DATA)}
 
     def resolved(self, method: Method) -> RunConfig:
-        """Give a copy in which every option of every part is written out."""
+        """Return a copy in which every option of every part is written out."""
         values = {
-            f"{address}.{option.name}": getattr(part, option.name)
+            f"{address}.{each.name}": getattr(part, each.name)
             for address, part in method.parts()
-            for option in options(part)
+            for each in options(part)
         }
         hard = {f"{MINIATURE}{name}": value for name, value in self.difficulty.items()}
         samples = self.samples or (method.samples if method.samples > 1 else None)
@@ -150,11 +129,113 @@ class RunConfig:
         return replace(self, options=values | hard, preset=preset, samples=samples)
 
 
+SETTINGS = tuple(each.name for each in fields(RunConfig))
+
+
+def about(name: str) -> str:
+    """Return what the help of a setting's flag says, with its default where that is a value.
+
+    >>> about("seed")
+    'Of all noise.  [default: 0]'
+    """
+    setting = next(each for each in fields(RunConfig) if each.name == name)
+    text = setting.metadata["help"]
+    default = "" if setting.default is None else f"  [default: {_written(setting.default)}]"
+    # Words that are typed are not to begin with a capital.
+    typed = "pattern" in setting.metadata or "Literal" in str(setting.type)
+    return f"{text if typed else text[0].upper() + text[1:]}.{default}"
+
+
+def flag(name: str) -> str:
+    """Return the flag of a setting.
+
+    >>> flag("batch_size"), flag("options")
+    ('--batch-size', '--option')
+    """
+    return "--option" if name == "options" else f"--{name.replace('_', '-')}"
+
+
+def checked_setting(name: str, value: Any, address: str) -> Any:
+    """Return a setting in its own type.
+
+    Args:
+        name: of a field of `RunConfig`.
+        value: as Python or TOML writes it.
+        address: how the user named it, for the message.
+
+    Raises:
+        UsageError: the value has the wrong type, is outside its limits or names no group of scores.
+    """
+    setting = next(each for each in fields(RunConfig) if each.name == name)
+    if isinstance(value, str) and "Path" in str(setting.type):
+        value = Path(value)
+    if isinstance(value, list):
+        value = tuple(value)
+    value = validated(RunConfig, name, value, address, strict=True)
+    for group in (value or ()) if name == "scores" else ():
+        if group not in EXTRA_SCORES:
+            hint = did_you_mean(group, EXTRA_SCORES)
+            raise UsageError(
+                f"{address} has {group!r}, expected one of {', '.join(EXTRA_SCORES)}.{hint}"
+            )
+    if name == "images" and isinstance(value, tuple) and (not value or min(value) < 0):
+        raise UsageError(
+            f"{address} has the ids {list(value)}, expected one or more ids from 0; correct it or "
+            "leave it out"
+        )
+    return value
+
+
+def configured(method: str, typed: Mapping[str, Any], *, file: Path | None = None) -> RunConfig:
+    """Return the settings of a run: those of a run file, and over them what was typed.
+
+    Args:
+        method: registered name of the method.
+        typed: what a command line gave, by the name of the setting; None, an empty list and names
+            of no setting are passed over. `images` may be a text such as "10" or "3,17,52"; `use`
+            and `option` are texts ADDRESS=VALUE.
+        file: TOML run file.
+
+    Raises:
+        UsageError: names the flag, or the file and the key, that is wrong.
+    """
+    values = read_config(file) if file else {}
+    if values.get("method", method) != method:
+        raise UsageError(f"{file} is of method {values['method']!r}, but {method!r} was asked for")
+    values["method"] = method
+    for name in SETTINGS:
+        if name not in ("method", "use", "options") and typed.get(name) not in (None, [], ()):
+            value = _images(typed[name]) if name == "images" else typed[name]
+            values[name] = checked_setting(name, value, flag(name))
+    values["use"] = {**values.get("use", {}), **pairs(typed.get("use") or (), "--use")}
+    values["options"] = {**values.get("options", {}), **_options(typed.get("option") or ())}
+    return RunConfig(**values).check()
+
+
+def _options(texts: Sequence[str]) -> dict[str, Any]:
+    return {address: parsed(text) for address, text in pairs(texts, "-o").items()}
+
+
+def _images(text: Any) -> Images:
+    if not isinstance(text, str) or text == "all":
+        return None if text == "all" else text
+    try:
+        numbers = tuple(int(number) for number in text.split(",") if number.strip())
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 0:
+        raise UsageError(
+            f"--images is {text!r}, expected a count such as 10 or ids such as 3,17,52"
+        )
+    # "3," is the one way to ask for a single id.
+    return numbers if "," in text else numbers[0]
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """Read a run file into keyword arguments of `RunConfig`.
 
     Raises:
-        UsageError: the file is missing, is not TOML or has unknown keys.
+        UsageError: the file is missing, is not TOML, has unknown keys, or values that are wrong.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -162,20 +243,14 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UsageError(f"run file {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"run file {path} is not TOML: {error}") from error
-    known = [each.name for each in fields(RunConfig)]
     for name in values:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise UsageError(f"run file {path} has the key {name!r}; known: {known}.{hint}")
-    for name in ("nsd", "work", "checkpoints"):
-        if name in values:
-            values[name] = Path(values[name])
-    for name in ("images", "scores"):
-        if isinstance(values.get(name), list):
-            values[name] = tuple(values[name])
-    values["options"] = _flat(values.get("options", {}))
-    values["use"] = _flat(values.get("use", {}))
-    return values
+        if name not in SETTINGS:
+            hint = did_you_mean(name, SETTINGS)
+            raise UsageError(f"run file {path} has the key {name!r}; known: {[*SETTINGS]}.{hint}")
+    return {
+        name: checked_setting(name, _flat(value), f"{name} in run file {path}")
+        for name, value in {"use": {}, "options": {}, **values}.items()
+    }
 
 
 def to_toml(config: RunConfig, comment: str) -> str:
@@ -195,19 +270,26 @@ def to_toml(config: RunConfig, comment: str) -> str:
     return "".join(f"# {line}\n" for line in comment.splitlines()) + "\n" + tomli_w.dumps(values)
 
 
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, tuple) else value
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(value: Any, prefix: str = "") -> Any:
+    """Return a table with dotted keys in place of the tables in it; other values as they are."""
+    if not isinstance(value, Mapping):
+        return value
     flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            flat.update(_flat(inner, f"{prefix}{key}."))
         else:
-            flat[f"{prefix}{key}"] = value
+            flat[f"{prefix}{key}"] = inner
     return flat
 
 

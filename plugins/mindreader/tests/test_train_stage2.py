@@ -230,7 +230,7 @@ def test_joint_training_keeps_the_mappers_it_changed(place, work):
         (["--device", "cuda"], "torch sees 0 CUDA devices"),
         (["--mixed-precision", "fp16"], "CPUs do not train in"),
         (["--weight", "clop=3"], "Did you mean 'clip'"),
-        (["--weight", "clip"], "expected NAME=VALUE"),
+        (["--weight", "clip"], "expected TERM=FACTOR"),
         (["--weight", "clip=-1"], "expected a number of 0 or more"),
         (["--seconds", "0"], "--seconds is 0"),
         (["--rate", "0"], "--rate is 0"),

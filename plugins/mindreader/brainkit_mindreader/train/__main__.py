@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainkit.errors import BrainkitError, BrainkitWarning, UsageError
+from brainkit.console import to_stderr, warned
+from brainkit.errors import BrainkitError, BrainkitWarning
 
 if TYPE_CHECKING:
     from brainkit.run import Run
@@ -26,19 +27,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", BrainkitWarning)
-            warnings.showwarning = _show_warning  # type: ignore[assignment]
+            warnings.showwarning = warned(_say)
             args.stage(args)
     except BrainkitError as error:
-        if main_process():
-            print(f"Error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        _say(f"Error: {error}")
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("Stopped; the same command goes on from the last kept state.", file=sys.stderr)
         sys.exit(130)
 
 
 def parser() -> argparse.ArgumentParser:
-    """Give the parser of all three stages."""
+    """Return the parser of all three stages."""
     whole = argparse.ArgumentParser(
         prog="python -m brainkit_mindreader.train",
         description="Train Mind Reader's mappers (stage 1) and its generator (stage 2). Several "
@@ -134,26 +134,12 @@ def train_scenes(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace) -> Run:
-    from brainkit.console import to_stderr
     from brainkit.plugins import Registry
-    from brainkit.run import prepare
-    from brainkit.run.config import RunConfig
-    from brainkit_mindreader.train.settings import pairs, values
+    from brainkit.run import configured, prepare
 
-    config = RunConfig(
-        method="mindreader",
-        subject=args.subject,
-        nsd=args.nsd,
-        work=args.work,
-        checkpoints=args.checkpoints,
-        device=args.device,
-        dtype=args.dtype,
-        preset=args.preset,
-        use=pairs(args.use, "--use"),
-        options=values(args.option, "-o"),
-    )
-    say = to_stderr if main_process() else (lambda text: None)
-    return prepare(config, Registry.installed(), say, generating=False)
+    # The seed of a training is not that of a run's noise.
+    settings = configured("mindreader", {**vars(args), "seed": None})
+    return prepare(settings, Registry.installed(), _say, generating=False)
 
 
 def main_process() -> bool:
@@ -161,10 +147,10 @@ def main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
-    """Print brainkit's own warnings as a line each."""
-    if issubclass(category, BrainkitWarning) and main_process():
-        print(f"Warning: {message}", file=sys.stderr)
+def _say(text: str) -> None:
+    """Print one line on stderr, once for all processes."""
+    if main_process():
+        to_stderr(text)
 
 
 if __name__ == "__main__":

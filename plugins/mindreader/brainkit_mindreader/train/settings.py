@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from brainkit.errors import UsageError, did_you_mean
-from brainkit.options import parsed
+from brainkit.options import pairs, parsed
 from brainkit_mindreader.generator.objectives import Weights
 from brainkit_mindreader.train.course import Length
 from brainkit_mindreader.train.fine_tune import Tuning
@@ -68,7 +68,7 @@ def weights(texts: Sequence[str], begin: Weights) -> Weights:
     """
     known = [each.name for each in fields(Weights) if each.name != "form"]
     given: dict[str, Any] = {}
-    for name, text in pairs(texts, "--weight").items():
+    for name, text in pairs(texts, "--weight", "TERM=FACTOR").items():
         if name not in known:
             hint = did_you_mean(name, known)
             raise UsageError(f"--weight has the term {name!r}, expected one of {known}.{hint}")
@@ -77,23 +77,3 @@ def weights(texts: Sequence[str], begin: Weights) -> Weights:
             raise UsageError(f"--weight {name} is {text!r}, expected a number of 0 or more")
         given[name] = float(value)
     return replace(begin, **given)
-
-
-def pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
-    """Split texts NAME=VALUE.
-
-    Raises:
-        UsageError: one has no name or no equals sign.
-    """
-    found = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise UsageError(f"{flag} is {text!r}, expected NAME=VALUE")
-        found[name.strip()] = value.strip()
-    return found
-
-
-def values(texts: Sequence[str], flag: str) -> dict[str, Any]:
-    """Split texts ADDRESS=VALUE and read the values."""
-    return {name: parsed(text) for name, text in pairs(texts, flag).items()}
