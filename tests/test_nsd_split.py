@@ -13,7 +13,7 @@ import pytest
 import scipy.io
 from safetensors.numpy import load_file
 
-from brainkit.cli.listing import plan as dry_text
+from brainkit.cli.run import plan as dry_text
 from brainkit.data import Selection
 from brainkit.errors import UsageError
 from brainkit.nsd import check_data, load_design, load_trials, plan_trials, read_layout

@@ -8,11 +8,11 @@ def main() -> None:
     """Run the command line; `list-plugins` alone goes without the machinery of options."""
     if sys.argv[1:] in (["list-plugins"], ["list-plugins", "--json"]):
         # Scripts and shells ask this often: parsing it through typer would double its time.
-        from brainkit.cli.listing import plugins
+        from brainkit.cli.plugins import listed
         from brainkit.plugins import Registry
 
         with suppress(BrokenPipeError):
-            print(plugins(Registry.installed(), as_json="--json" in sys.argv), flush=True)
+            print(listed(Registry.installed(), as_json="--json" in sys.argv), flush=True)
         return
     from brainkit.cli import main as whole
 

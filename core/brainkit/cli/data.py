@@ -1,0 +1,24 @@
+"""`check-data`: what a download has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brainkit.cli.flags import AsJson
+
+
+def check_data(
+    path: Annotated[Path, typer.Argument(help="Folder of an NSD download.")],
+    subject: Annotated[int | None, typer.Option(help="1 to 8.  [default: all there are]")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what an NSD download has, lacks and contradicts. Exits with 1 when it cannot be used."""
+    from brainkit.nsd import check_data as check
+
+    findings = check(path, subject)
+    print(findings.json() if as_json else findings.text())
+    if findings.contradictions or not findings.present:
+        raise typer.Exit(1)

@@ -1,0 +1,118 @@
+"""`list-plugins` and `show`: what is installed, and what a method is made of."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brainkit.cli.flags import AsJson, MethodName, OptionTexts, UseTexts
+
+if TYPE_CHECKING:
+    from brainkit.method import Method
+    from brainkit.plugins import Registry
+
+
+def list_plugins(as_json: AsJson = False) -> None:
+    """List the installed plugins, what they offer, and those that cannot be used."""
+    from brainkit.plugins import Registry
+
+    print(listed(Registry.installed(), as_json=as_json))
+
+
+def show(
+    context: typer.Context,
+    method: MethodName,
+    preset: Annotated[
+        str, typer.Option(help="The method's own set of options that is shown.")
+    ] = "paper",
+    use: UseTexts = None,
+    option: OptionTexts = None,
+) -> None:
+    """Show every part of a method with its options, limits and help, and its presets."""
+    from brainkit.plugins import Registry
+    from brainkit.run import configured
+
+    config = configured(method, context.params)
+    print(described(config.applied(Registry.installed().get)))
+
+
+def listed(registry: Registry, *, as_json: bool) -> str:
+    """Return the text of `list-plugins`."""
+    if as_json:
+        return json.dumps([_entry(plugin) for plugin in registry.plugins], indent=2)
+    return "\n".join(line for plugin in registry.plugins for line in _lines(plugin))
+
+
+def _lines(plugin: Any) -> list[str]:
+    lines = [plugin.name + (f"  ({plugin.distribution})" if plugin.distribution else "")]
+    if plugin.broken:
+        lines.append(f"  cannot be used: {plugin.broken}")
+    for kind, offer in plugin.offers:
+        lines.append(f"  {kind:<12} {offer.name:<18} {_summary(kind, offer)}".rstrip())
+    if not plugin.broken and not plugin.offers:
+        lines.append("  registers nothing")
+    return lines
+
+
+def _entry(plugin: Any) -> dict[str, Any]:
+    offers = [
+        {"kind": kind, "name": offer.name, "summary": _summary(kind, offer)}
+        for kind, offer in plugin.offers
+    ]
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "broken": plugin.broken or None,
+        "offers": offers,
+    }
+
+
+def _summary(kind: str, offer: Any) -> str:
+    text = offer.summary if kind == "method" else (type(offer).__doc__ or "")
+    return str(text).strip().partition("\n")[0]
+
+
+def described(method: Method) -> str:
+    """Return the text of `show`: each part, and each option with value, limits and help."""
+    lines = [f"{method.name}: {method.summary}", f"source: {method.source}", ""]
+    for address, part in method.parts():
+        lines += _part_lines(address, part)
+    if method.samples > 1:
+        lines += ["", f"--samples {method.samples}: reconstructions of each image, all scored"]
+    if method.scores:
+        lines += ["", f"scores of the paper: {', '.join(method.scores)}"]
+    for name, values in method.presets.items():
+        lines += ["", f"--preset {name}:"]
+        lines += [f"    {address} = {value}" for address, value in values.items()]
+    lines += ["", *(f"note: {note}" for note in method.footnotes)] if method.footnotes else []
+    return "\n".join(lines)
+
+
+def _part_lines(address: str, part: Any) -> list[str]:
+    from brainkit.console import aligned
+    from brainkit.options import options
+    from brainkit.parts import checkpoints_of
+
+    summary = (type(part).__doc__ or "").strip().partition("\n")[0]
+    title = f"{address} = {part.name}" if address != "selection" else address
+    rows = [_option_row(address, part, field) for field in options(part)]
+    needs = [f"needs the weights {each.name}" for each in checkpoints_of(part)]
+    return [title, *(f"    {line}" for line in (summary, *aligned(rows), *needs))]
+
+
+def _option_row(address: str, part: Any, field: Any) -> tuple[str, str]:
+    from brainkit.options import limits
+
+    value = getattr(part, field.name)
+    allowed = limits(field) or _choices(field.type)
+    return (
+        f"{address}.{field.name} = {value}",
+        field.metadata.get("help", "") + (f" ({allowed})" if allowed else ""),
+    )
+
+
+def _choices(annotation: Any) -> str:
+    text = str(annotation)
+    return text.replace("Literal", "").strip('[]"') if text.startswith("Literal") else ""

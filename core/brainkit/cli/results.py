@@ -1,0 +1,38 @@
+"""`report` and `map`: of runs that are finished."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from brainkit.cli.flags import ResultsFolder
+
+
+def report(work: ResultsFolder) -> None:
+    """Write the report of a finished run again and print its path."""
+    from brainkit.plugins import Registry
+    from brainkit.run.finished import rewritten
+
+    for path in rewritten(work, Registry.installed()):
+        print(path)
+
+
+def map_voxels(
+    work: ResultsFolder,
+    feature: Annotated[
+        list[str] | None,
+        typer.Option("--feature", "-f", help="Which to map. Repeatable.  [default: all]"),
+    ] = None,
+) -> None:
+    """Map which voxels a finished run reads each feature from.
+
+    Prints the mean importance of every named region, and the paths of NIfTI volumes and pictures;
+    the report of the run shows them too.
+    """
+    from brainkit.console import to_stderr
+    from brainkit.plugins import Registry
+    from brainkit.run.maps.command import map_runs
+
+    for text in map_runs(work, Registry.installed(), asked=feature or (), say=to_stderr):
+        print(text)

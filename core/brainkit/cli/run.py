@@ -1,0 +1,99 @@
+"""`run`, and what --dry-run prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from brainkit.cli.flags import MethodName, OptionTexts, Preset, StoreFolder, UseTexts
+from brainkit.run.config import about
+
+if TYPE_CHECKING:
+    from brainkit.run import Run
+
+
+def run(
+    context: typer.Context,
+    method: MethodName,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML run file; flags given here win over it.")
+    ] = None,
+    subject: Annotated[int | None, typer.Option(help=about("subject"))] = None,
+    nsd: Annotated[Path | None, typer.Option(help=about("nsd"))] = None,
+    work: Annotated[Path | None, typer.Option(help=about("work"))] = None,
+    checkpoints: StoreFolder = None,
+    weights: Annotated[str | None, typer.Option(help=about("weights"))] = None,
+    images: Annotated[str | None, typer.Option(help=about("images"))] = None,
+    batch_size: Annotated[int | None, typer.Option(help=about("batch_size"))] = None,
+    device: Annotated[str | None, typer.Option(help=about("device"))] = None,
+    dtype: Annotated[str | None, typer.Option(help=about("dtype"))] = None,
+    seed: Annotated[int | None, typer.Option(help=about("seed"))] = None,
+    ceiling: Annotated[
+        bool | None, typer.Option("--ceiling/--no-ceiling", help=about("ceiling"))
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help=about("samples"))] = None,
+    scores: Annotated[list[str] | None, typer.Option(help=about("scores"))] = None,
+    preset: Preset = None,
+    use: UseTexts = None,
+    option: OptionTexts = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be computed, read and written.")
+    ] = False,
+) -> None:
+    """Reconstruct what a subject saw, score it and write a report.
+
+    Prints the path of the report. A second identical run computes nothing; a killed run goes on
+    where it stopped.
+    """
+    from brainkit import run as running
+    from brainkit.console import to_stderr
+    from brainkit.plugins import Registry
+
+    # Every flag is a setting of the same name, so the context holds them all.
+    settings = running.configured(method, context.params, file=config)
+    prepared = running.prepare(settings, Registry.installed(), to_stderr, dry=dry_run)
+    if dry_run:
+        _print_plan(prepared)
+    path = running.run(prepared)
+    if not dry_run:
+        _print_scores(prepared, path)
+
+
+def _print_plan(prepared: Run) -> None:
+    print(plan(prepared))
+    if prepared.networks != "miniature":
+        from brainkit.run.estimate import estimate, text
+
+        print("\n".join(text(estimate(prepared), prepared)), flush=True)
+
+
+def _print_scores(prepared: Run, path: Path) -> None:
+    from brainkit.run.publish import summary
+
+    print(summary(prepared))
+    print(path)
+
+
+def plan(run: Run) -> str:
+    """Return what a dry run prints first: what is read, how much, and where files go."""
+    train, test = run.image_ids
+    times = f" {run.method.samples} times" if run.method.samples > 1 else ""
+    lines = [
+        f"method   {run.method.name} on {'the miniature' if run.miniature else run.nsd}",
+        f"weights  {_networks(run)}",
+        f"subject  {run.config.subject}: {len(train)} training images, {len(test)} test images, "
+        f"{len(run.chosen)} to be reconstructed{times}",
+        f"tests    {run.plan.test_images}",
+        f"network  {run.store.dtype} on {run.store.device}, batches of {run.config.batch_size}",
+        f"reads    {run.plan.text()}",
+        f"writes   {run.folder}",
+    ]
+    return "\n".join(lines)
+
+
+def _networks(run: Run) -> str:
+    if run.networks == "random":
+        return "random, in the released sizes: pictures and scores will mean nothing"
+    return "the miniature's" if run.networks == "miniature" else f"released, in {run.store.root}"

@@ -1,0 +1,83 @@
+"""`fetch` and `checkpoints`: bring released weights, and tell which are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brainkit.cli.flags import AsJson, StoreFolder
+
+
+def fetch(
+    name: Annotated[
+        str, typer.Argument(metavar="METHOD|CHECKPOINT", help="See list-plugins and checkpoints.")
+    ],
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="PATH", help="Released file or folder you have already."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="With --from: config.json of a network of other sizes."),
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Use only what was downloaded before.")
+    ] = False,
+    checkpoints: StoreFolder = None,
+    origin: Annotated[
+        int,
+        typer.Option(
+            help="Which of the places that --dry-run lists; the first where there are fewer."
+        ),
+    ] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would come, how large, which licence.")
+    ] = False,
+) -> None:
+    """Download released weights, check them, and write them into the checkpoint store.
+
+    A method stands for all its checkpoints and for the networks of its scores. Sizes and licences
+    are shown first; a stopped fetch goes on where it was.
+    """
+    from brainkit import fetch as fetching
+    from brainkit.console import to_stderr
+    from brainkit.plugins import Registry
+
+    asked = fetching.Asked(name, from_, config, offline=offline, origin=origin)
+    registry, store = Registry.installed(), _store(checkpoints)
+    for text in fetching.fetch(registry, asked, store, dry=dry_run, say=to_stderr):
+        print(text, flush=True)
+
+
+def checkpoints(
+    name: Annotated[
+        str | None, typer.Argument(metavar="METHOD", help="Only what it needs, see list-plugins.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every file and compare its hash.")
+    ] = False,
+    checkpoints: StoreFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell which released weights are there, missing or damaged. Exits with 1 when one is damaged.
+
+    Without --verify, sizes and headers are compared, which takes no time.
+    """
+    from brainkit.console import to_stderr
+    from brainkit.fetch.inventory import stored
+    from brainkit.plugins import Registry
+
+    inventory = stored(
+        Registry.installed(), _store(checkpoints), name, verify=verify, say=to_stderr
+    )
+    print(inventory.json() if as_json else inventory.text())
+    if inventory.damaged:
+        raise typer.Exit(1)
+
+
+def _store(folder: Path | None) -> Path:
+    from brainkit.run import default_home
+
+    return folder or default_home() / "checkpoints"
