@@ -3,91 +3,82 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "brainkit"]
 
-
-@pytest.fixture
-def brainkit(toy_environment, tmp_path):
-    def running(*words: object, env: dict[str, str] | None = None, code: int = 0):
-        done = subprocess.run(
-            [*COMMAND, *map(str, words)],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**toy_environment, **(env or {})},
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done
-
-    return running
-
-
-def test_list_plugins_names_parts_and_methods(brainkit):
-    listed = brainkit("list-plugins").stdout
+def test_list_plugins_names_parts_and_methods(cli):
+    listed = cli("list-plugins").stdout
     assert "toy  (brainkit-toy 1.0)" in listed
     assert "method       toy" in listed
-    entries = json.loads(brainkit("list-plugins", "--json").stdout)
+    entries = json.loads(cli("list-plugins", "--json").stdout)
     offers = {(o["kind"], o["name"]) for entry in entries for o in entry["offers"]}
     assert {("regressor", "ridge"), ("sampler", "ddim"), ("method", "toy")} <= offers
 
 
-def test_a_broken_plugin_is_listed_with_its_reason_and_breaks_nothing(brainkit, tmp_path):
+def test_a_broken_plugin_is_listed_with_its_reason_and_breaks_nothing(cli, tmp_path, monkeypatch):
     site = tmp_path / "site"
     about = site / "brainkit_broken-0.2.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: brainkit-broken\nVersion: 0.2\n")
     (about / "entry_points.txt").write_text("[brainkit]\nbroken = brainkit_broken\n")
     (site / "brainkit_broken.py").write_text("import nothing_of_that_name\n")
-    import os
-
-    paths = os.pathsep.join([str(site), str(Path(__file__).parent / "toys")])
-    env = {"PYTHONPATH": paths, "BRAINKIT_PLUGINS": "broken"}
-    listed = brainkit("list-plugins", env=env).stdout
+    monkeypatch.syspath_prepend(site)
+    env = {"BRAINKIT_PLUGINS": "broken"}
+    listed = cli("list-plugins", env=env).stdout
     assert "broken  (brainkit-broken 0.2)" in listed
     assert "No module named 'nothing_of_that_name'" in listed
-    failed = brainkit("show", "toy", env=env, code=2).stderr
+    failed = cli("show", "toy", env=env, code=2).stderr
     assert "no method named 'toy'" in failed
     assert "brainkit-broken 0.2" in failed
     assert "Traceback" not in failed
 
 
-def test_show_prints_every_option_with_its_address_and_limits(brainkit):
-    shown = brainkit("show", "toy", "-o", "sampler.steps=7", "--use", "regressor=ridge").stdout
+def test_show_prints_every_option_with_its_address_and_limits(cli):
+    shown = cli("show", "toy", "-o", "sampler.steps=7", "--use", "regressor=ridge").stdout
     assert "sampler.steps = 7" in shown
     assert ">= 1" in shown
     assert "regressor.picture.alpha" in shown
 
 
-def test_run_prints_scores_and_the_report_on_stdout_and_progress_on_stderr(brainkit, nsd):
-    done = brainkit("run", "toy", "--nsd", nsd, "--images", "4", "--work", "w")
+def test_run_prints_scores_and_the_report_on_stdout_and_progress_on_stderr(cli, nsd):
+    done = cli("run", "toy", "--nsd", nsd, "--images", "4", "--work", "w")
     assert done.stdout.splitlines()[-1].endswith("report.html")
     assert "pixel correlation" in done.stdout
     assert "features/picture: computing" in done.stderr
-    again = brainkit("run", "toy", "--nsd", nsd, "--images", "4", "--work", "w")
+    again = cli("run", "toy", "--nsd", nsd, "--images", "4", "--work", "w")
     assert "0 steps computed" in again.stderr
     assert again.stdout == done.stdout
 
 
-def test_report_writes_the_page_again(brainkit, nsd, tmp_path):
-    brainkit("run", "toy", "--nsd", nsd, "--images", "4", "--work", "w")
+def test_a_flag_wins_over_the_run_file_and_the_file_over_the_defaults(cli, nsd, tmp_path):
+    (tmp_path / "run.toml").write_text(
+        f'method = "toy"\nnsd = "{nsd}"\nimages = [3]\nbatch_size = 7\n[options.sampler]\nsteps=3\n'
+    )
+    words = ("run", "toy", "--config", "run.toml", "--dry-run", "--work", "w")
+    ids = cli(*words, code=2).stderr
+    assert "--images has [3], not among the 10 test images" in ids
+    plan = cli(*words, "--images", "2").stdout
+    assert "2 to be reconstructed" in plan
+    assert "batches of 7" in plan
+    assert "batches of 5" in cli(*words, "--images", "2", "--batch-size", "5").stdout
+
+
+def test_report_writes_the_page_again(cli, nsd, tmp_path):
+    cli("run", "toy", "--nsd", nsd, "--images", "4", "--work", "w")
     page = next(tmp_path.rglob("report.html"))
     before = page.read_text()
     page.unlink()
-    printed = brainkit("report", "w").stdout.strip()
+    printed = cli("report", "w").stdout.strip()
     assert (tmp_path / printed).samefile(page)
     assert page.read_text() == before
 
 
-def test_dry_run_prints_a_plan_and_writes_nothing(brainkit, nsd, tmp_path):
-    plan = brainkit("run", "toy", "--nsd", nsd, "--dry-run", "--work", "w").stdout
+def test_dry_run_prints_a_plan_and_writes_nothing(cli, nsd, tmp_path):
+    plan = cli("run", "toy", "--nsd", nsd, "--dry-run", "--work", "w").stdout
     assert "30 training images, 10 test images" in plan
     assert not (tmp_path / "w").exists()
 
@@ -96,44 +87,107 @@ def test_dry_run_prints_a_plan_and_writes_nothing(brainkit, nsd, tmp_path):
     ("words", "said"),
     [
         (("run", "tpy"), "Did you mean 'toy'?"),
-        (("run", "toy", "-o", "sampler.steps"), "expected ADDRESS=VALUE"),
+        (("run", "toy", "-o", "sampler.steps"), "-o is 'sampler.steps', expected ADDRESS=VALUE"),
         (("run", "toy", "-o", "sampler.steps=many"), "sampler.steps is 'many'"),
         (("run", "toy", "--images", "ten"), "--images is 'ten'"),
+        (("run", "toy", "--images", "0"), "--images is 0, expected a whole number of 1 or more"),
+        (("run", "toy", "--subject", "9"), "--subject is 9, expected a whole number from 1 to 8"),
+        (("run", "toy", "--batch-size", "0"), "--batch-size is 0"),
+        (
+            ("run", "toy", "--device", "gpu"),
+            "--device is 'gpu', expected auto, cpu, cuda or cuda:n",
+        ),
+        (("run", "toy", "--dtype", "float8"), "--dtype is 'float8'"),
+        (("run", "toy", "--scores", "mindeye"), "--scores has 'mindeye'"),
+        (("run", "toy", "--samples", "0"), "--samples is 0"),
+        (("run", "toy", "--seed", "-1"), "--seed is -1"),
+        (("run", "toy", "--weights", "old"), "--weights is 'old', expected 'released' or 'random'"),
         (("run", "toy", "--config", "absent.toml"), "absent.toml"),
         (("report", "absent"), "no finished run"),
     ],
 )
-def test_wrong_usage_exits_with_2_and_one_line(brainkit, words, said):
-    failed = brainkit(*words, code=2)
+def test_wrong_usage_exits_with_2_and_one_line(cli, words, said):
+    failed = cli(*words, code=2)
     assert said in failed.stderr
+    assert failed.stderr.startswith("Error: ")
     assert len(failed.stderr.strip().splitlines()) == 1
     assert failed.stdout == ""
 
 
-def test_missing_data_exits_with_1(brainkit, tmp_path):
-    failed = brainkit("run", "toy", "--nsd", tmp_path / "absent", code=1)
+@pytest.mark.parametrize("words", [("--seed", "1.5"), ("--batch-size", "many"), ("--subjct", "1")])
+def test_what_is_no_value_of_a_flag_exits_with_2_and_names_it(cli, words):
+    failed = cli("run", "toy", *words, code=2)
+    assert words[0] in failed.stderr
+    assert failed.stdout == ""
+
+
+def test_missing_data_exits_with_1(cli, tmp_path):
+    failed = cli("run", "toy", "--nsd", tmp_path / "absent", code=1)
     assert str(tmp_path / "absent") in failed.stderr
     assert "Traceback" not in failed.stderr
 
 
-def test_a_run_file_with_an_unknown_key_is_refused(brainkit, tmp_path):
-    (tmp_path / "run.toml").write_text('metod = "toy"\n')
-    failed = brainkit("run", "toy", "--config", "run.toml", code=2)
-    assert "'metod'" in failed.stderr
-    assert "Did you mean 'method'?" in failed.stderr
+def test_debug_leaves_the_error_whole(cli):
+    from brainkit.errors import UsageError
+
+    with pytest.raises(UsageError, match="no method named 'tpy'"):
+        cli("--debug", "run", "tpy")
 
 
-def test_check_data_says_what_is_there_and_what_is_not(brainkit, nsd, tmp_path):
-    assert "has" in brainkit("check-data", nsd).stdout
-    brainkit("check-data", tmp_path, code=1)
+def test_check_data_says_what_is_there_and_what_is_not(cli, nsd, tmp_path):
+    assert "has" in cli("check-data", nsd).stdout
+    cli("check-data", tmp_path, code=1)
 
 
-def test_doctor_prints_versions_devices_and_weights(brainkit):
-    told = brainkit("doctor").stdout
+def test_doctor_prints_versions_devices_and_weights(cli):
+    told = cli("doctor").stdout
     for word in ("python", "torch", "cpu", "brainkit-toy 1.0: works", "home"):
         assert word in told
 
 
-def test_version_and_completion(brainkit):
-    assert brainkit("--version").stdout.startswith("brainkit ")
-    assert "--install-completion" in brainkit("--help").stdout
+def test_version_and_completion(cli):
+    assert cli("--version").stdout.startswith("brainkit ")
+    assert "--install-completion" in cli("--help").stdout
+
+
+# What only a process of its own can tell
+
+
+def test_a_process_ends_with_the_exit_code_and_one_line(cli):
+    _, errors = (failing := cli.process("run", "tpy")).communicate(timeout=120)
+    assert failing.returncode == 2
+    assert errors.startswith("Error: no method named 'tpy'.")
+    assert len(errors.strip().splitlines()) == 1
+
+
+def test_a_reader_that_has_gone_is_no_error(cli):
+    process = cli.process("show", "toy")
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=120) == 1
+
+
+@pytest.fixture
+def _heed_interrupts():
+    """A process in the background of a shell inherits that it ignores interrupts; not so here."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heed_interrupts")
+def test_an_interrupt_says_how_to_go_on_and_exits_with_130(cli, nsd):
+    process = cli.process("run", "toy", "--nsd", nsd, "--work", "w", env={"TOY_SECONDS": "0.5"})
+    assert any("computing" in line for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert errors.splitlines()[-1] == "Stopped; run the same command again to go on from here."
+    assert "Traceback" not in errors
+
+
+def test_the_module_and_the_command_are_one(cli):
+    done = subprocess.run(
+        [sys.executable, "-m", "brainkit", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == cli("--version").stdout
