@@ -67,7 +67,6 @@ PLUGIN_EXCEPTIONS = {
     *("brainkit.nsd.design", "brainkit.plugins", "brainkit.run.artefact", "brainkit.run.config"),
     *("brainkit.run.machine", "brainkit.run.readers", "brainkit.run.regress", "brainkit.run.step"),
 }
-NAMESAKES = {"Header", "Plan", "Grid", "Rows", "Example"}
 # Torch takes a second to import, so only where nothing else can be done it is at a module's top.
 TORCH_AT_TOP = ("networks/", "training/", "metrics/networks/", "miniature/train/")
 TORCH_EXCEPTIONS = {"weights/tracing.py"}
@@ -327,7 +326,7 @@ def test_no_two_public_classes_of_core_share_a_name():
                 places[node.name].append(path.relative_to(CORE).as_posix())
     shared = {name: where for name, where in places.items() if len(where) > 1}
     assert len(places) > 50
-    assert {name: where for name, where in shared.items() if name not in NAMESAKES} == {}
+    assert shared == {}
 
 
 @pytest.mark.parametrize("path", sources(CORE), ids=lambda path: str(path.relative_to(CORE)))

@@ -10,7 +10,7 @@ import scipy.io
 
 from brainkit.data import Selection
 from brainkit.nsd import Layout, SubjectLayout, load_trials, write_layout
-from brainkit.nsd.betas import Grid, read_session
+from brainkit.nsd.betas import SessionGrid, read_session
 from brainkit.nsd.sessions import session_path
 
 VOLUME = (20, 20, 20)
@@ -83,7 +83,7 @@ def test_a_small_roi_never_costs_a_whole_session(nsd, beta_format):
     folder = nsd / "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
     path = session_path(folder, 1, FORMATS[beta_format])
     corners = np.array([[0, 0, 0], [19, 19, 19]], dtype=np.int32)
-    grid = Grid(VOLUME, TRIALS)
+    grid = SessionGrid(VOLUME, TRIALS)
     read_session(path, corners, grid)
     betas, peak = peak_of(lambda: read_session(path, corners, grid))
     whole = int(np.prod(VOLUME)) * TRIALS * 2

@@ -5,13 +5,13 @@ origin by origin, so that a file which holds several networks is downloaded and 
 """
 
 from brainkit.fetch.command import Asked, fetch
-from brainkit.fetch.plan import Item, Plan, check_disks, plan, text
+from brainkit.fetch.plan import FetchPlan, Item, check_disks, plan, text
 from brainkit.fetch.work import alone, carry_out, from_path
 
 __all__ = [
     "Asked",
+    "FetchPlan",
     "Item",
-    "Plan",
     "alone",
     "carry_out",
     "check_disks",

@@ -11,7 +11,7 @@ from brainkit.console import Say
 from brainkit.errors import CheckpointError, UsageError
 from brainkit.fetch.hub import cache_folder, forbidden
 from brainkit.fetch.known import named
-from brainkit.fetch.plan import Plan, plan, text, there
+from brainkit.fetch.plan import FetchPlan, plan, text, there
 from brainkit.fetch.work import alone, carry_out, from_path
 from brainkit.plugins import Registry
 from brainkit.weights import Config
@@ -60,7 +60,7 @@ def fetch(registry: Registry, asked: Asked, store: Path, *, dry: bool, say: Say)
         return
     with alone(store, say):
         if asked.path is not None:
-            given = Plan(tuple(there(wanted, store)), store)
+            given = FetchPlan(tuple(there(wanted, store)), store)
             yield from from_path(given, asked.path, config, connect=connect, say=say)
             return
         planned = plan(wanted, store, connect=connect, origin=asked.origin)
@@ -70,7 +70,7 @@ def fetch(registry: Registry, asked: Asked, store: Path, *, dry: bool, say: Say)
         yield from _cached(planned)
 
 
-def _cached(planned: Plan) -> Iterator[str]:
+def _cached(planned: FetchPlan) -> Iterator[str]:
     """Say that the hub's cache may be emptied."""
     if any(found.hub for found in planned.found):
         place = cache_folder()

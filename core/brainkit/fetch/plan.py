@@ -50,7 +50,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FetchPlan:
     """What a fetch will do.
 
     Attributes:
@@ -78,7 +78,9 @@ class Plan:
         return [f"{', '.join(names)}: {problem}" for problem, names in found.items()]
 
 
-def plan(wanted: Sequence[Known], store: Path, *, connect: bool = True, origin: int = 1) -> Plan:
+def plan(
+    wanted: Sequence[Known], store: Path, *, connect: bool = True, origin: int = 1
+) -> FetchPlan:
     """Find out what there is of checkpoints and what would have to come; nothing is moved.
 
     Args:
@@ -92,7 +94,7 @@ def plan(wanted: Sequence[Known], store: Path, *, connect: bool = True, origin: 
     """
     _check_origin(wanted, origin)
     search = Search(store / DOWNLOADS, connect)
-    return Plan(tuple(_searched(item, search, origin) for item in there(wanted, store)), store)
+    return FetchPlan(tuple(_searched(item, search, origin) for item in there(wanted, store)), store)
 
 
 def there(wanted: Sequence[Known], store: Path) -> list[Item]:
@@ -160,7 +162,7 @@ def _numbered(origins: Sequence[Origin]) -> list[str]:
     ]
 
 
-def text(planned: Plan, *, problems: bool = True) -> str:
+def text(planned: FetchPlan, *, problems: bool = True) -> str:
     """Give the table that is shown before anything starts, with why things cannot be had."""
     rows = [_row(item) for item in planned.items]
     lines = [f"checkpoint store {planned.store}", ""]
@@ -231,7 +233,7 @@ def _size(sizes: Sequence[int]) -> str:
     return known if sizes and all(sizes) else (f"over {known}" if any(sizes) else "size unknown")
 
 
-def _sums(planned: Plan) -> Iterator[str]:
+def _sums(planned: FetchPlan) -> Iterator[str]:
     if not planned.found:
         problems = any(item.problem for item in planned.items)
         yield "nothing can be downloaded" if problems else "nothing to download"
@@ -243,7 +245,7 @@ def _sums(planned: Plan) -> Iterator[str]:
         yield f"disk         {human_size(needed)} needed in {folder}, {human_size(free)} free"
 
 
-def _disks(planned: Plan) -> list[tuple[Path, int, int]]:
+def _disks(planned: FetchPlan) -> list[tuple[Path, int, int]]:
     """Give (folder, bytes needed, bytes free) of each file system that is written.
 
     What is downloaded stays until it is converted, and a checkpoint is about as large as its files.
@@ -261,7 +263,7 @@ def _disks(planned: Plan) -> list[tuple[Path, int, int]]:
     return list(by_disk.values())
 
 
-def check_disks(planned: Plan) -> None:
+def check_disks(planned: FetchPlan) -> None:
     """Refuse before a byte is moved what the disks have no room for.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 from brainkit.checkpoints.record import Record
 from brainkit.console import Bar, Say, human_size
 from brainkit.errors import CheckpointError, UsageError
-from brainkit.fetch.plan import Item, Plan, Search, check_disks, grouped
+from brainkit.fetch.plan import FetchPlan, Item, Search, check_disks, grouped
 from brainkit.fetch.remote import Found, bring
 from brainkit.fetch.state import DOWNLOADS
 from brainkit.weights import Companion, Config, RemoteFile
@@ -47,7 +47,7 @@ def alone(store: Path, say: Say) -> Iterator[None]:
         lock.release()
 
 
-def carry_out(planned: Plan, say: Say) -> Iterator[str]:
+def carry_out(planned: FetchPlan, say: Say) -> Iterator[str]:
     """Download and convert what is missing; gives a line for each checkpoint that is done.
 
     Raises:
@@ -181,7 +181,7 @@ def _tidy(converted: Sequence[Found]) -> None:
 
 
 def from_path(
-    planned: Plan, path: Path, config: Config | None, *, connect: bool, say: Say
+    planned: FetchPlan, path: Path, config: Config | None, *, connect: bool, say: Say
 ) -> Iterator[str]:
     """Convert what a file or folder of the user has of checkpoints.
 

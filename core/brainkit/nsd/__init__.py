@@ -7,15 +7,15 @@ from brainkit.nsd.layout import Layout, SubjectLayout, read_layout, write_layout
 from brainkit.nsd.noise import noise_ceiling
 from brainkit.nsd.roi import Region, roi_indices
 from brainkit.nsd.stimuli import load_stimuli
-from brainkit.nsd.trials import Plan, load_trials, plan_trials
+from brainkit.nsd.trials import TrialsPlan, load_trials, plan_trials
 
 __all__ = [
     "Design",
     "Layout",
-    "Plan",
     "Region",
     "Report",
     "SubjectLayout",
+    "TrialsPlan",
     "check_data",
     "load_captions",
     "load_design",

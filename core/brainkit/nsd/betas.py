@@ -29,7 +29,7 @@ TRIALS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Grid:
+class SessionGrid:
     """What every session file of a subject has to look like.
 
     Attributes:
@@ -54,8 +54,8 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Header:
-    """What the head of a `.nii.gz` says beyond what `Grid` demands; HDF5 files have neither.
+class SessionHeader:
+    """What the head of a `.nii.gz` says beyond what `SessionGrid` demands; HDF5 files have neither.
 
     Attributes:
         affine: float64 (4, 4), voxel to millimetre.
@@ -66,7 +66,7 @@ class Header:
     n_bytes: int
 
 
-def inspect(path: Path, grid: Grid) -> Header | None:
+def inspect(path: Path, grid: SessionGrid) -> SessionHeader | None:
     """Check a session file's header against the grid; None for HDF5.
 
     Raises:
@@ -78,7 +78,7 @@ def inspect(path: Path, grid: Grid) -> Header | None:
     return None
 
 
-def looks_cut(path: Path, header: Header) -> bool:
+def looks_cut(path: Path, header: SessionHeader) -> bool:
     """Say whether the length written at the end of a `.nii.gz` contradicts its header.
 
     Reads 4 bytes; a file made of several gzip members looks cut without being so.
@@ -89,7 +89,7 @@ def looks_cut(path: Path, header: Header) -> bool:
     return bool(said != header.n_bytes % (1 << 32))
 
 
-def read_session(path: Path, voxel_xyz: NDArray[np.int32], grid: Grid) -> NDArray[Any]:
+def read_session(path: Path, voxel_xyz: NDArray[np.int32], grid: SessionGrid) -> NDArray[Any]:
     """Read one session at some voxels.
 
     Args:
@@ -114,7 +114,7 @@ def read_session(path: Path, voxel_xyz: NDArray[np.int32], grid: Grid) -> NDArra
     return betas
 
 
-def bytes_to_read(path: Path, voxel_xyz: NDArray[np.int32], grid: Grid) -> int:
+def bytes_to_read(path: Path, voxel_xyz: NDArray[np.int32], grid: SessionGrid) -> int:
     """Estimate the bytes read for a session: all of a `.nii.gz`, the voxels of an HDF5 file."""
     if path.suffix != ".hdf5":
         return path.stat().st_size
@@ -122,7 +122,7 @@ def bytes_to_read(path: Path, voxel_xyz: NDArray[np.int32], grid: Grid) -> int:
     return len(voxel_xyz) * grid.trials * itemsize
 
 
-def _inspect_nifti(path: Path, grid: Grid) -> Header:
+def _inspect_nifti(path: Path, grid: SessionGrid) -> SessionHeader:
     import nibabel
 
     with reading(path):
@@ -147,10 +147,10 @@ def _inspect_nifti(path: Path, grid: Grid) -> Header:
         )
     n_data_bytes = int(np.prod(shape)) * image.get_data_dtype().itemsize
     affine = np.asarray(image.affine, dtype=np.float64)
-    return Header(affine, int(image.dataobj.offset) + n_data_bytes)
+    return SessionHeader(affine, int(image.dataobj.offset) + n_data_bytes)
 
 
-def _inspect_hdf5(path: Path, grid: Grid) -> None:
+def _inspect_hdf5(path: Path, grid: SessionGrid) -> None:
     expected = (grid.trials, *reversed(grid.volume))
     with opened(path, DATASET) as dataset:
         shape, dtype = dataset.shape, dataset.dtype
@@ -169,7 +169,7 @@ def _inspect_hdf5(path: Path, grid: Grid) -> None:
     _check_dtype(path, dtype, grid)
 
 
-def _check_dtype(path: Path, dtype: np.dtype[Any], grid: Grid) -> None:
+def _check_dtype(path: Path, dtype: np.dtype[Any], grid: SessionGrid) -> None:
     floats = grid.units == "percent" and dtype.kind == "f"
     if dtype.newbyteorder("=") != np.int16 and not floats:
         raise DataError(

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from brainkit.errors import BrainkitError, printable
 from brainkit.nsd.atlases import ATLASES
-from brainkit.nsd.betas import Grid, inspect, looks_cut
+from brainkit.nsd.betas import SessionGrid, inspect, looks_cut
 from brainkit.nsd.design import (
     SPLITS,
     Design,
@@ -229,7 +229,7 @@ def _check_preparation(
     folder = betas_folder(root, subject, preparation=preparation, resolution=layout.resolution)
     label = f"{subject_name(subject)}: {preparation}"
     total = layout.subject(subject).sessions
-    grid = Grid(layout.subject(subject).volume, layout.trials_per_session)
+    grid = SessionGrid(layout.subject(subject).volume, layout.trials_per_session)
     there = present_sessions(folder, total, FORMATS["auto"])
     _check_packed(folder, findings)
     for suffix in FORMATS["auto"]:
@@ -260,7 +260,7 @@ def _check_packed(folder: Path, findings: _Findings) -> None:
         findings.contradictions.append(f"{unpacked[0]}{others} not packed; pack them with `gzip`")
 
 
-def _check_session(path: Path, grid: Grid, findings: _Findings) -> bool:
+def _check_session(path: Path, grid: SessionGrid, findings: _Findings) -> bool:
     header = inspect(path, grid)
     if header is None or not looks_cut(path, header):
         return True

@@ -7,13 +7,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from brainkit.nsd import files
-from brainkit.nsd.trials import Plan
+from brainkit.nsd.trials import TrialsPlan
 
 BLOCK = 4096
 BLOCKS = 16
 
 
-def fingerprints(root: Path, subject: int, plan: Plan) -> dict[str, str]:
+def fingerprints(root: Path, subject: int, plan: TrialsPlan) -> dict[str, str]:
     """Fingerprint the files behind a selection, in three groups.
 
     Returns:

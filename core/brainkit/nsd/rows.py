@@ -13,7 +13,7 @@ from brainkit.nsd.sessions import SessionFile
 
 
 @dataclass(frozen=True)
-class Rows:
+class TrialRows:
     """The rows of the result: training rows first, then test rows, each by ascending image id.
 
     Attributes:
@@ -33,7 +33,7 @@ class Rows:
 
 def arrange(
     design: Design, files: Sequence[SessionFile], *, average: bool, split: str = "shared"
-) -> Rows:
+) -> TrialRows:
     """Place trials in rows: one row an image with `average`, one row a trial without."""
     sessions = [file.session for file in files]
     trials = design.trials(sessions)
@@ -46,7 +46,7 @@ def arrange(
     row_of = np.empty(len(order), dtype=np.int64)
     row_of[order] = np.cumsum(begins) - 1
     firsts = order[begins]
-    return Rows(
+    return TrialRows(
         image_ids=ids[firsts],
         repeats=np.bincount(row_of).astype(np.int32),
         n_train=int(np.count_nonzero(~is_test[firsts])),

@@ -17,13 +17,20 @@ from numpy.typing import NDArray
 
 from brainkit.data import Selection, Split, Trials
 from brainkit.errors import BrainkitWarning, DataError, UsageError, did_you_mean
-from brainkit.nsd.betas import Grid, Header, bytes_to_read, inspect, looks_cut, read_session
+from brainkit.nsd.betas import (
+    SessionGrid,
+    SessionHeader,
+    bytes_to_read,
+    inspect,
+    looks_cut,
+    read_session,
+)
 from brainkit.nsd.design import load_design
 from brainkit.nsd.files import PREPARATIONS, betas_folder, require_root
 from brainkit.nsd.layout import Layout, read_layout
 from brainkit.nsd.noise import load_ncsnr
 from brainkit.nsd.roi import require_same_affine, roi_voxels
-from brainkit.nsd.rows import Rows, arrange
+from brainkit.nsd.rows import TrialRows, arrange
 from brainkit.nsd.sessions import SessionFile, find_sessions, left_over_sessions
 from brainkit.nsd.standardise import MODES, add_raw, add_session_scores, score_by_train
 
@@ -33,7 +40,7 @@ NAN_POLICIES = ("error", "zero", "drop")
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrialsPlan:
     """What loading a selection would read and give, known before anything large is read.
 
     Attributes:
@@ -49,9 +56,9 @@ class Plan:
     """
 
     files: tuple[SessionFile, ...]
-    rows: Rows
+    rows: TrialRows
     voxel_xyz: NDArray[np.int32]
-    grid: Grid
+    grid: SessionGrid
     total_sessions: int
     n_shared: int
     bytes_read: int
@@ -117,7 +124,7 @@ def plan_trials(
     *,
     beta_format: str = "auto",
     units: str = "int16x300",
-) -> Plan:
+) -> TrialsPlan:
     """Make every cheap check and say what would be read; for `--dry-run` and `load_trials`.
 
     Raises:
@@ -131,7 +138,7 @@ def plan_trials(
         root, subject, preparation=selection.preparation, resolution=layout.resolution
     )
     voxels = roi_voxels(root, subject, selection.roi, layout)
-    grid = Grid(of_subject.volume, layout.trials_per_session, units)
+    grid = SessionGrid(of_subject.volume, layout.trials_per_session, units)
     files = find_sessions(
         folder, selection.sessions, total=of_subject.sessions, beta_format=beta_format
     )
@@ -144,7 +151,7 @@ def plan_trials(
     if selection.sessions == "available":
         said += _session_notes(folder, files, of_subject.sessions)
     _require_whole(headers, voxels.xyz, grid)
-    return Plan(
+    return TrialsPlan(
         files=files,
         rows=arrange(design, files, average=selection.repeats == "average", split=selection.split),
         voxel_xyz=voxels.xyz,
@@ -218,7 +225,7 @@ def load_trials(
 
 def _add_session(
     betas: NDArray[np.float32],
-    plan: Plan,
+    plan: TrialsPlan,
     place: int,
     standardise: str,
     flaws: _Flaws,
@@ -236,7 +243,7 @@ def _add_session(
         add_raw(betas, raw, rows)
 
 
-def _finish(betas: NDArray[np.float32], plan: Plan, standardise: str) -> None:
+def _finish(betas: NDArray[np.float32], plan: TrialsPlan, standardise: str) -> None:
     """Turn sums over repeats into means and, in mode "train", z-score them; in place."""
     sums_to_unit = 1.0 if standardise == "session" else plan.grid.scale
     betas /= (plan.rows.repeats * sums_to_unit).astype(np.float32)[:, None]
@@ -246,7 +253,7 @@ def _finish(betas: NDArray[np.float32], plan: Plan, standardise: str) -> None:
 
 def _trials(
     betas: NDArray[np.float32],
-    plan: Plan,
+    plan: TrialsPlan,
     kept: Any,
     ncsnr: NDArray[np.float32] | None,
     standardise: str,
@@ -297,7 +304,7 @@ def _session_notes(folder: Path, files: tuple[SessionFile, ...], total: int) -> 
 
 
 def _require_whole(
-    headers: Mapping[Path, Header | None], voxel_xyz: NDArray[np.int32], grid: Grid
+    headers: Mapping[Path, SessionHeader | None], voxel_xyz: NDArray[np.int32], grid: SessionGrid
 ) -> None:
     """Read those NIfTI files right away whose ending looks wrong, so that a cut one fails first."""
     for path, header in headers.items():
@@ -330,7 +337,7 @@ def _note_flaws(flaws: _Flaws, raw: NDArray[Any], file: SessionFile, nan_policy:
     flaws.sessions.append(file.session)
 
 
-def _flaw_sentences(flaws: _Flaws, plan: Plan, roi: str, nan_policy: str) -> list[str]:
+def _flaw_sentences(flaws: _Flaws, plan: TrialsPlan, roi: str, nan_policy: str) -> list[str]:
     said = []
     always = int((flaws.dead == len(plan.files)).sum())
     sometimes = int((flaws.dead > 0).sum()) - always

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from brainkit.data import Integers
-    from brainkit.nsd import Plan
+    from brainkit.nsd import TrialsPlan
 
 SOURCES = ("brain", "true")
 
@@ -62,7 +62,7 @@ class Run:
         return self.work.root / self.method.name
 
     @cached_property
-    def plan(self) -> Plan:
+    def plan(self) -> TrialsPlan:
         """What loading the selection would read, after all cheap checks of the files."""
         from brainkit.nsd import plan_trials
 

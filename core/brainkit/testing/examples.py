@@ -14,7 +14,7 @@ COLOURS = {"red": (210, 40, 40), "green": (40, 170, 60), "blue": (50, 70, 210)}
 SHADES = ("dark", "pale")
 
 
-class Example(NamedTuple):
+class ExampleTrials(NamedTuple):
     """Betas float32 (trials, voxels), their feature (trials, *shape), and new trials of both."""
 
     betas: Tensor
@@ -40,7 +40,7 @@ def example_stimuli(batch: int = 3, side: int = 64) -> Stimuli:
 
 def example_trials(
     trials: int = 40, voxels: int = 12, shape: tuple[int, ...] = (6,), noise: float = 1.0
-) -> Example:
+) -> ExampleTrials:
     """Give betas and a feature that is a linear map of them plus noise of a given spread."""
     import torch
 
@@ -56,7 +56,7 @@ def example_trials(
         targets *= size
     feature = betas @ drawn(voxels, targets) + drawn(targets)
     feature = (feature + noise * drawn(trials + new, targets)).reshape(trials + new, *shape)
-    return Example(betas[:trials], feature[:trials], betas[trials:], feature[trials:])
+    return ExampleTrials(betas[:trials], feature[:trials], betas[trials:], feature[trials:])
 
 
 def training_sigmas() -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from brainkit.errors import DataError
 from brainkit.parts import Mappable, Regressor, Sharing, resuming_fit, rowwise
-from brainkit.testing.examples import Example, example_trials
+from brainkit.testing.examples import ExampleTrials, example_trials
 from brainkit.testing.promise import require
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def inputs_stay_untouched(part: Regressor) -> None:
     import torch
 
     given = example_trials()
-    mine = Example(*(tensor.clone() for tensor in given))
+    mine = ExampleTrials(*(tensor.clone() for tensor in given))
     weights = part.fit(mine.betas, mine.feature)
     kept = {name: tensor.clone() for name, tensor in weights.items()}
     part.predict(weights, mine.new_betas, mine.feature)
@@ -307,7 +307,7 @@ class MemoryJournal:
             raise Killed
 
 
-def _predicted(part: Regressor, given: Example) -> Tensor:
+def _predicted(part: Regressor, given: ExampleTrials) -> Tensor:
     weights = part.fit(given.betas.clone(), given.feature.clone())
     return part.predict(weights, given.new_betas.clone(), given.feature.clone())
 
