@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement
 
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_venv = "yes"
@@ -82,6 +83,25 @@ def slow(session: nox.Session) -> None:
     """Run the tests that take minutes: quality bars, full-size networks, kills and resumes."""
     session.install(".", *FOLDERS, *group("tests"))
     session.run("pytest", "tests", *[f"{each}/tests" for each in FOLDERS], "-m", "slow", env=QUIET)
+
+
+def oldest() -> list[str]:
+    """Return the oldest release of each library that brainkit and its plugins admit."""
+    files = ("pyproject.toml", *(f"{folder}/pyproject.toml" for folder in FOLDERS))
+    projects = [nox.project.load_toml(file)["project"] for file in files]
+    every = [Requirement(need) for project in projects for need in project["dependencies"]]
+    others = [need for need in every if not need.name.startswith("brainkit")]
+    return sorted({f"{need}".replace(">=", "==") for need in others})
+
+
+@nox.session(python="3.11")
+def minimums(session: nox.Session) -> None:
+    """Run the tests with the oldest releases that are admitted; another 6 GB."""
+    constraints = Path(session.create_tmp(), "oldest.txt")
+    constraints.write_text("\n".join(oldest()) + "\n", encoding="utf-8")
+    session.install("--constraint", str(constraints), ".", *FOLDERS, *group("tests"))
+    every = ["tests", *(f"{folder}/tests" for folder in FOLDERS)]
+    session.run("pytest", *every, *PARALLEL, *session.posargs, env=QUIET)
 
 
 @nox.session

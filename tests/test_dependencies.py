@@ -1,4 +1,4 @@
-"""What is imported is declared: core, each plugin and their tests run where only that is there."""
+"""What is imported is declared, and no more; core, each plugin and their tests run with that."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PROJECTS = [ROOT, *sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))]
@@ -31,6 +32,10 @@ def normal(requirement: str) -> str:
 
 def declared(folder: Path) -> set[str]:
     return {normal(text) for text in table(folder)["project"]["dependencies"]}
+
+
+def needs_of(folder: Path) -> list[Requirement]:
+    return [Requirement(text) for text in table(folder)["project"]["dependencies"]]
 
 
 def group(name: str) -> set[str]:
@@ -79,6 +84,22 @@ def test_a_project_declares_all_that_it_imports(project):
     allowed = declared(project)
     missing = {path: undeclared(path.read_text(), allowed, own) for path in paths}
     assert {path: names for path, names in missing.items() if names} == {}
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=name_of)
+def test_a_project_imports_all_that_it_declares(project):
+    names = set().union(*(imported(ast.parse(path.read_text())) for path in packages(project)))
+    owners = set().union(*(distributions().get(name, set()) for name in names))
+    assert declared(project) - owners - {"brainkit"} == set()
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=name_of)
+def test_a_project_says_from_which_release_on_alike(project):
+    needs = [need for folder in (ROOT, project) for need in needs_of(folder)]
+    bounds = {(need.name, str(need.specifier)) for need in needs if need.name != "brainkit"}
+    assert len(dict(bounds)) == len(bounds)
+    # `nox -s minimums` installs just these, so nothing else may stand beside them.
+    assert [bound for bound in bounds if not re.fullmatch(r">=[\d.]+", bound[1])] == []
 
 
 @pytest.mark.parametrize("project", PROJECTS, ids=name_of)
