@@ -11,6 +11,7 @@ from scipy.linalg import sqrtm
 from brainkit import metrics
 from brainkit.errors import DataError
 
+TOY = metrics.Reader("toy")
 RNG = np.random.default_rng(11)
 FIRST = RNG.normal(size=(60, 5)) @ RNG.normal(size=(5, 5))
 SECOND = RNG.normal(size=(45, 5)) @ RNG.normal(size=(5, 5)) + 0.7
@@ -125,7 +126,7 @@ def test_sets_of_other_widths_or_one_item_are_refused(metric, what):
 
 def test_several_samples_are_averaged_over_their_sets_and_not_pooled():
     samples = [SECOND, SECOND + 1]
-    found = metrics.extra_scores("fid", None, [], features=(FIRST, samples), network="toy")
+    found = metrics.FID.scores(metrics.Seen(None, [], TOY, (FIRST, samples)))
     for score, metric in zip(found, (fid, kid), strict=True):
         single = [metric(FIRST, each).mean for each in samples]
         assert score.mean == pytest.approx(np.mean(single))
@@ -151,7 +152,7 @@ def test_n_way_is_the_share_of_all_sets_of_others(n, k):
 def test_the_class_of_a_stimulus_is_the_likeliest_one_in_it():
     rng = np.random.default_rng(6)
     shown, decoded = rng.normal(size=(7, 12)), rng.normal(size=(7, 12))
-    found = metrics.extra_scores("n_way", None, [], features=(shown, [decoded]), network="toy")
+    found = metrics.GROUPS["n_way"].scores(metrics.Seen(None, [], TOY, (shown, [decoded])))
     assert [each.name for each in found] == [f"{n}-way top-1, toy" for n in (2, 5, 10)]
     assert [each.chance for each in found] == [1 / 2, 1 / 5, 1 / 10]
     for score, n in zip(found, (2, 5, 10), strict=True):

@@ -20,8 +20,7 @@ from brainkit.metrics.networks.inception import Inception, resized_as_before
 from brainkit.metrics.networks.torchvision import load_classifier, load_inception
 from brainkit.miniature import referee
 from brainkit.plugins import Registry, Source
-from brainkit.run import prepare, run
-from brainkit.run import readers as judges
+from brainkit.run import prepare, readers, run
 from brainkit.run.config import RunConfig
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)
@@ -200,11 +199,12 @@ def test_on_the_miniature_the_referee_judges(do, nsd, tmp_path):
     assert found[f"5-way top-1, {name}"]["value"] == pytest.approx(np.mean(right))
 
 
-@pytest.mark.parametrize("group", judges.GROUPS)
-def test_pictures_that_the_referee_cannot_read_are_said_to_be(group):
-    on_miniature = SimpleNamespace(miniature=True, networks="miniature")
-    absent = judges.judge(on_miniature, group, side=(32, 32, 3)).absent()
-    assert len(absent) == {"fid": 2, "n_way": 3}[group]
+@pytest.mark.parametrize(("name", "count"), [("fid", 2), ("n_way", 3)])
+def test_pictures_that_the_referee_cannot_read_are_said_to_be(name, count):
+    group, on_miniature = metrics.GROUPS[name], SimpleNamespace(networks="miniature")
+    small = np.zeros((2, 32, 32, 3), np.uint8)
+    absent = group.scores(readers.seen(on_miniature, group.reads, small, [small]))
+    assert len(absent) == count
     for score in absent:
         assert score.name.endswith(", referee (miniature)")
         assert score.notes == (

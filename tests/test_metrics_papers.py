@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from brainkit import metrics
-from brainkit.errors import BrainkitWarning, DataError
+from brainkit.errors import BrainkitWarning, DataError, UsageError
 
 GOLDEN = load_file(Path(__file__).parent / "golden" / "minddiffuser" / "metrics.safetensors")
 IMAGES = GOLDEN["image_a"][None], GOLDEN["image_b"][None]
@@ -145,12 +145,15 @@ def test_a_unit_undefined_for_some_items_only_is_not_passed_over():
     assert metrics.without_gaps(predicted, predicted)[1].shape == (3, 2)
 
 
-@pytest.mark.parametrize("group", metrics.EXTRA_SCORES)
+TOY = metrics.Reader("toy")
+
+
+@pytest.mark.parametrize("group", set(metrics.GROUPS) - {"mindeye2"})
 def test_every_group_scores_several_samples(group):
     rng = np.random.default_rng(3)
     targets, *samples = rng.integers(0, 256, (4, 5, 16, 16, 3), dtype=np.uint8)
     features = rng.normal(size=(5, 8)), rng.normal(size=(3, 5, 8))
-    scores = metrics.extra_scores(group, targets, samples, features=features, network="toy")
+    scores = metrics.GROUPS[group].scores(metrics.Seen(targets, samples, TOY, features))
     assert scores
     for score in scores:
         # Sets have no values of items.
@@ -159,10 +162,8 @@ def test_every_group_scores_several_samples(group):
     if group == "ssim_variants":
         first = [metrics.ssim_uniform(targets, each).mean for each in samples]
         assert scores[1].mean == pytest.approx(np.mean(first))
-    else:
-        assert metrics.extra_scores(group, targets, samples) == ()
 
 
 def test_unknown_groups_are_refused():
-    with pytest.raises(DataError, match="no group of scores named 'ssim'"):
-        metrics.extra_scores("ssim", *IMAGES)
+    with pytest.raises(UsageError, match=r"--scores has 'ssim', expected one of ssim_variants, "):
+        metrics.groups_named(["ssim"], "--scores")

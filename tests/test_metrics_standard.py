@@ -18,10 +18,16 @@ from torchvision.transforms import v2
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import CheckpointError, DataError
-from brainkit.metrics import correlation_distance, correlation_matrix, two_way_identification
-from brainkit.metrics.networks.released import headless
+from brainkit.metrics import (
+    correlation_distance,
+    correlation_matrix,
+    standard_scores,
+    two_way_identification,
+)
+from brainkit.metrics.networks.released import checkpoint, headless
+from brainkit.metrics.networks.torchvision import load_clip, load_nodes
 from brainkit.metrics.profiles import CLIP, IMAGENET, PROFILES
-from brainkit.metrics.standard import compared, low_level_scores, reader, similarities
+from brainkit.metrics.standard import at_nodes, compared, low_level_scores, similarities
 from brainkit.plugins import Registry, Source
 from brainkit.run import prepare, run
 from brainkit.run.config import RunConfig
@@ -214,7 +220,7 @@ def test_networks_are_read_in_batches_of_prepared_pictures():
         return (pixels.mean(dim=(2, 3)),)
 
     many = pictures(40, 64)
-    (found,) = reader(nodes, SECOND, "efficientnet")(many)
+    (found,) = at_nodes(nodes, SECOND, "efficientnet")(many)
     assert seen == [(32, 3, 255, 255), (8, 3, 255, 255)]
     truth = SECOND.prepared(many, "efficientnet").mean(dim=(2, 3))
     np.testing.assert_allclose(found, truth.numpy(), atol=1e-6)
@@ -284,17 +290,37 @@ def test_a_second_profile_is_scored_beside_the_first_where_a_method_names_it(do,
     assert "because the method asks for it" in score["note"]
 
 
-def test_the_example_in_the_docs_scores_pictures(tmp_path):
+def test_the_example_in_the_docs_scores_pictures(tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parents[1] / "docs/run.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?def scores\(.*?)```", page, re.DOTALL)
-    place(tmp_path, "alexnet", "alexnet")
-    names: dict = {}
+    (example,) = re.findall(r"```python\n(.*?standard_scores\(.*?)```", page, re.DOTALL)
+    place(tmp_path / "checkpoints", "alexnet", "alexnet")
+    monkeypatch.chdir(tmp_path)
+    names = {"stimuli": SHOWN[:3], "reconstructions": DECODED[:3]}
     exec(example, names)
-    found = names["scores"](SHOWN[:3], DECODED[:3], CheckpointStore(tmp_path))
-    assert [each.name for each in found if not np.isnan(each.mean)] == [
-        f"{name} (mindeye2)" for name in NAMES[:4]
-    ]
-    assert found[5].notes == ("not computed (left out here)",)
+    scores = names["scores"]
+    assert [each.name for each in scores] == NAMES
+    assert [each.name for each in scores if not np.isnan(each.mean)] == NAMES[:4]
+    nodes = at_nodes(load_nodes(CheckpointStore(tmp_path / "checkpoints"), checkpoint("alexnet")),
+                     FIRST, "alexnet")  # fmt: skip
+    shown, decoded = nodes(SHOWN[:3])[1], nodes(DECODED[:3])[1]
+    assert scores[3].mean == two_way_identification(shown, decoded, network="").mean
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[7].endswith("run `brainkit fetch swav-resnet50`)")
+
+
+def test_clip_among_the_eight_is_the_embedding_of_a_store(tmp_path):
+    store = CheckpointStore(tmp_path, miniature=True)
+    shown, decoded = pictures(4, 64), pictures(4, 64, seed=1)
+    said = standard_scores(shown, decoded, store)[5]
+    assert "reads pictures of 64 pixels, but the score is defined by CLIP" in said.notes[0]
+    from brainkit.networks.clip import CLIP_L14
+    from brainkit.networks.clip.network import load_image_embedding
+
+    small = dataclasses.replace(FIRST, sides={**FIRST.sides, "clip": 64})
+    read = at_nodes(load_clip(store, 64), small, "clip")
+    with torch.no_grad():
+        truth = load_image_embedding(store, CLIP_L14)(shown).numpy()
+    np.testing.assert_allclose(read(shown)[0], truth, atol=1e-5)
 
 
 def test_the_table_of_runs_has_the_columns_that_the_runs_have(tmp_path):

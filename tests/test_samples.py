@@ -19,7 +19,6 @@ from safetensors.numpy import load_file
 from brainkit import hookimpl, metrics
 from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import UsageError
-from brainkit.method import EXTRA_SCORES
 from brainkit.plugins import Registry, Source
 from brainkit.run import prepare, run
 from brainkit.run.config import RunConfig, read_config
@@ -206,15 +205,13 @@ def test_impossible_numbers_of_samples_are_refused(samples, nsd):
 
 
 def test_methods_with_unknown_scores_or_no_samples_are_refused(toy):
-    with pytest.raises(UsageError, match=r"scores has 'ssim_variant'.*Did you mean 'ssim_va"):
-        dataclasses.replace(toy.TOY, scores=("ssim_variant",)).check()
+    wrong = dataclasses.replace(toy.TOY, scores=("ssim_variant",))
+    with pytest.raises(UsageError, match=r"toy: scores has 'ssim_variant'.*Did you mean 'ssim_va"):
+        RunConfig("toy").applied(lambda kind, name: wrong)
     with pytest.raises(UsageError, match="toy: samples is 0, expected 1 or more"):
         dataclasses.replace(toy.TOY, samples=0).check()
-    dataclasses.replace(toy.TOY, scores=EXTRA_SCORES, samples=3).check()
-
-
-def test_methods_may_name_exactly_the_groups_there_are():
-    assert metrics.EXTRA_SCORES == EXTRA_SCORES
+    right = dataclasses.replace(toy.TOY, scores=tuple(metrics.GROUPS), samples=3)
+    assert RunConfig("toy").applied(lambda kind, name: right) == right
 
 
 def test_units_that_were_not_predicted_do_not_count_in_a_features_scores(nsd, toy, tmp_path):

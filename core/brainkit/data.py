@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Integers = NDArray[np.int32]
 
-EXTRA_SCORES = (
-    *("ssim_variants", "clip_similarity", "target_identification", "fid", "n_way", "mindeye2"),
-)
-"""Groups of scores that some papers report beside the standard ones."""
-
 
 @dataclass(frozen=True)
 class Split:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from brainkit.data import EXTRA_SCORES, Selection
+from brainkit.data import Selection
 from brainkit.errors import UsageError, did_you_mean
 from brainkit.options import options, replaced, validated
 from brainkit.parts import checkpoints_of
@@ -39,7 +39,8 @@ class Method:
         footnotes: sentences the report prints about the method's own deviations.
         presets: name -> options by dotted address, chosen by `--preset`. One called "miniature" is
             what the miniature runs with unless another is asked for.
-        scores: groups of scores the paper reports beside the standard ones, see `EXTRA_SCORES`.
+        scores: groups of scores the paper reports beside the standard ones, names in
+            `brainkit.metrics.GROUPS`; a run checks them.
         samples: reconstructions made of each image; all of them are scored.
     """
 
@@ -152,7 +153,7 @@ class Method:
                     f"selection.by_feature has {entry!r}, expected FEATURE=ROI with a feature "
                     f"among {sorted(self.encoders)}, e.g. {next(iter(self.encoders))}=streams:early"
                 )
-        self._check_scores()
+        self._check_samples()
         for key, decoder in self.decoders.items():
             if key not in self.conditioner.gives or decoder.gives != key:
                 raise UsageError(
@@ -181,13 +182,7 @@ class Method:
                 value = getattr(part, option.name)
                 validated(part, option.name, value, f"{address}.{option.name}")
 
-    def _check_scores(self) -> None:
-        for name in self.scores:
-            if name not in EXTRA_SCORES:
-                raise UsageError(
-                    f"{self.name}: scores has {name!r}, expected some of {list(EXTRA_SCORES)}."
-                    f"{did_you_mean(name, EXTRA_SCORES)}"
-                )
+    def _check_samples(self) -> None:
         if self.samples < 1:
             raise UsageError(f"{self.name}: samples is {self.samples}, expected 1 or more")
 

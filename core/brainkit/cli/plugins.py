@@ -35,7 +35,7 @@ def show(
     from brainkit.run import configured
 
     config = configured(method, context.params)
-    print(described(config.applied(Registry.installed().get)))
+    print(described(config.composed(Registry.installed().get)))
 
 
 def listed(registry: Registry, *, as_json: bool) -> str:

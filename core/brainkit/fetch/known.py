@@ -123,18 +123,14 @@ def _of_scores() -> tuple[Checkpoint, ...]:
 
 
 def _read_by_scores(method: Method) -> list[Checkpoint]:
-    """Give the networks that a method's scores read on NSD."""
-    from brainkit.encoders.clip import CLIP_L14
-    from brainkit.metrics.networks.torchvision import CLASSIFIER, INCEPTION
-    from brainkit.metrics.profiles import PROFILES
-    from brainkit.run.readers import profiles
+    """Return the networks that a method's scores read on NSD.
 
-    chosen = [PROFILES[name] for name in profiles(method.scores)]
-    images = [
-        profile.checkpoint(network)
-        for profile in chosen
-        for network in profile.sides
-        if network != "clip" and "image" in method.decoders
-    ]
-    grouped = {"fid": INCEPTION, "n_way": CLASSIFIER}
-    return [CLIP_L14, *images, *(grouped[name] for name in method.scores if name in grouped)]
+    Raises:
+        UsageError: the method names a group of scores that is not there.
+    """
+    from brainkit.metrics.groups import STANDARD, groups_named
+    from brainkit.networks.clip import CLIP_L14
+
+    asked = groups_named(method.scores, f"{method.name}: scores")
+    groups = (STANDARD, *asked) if "image" in method.decoders else ()
+    return [CLIP_L14, *(checkpoint for group in groups for checkpoint in group.networks)]

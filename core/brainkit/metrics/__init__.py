@@ -1,14 +1,7 @@
-"""Scores of reconstructions and captions; each gives a `Score`, with a value per item."""
+"""Scores of reconstructions and captions; each is a `Score`, with a value per item."""
 
-from brainkit.data import EXTRA_SCORES
 from brainkit.metrics.captions import bleu, caption_scores, cider, meteor, rouge, tokens
-from brainkit.metrics.chance import (
-    Chance,
-    chance_levels,
-    derangements,
-    extra_scores,
-    image_scores,
-)
+from brainkit.metrics.chance import Chance, chance_levels, derangements
 from brainkit.metrics.correlation import correlation_matrix, paired_correlation
 from brainkit.metrics.distribution import (
     frechet_distance,
@@ -25,6 +18,7 @@ from brainkit.metrics.features import (
     variance_explained,
     without_gaps,
 )
+from brainkit.metrics.groups import FID, GROUPS, Group, Reader, Seen, groups_named
 from brainkit.metrics.identification import (
     brain_from_image,
     drawn_subsets,
@@ -45,12 +39,17 @@ from brainkit.metrics.images import (
     ssim_uniform,
 )
 from brainkit.metrics.score import Score, not_computed, over_samples, scored
+from brainkit.metrics.standard import standard_scores
 from brainkit.metrics.voxels import brain_correlation, noise_ceiling, voxel_correlation
 
 __all__ = [
-    "EXTRA_SCORES",
+    "FID",
+    "GROUPS",
     "Chance",
+    "Group",
+    "Reader",
     "Score",
+    "Seen",
     "bleu",
     "brain_correlation",
     "brain_from_image",
@@ -62,14 +61,13 @@ __all__ = [
     "correlation_matrix",
     "derangements",
     "drawn_subsets",
-    "extra_scores",
     "feature_correlation",
     "feature_cosine",
     "frechet_distance",
     "frechet_name",
+    "groups_named",
     "identification_by_target",
     "image_from_brain",
-    "image_scores",
     "kernel_distance",
     "kernel_name",
     "meteor",
@@ -89,6 +87,7 @@ __all__ = [
     "ssim_columns_legacy",
     "ssim_one_window",
     "ssim_uniform",
+    "standard_scores",
     "text_cosine",
     "tokens",
     "two_way_identification",

@@ -12,7 +12,7 @@ from brainkit.metrics.score import Score, Values, check_paired, scored
 
 
 def feature_cosine(targets: Any, recons: Any, *, network: str) -> Score:
-    """Give the cosine of each pair of features.
+    """Return the cosine of each pair of features.
 
     Args:
         targets: (items, *shape), features of the stimuli.
@@ -24,7 +24,7 @@ def feature_cosine(targets: Any, recons: Any, *, network: str) -> Score:
 
 
 def feature_correlation(targets: Any, recons: Any, *, network: str) -> Score:
-    """Give the Pearson correlation of each pair of features over their elements.
+    """Return the Pearson correlation of each pair of features over their elements.
 
     As `feature_cosine` of features from which each item's own mean is taken.
     """
@@ -52,7 +52,7 @@ def without_gaps(targets: Any, predicted: Any) -> tuple[Any, Any, tuple[str, ...
 
 
 def variance_explained(targets: Any, predicted: Any, *, feature: str) -> Score:
-    """Give the share of a feature's variance over items that its prediction explains.
+    """Return the share of a feature's variance over items that its prediction explains.
 
     R2 = 1 - sum (y - y')**2 / sum (y - mean(y))**2, both sums over all items and numbers, mean(y)
     per number over the items; an item's value is its own share of the same denominator. A
@@ -72,13 +72,13 @@ def variance_explained(targets: Any, predicted: Any, *, feature: str) -> Score:
 
 
 def correlation_distance(targets: Any, recons: Any, *, network: str) -> Score:
-    """Give one minus the correlation of each pair of features; lower is better."""
+    """Return one minus the correlation of each pair of features; lower is better."""
     check_paired(targets, recons, ("targets", "reconstructions"))
     return _distance(paired_correlation(targets, recons), network)
 
 
 def distance_of(correlations: Values, *, network: str) -> Score:
-    """Give `correlation_distance` from correlations of all stimuli with all reconstructions.
+    """Return `correlation_distance` from correlations of all stimuli with all reconstructions.
 
     Args:
         correlations: (items, items), the pairs on the diagonal.
@@ -109,7 +109,7 @@ def clip_s(images: Any, captions: Any, *, network: str) -> Score:
 
 
 def text_cosine(decoded: Any, references: Sequence[Any], *, network: str) -> Score:
-    """Give the cosine of each decoded caption with the closest of its references.
+    """Return the cosine of each decoded caption with the closest of its references.
 
     Args:
         decoded: (items, dim), text features of the decoded captions.

@@ -41,7 +41,7 @@ def two_way_identification(
 
 
 def identified(correlations: Values, *, network: str) -> Score:
-    """Give `two_way_identification` from the correlations it compares.
+    """Return `two_way_identification` from the correlations it compares.
 
     Args:
         correlations: (items, items), of every stimulus (row) with every reconstruction (column).
@@ -95,7 +95,7 @@ def _won(r: Values, name: str, notes: tuple[str, ...]) -> Score:
 def n_way_top_k(
     logits: NDArray[Any], classes: NDArray[Any], *, n: int, k: int, network: str
 ) -> Score:
-    """Give the chance that the true class is in the top k among it and n - 1 random others.
+    """Return the chance that the true class is in the top k among it and n - 1 random others.
 
     The expectation over the random others, so no draw and no seed. With g classes scoring above
     the true one among K:
@@ -124,7 +124,7 @@ def n_way_top_k(
 
 
 def n_ways(n_classes: int) -> tuple[int, ...]:
-    """Give how many classes the usual n-way scores compare: 2, 10, 50, 100 of ImageNet's."""
+    """Return how many classes the usual n-way scores compare: 2, 10, 50, 100 of ImageNet's."""
     return tuple(n for n in ((2, 10, 50, 100) if n_classes > 100 else (2, 5, 10)) if n <= n_classes)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from brainkit.data import Checkpoint
 from brainkit.metrics.images import Images, resized
 from brainkit.metrics.networks.released import checkpoint
+from brainkit.networks.clip import CLIP_L14
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +24,7 @@ STORED: Final = {"alexnet": "alexnet", "inception": "inception-v3", "swav": "swa
 """Names in the store of the networks that all profiles share."""
 SQUARE: Final = 256
 """Pixels to which MindEye 2 reduces both pictures before any metric."""
-SHOWN: Final = 425
+STIMULUS: Final = 425
 """Pixels of NSD's stimuli."""
 
 Resize = Callable[[NDArray[np.uint8], int], "Tensor"]
@@ -37,8 +38,8 @@ class Profile:
         name: becomes part of the scores' notes, and of their names unless it is the default's.
         sides: pixels that each network reads, by its short name.
         efficientnet: which of the two published EfficientNet-B1.
-        resize: gives float32 (batch, 3, side, side) in [0, 1] of uint8 pictures.
-        pairs: gives stimuli and reconstructions as pixel correlation and SSIM compare them.
+        resize: from uint8 pictures to float32 (batch, 3, side, side) in [0, 1].
+        pairs: stimuli and reconstructions as pixel correlation and SSIM compare them.
         note: for the scores.
     """
 
@@ -50,8 +51,15 @@ class Profile:
     note: str
 
     def checkpoint(self, network: str) -> Checkpoint:
-        """Give a network's weights by its short name; CLIP's are an encoder's."""
+        """Return a network's weights by its short name, a key of `sides`."""
+        if network == "clip":
+            return CLIP_L14
         return self.efficientnet if network == "efficientnet" else checkpoint(STORED[network])
+
+    @property
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """Weights of its networks but CLIP, which are a run's own."""
+        return tuple(self.checkpoint(network) for network in self.sides if network != "clip")
 
     @property
     def suffix(self) -> str:
@@ -96,7 +104,7 @@ def by_tensor(images: NDArray[np.uint8], side: int) -> Tensor:
     return pixels
 
 
-class Made(Sequence[NDArray[Any]]):
+class LazyPictures(Sequence[NDArray[Any]]):
     """Pictures that are made when they are looked at, so that never all of them are in memory."""
 
     def __init__(
@@ -105,7 +113,7 @@ class Made(Sequence[NDArray[Any]]):
         self.images, self.make = images, make
 
     def __len__(self) -> int:
-        """Give the number of pictures."""
+        """Return the number of pictures."""
         return len(self.images)
 
     def __getitem__(self, index: Any) -> Any:
@@ -121,12 +129,12 @@ def _pillow(image: NDArray[np.uint8], size: tuple[int, int], kind: str) -> NDArr
     return np.asarray(small)
 
 
-def _as_shown(targets: NDArray[np.uint8], recons: NDArray[np.uint8]) -> tuple[Images, Images]:
+def _sized_alike(targets: NDArray[np.uint8], recons: NDArray[np.uint8]) -> tuple[Images, Images]:
     """Leave stimuli as they are and resize reconstructions to them, bicubic, with Pillow."""
     height, width = targets.shape[1:3]
     if recons.shape[1:3] == (height, width):
         return targets, recons
-    return targets, Made(recons, lambda image: _pillow(image, (width, height), "BICUBIC"))
+    return targets, LazyPictures(recons, lambda image: _pillow(image, (width, height), "BICUBIC"))
 
 
 def _reduced(targets: NDArray[np.uint8], recons: NDArray[np.uint8]) -> tuple[Images, Images]:
@@ -134,9 +142,9 @@ def _reduced(targets: NDArray[np.uint8], recons: NDArray[np.uint8]) -> tuple[Ima
 
     def twice(image: NDArray[np.uint8]) -> NDArray[Any]:
         reduced = resized([image], SQUARE, antialias=False)
-        return resized(reduced, SHOWN, antialias=False)[0]
+        return resized(reduced, STIMULUS, antialias=False)[0]
 
-    return Made(targets, twice), Made(recons, twice)
+    return LazyPictures(targets, twice), LazyPictures(recons, twice)
 
 
 DEFAULT: Final = "brain-diffuser"
@@ -148,7 +156,7 @@ PROFILES: Final = {
             dict.fromkeys(("alexnet", "inception", "clip", "efficientnet", "swav"), 224),
             checkpoint("efficientnet-b1-v1"),
             by_pillow,
-            _as_shown,
+            _sized_alike,
             "profile brain-diffuser: pictures resized by Pillow straight to 224 px for every "
             "network, EfficientNet-B1 of IMAGENET1K_V1.",
         ),

@@ -130,7 +130,7 @@ def _sem(defined: Values) -> float:
 
 
 def check_paired(first: Any, second: Any, words: tuple[str, str], at_least: int = 1) -> int:
-    """Give the number of pairs.
+    """Return the number of pairs.
 
     Raises:
         DataError: the two differ in length, or there are too few pairs.

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import CheckpointError, DataError
 from brainkit.metrics.correlation import correlation_matrix
 from brainkit.metrics.features import distance_of
 from brainkit.metrics.identification import identified
 from brainkit.metrics.images import pixel_correlation, ssim
+from brainkit.metrics.networks.torchvision import load_clip, load_nodes, missing
 from brainkit.metrics.profiles import DEFAULT, PROFILES, Profile
 from brainkit.metrics.score import Score, Values, not_computed
 
@@ -52,15 +54,15 @@ class Column:
     distance: bool = False
 
     def name(self, profile: Profile) -> str:
-        """Give the score's name."""
+        """Return the score's name."""
         what = "{} correlation distance" if self.distance else "two-way identification, {}"
         return what.format(self.label) + profile.suffix
 
     def score(self, correlations: Values, profile: Profile) -> Score:
         """Score pairs by the correlations (items, items) of stimuli with reconstructions."""
         by = distance_of if self.distance else identified
-        found = by(correlations, network=self.label)
-        return _noted(replace(found, name=self.name(profile)), profile)
+        score = by(correlations, network=self.label)
+        return _noted(replace(score, name=self.name(profile)), profile)
 
     def absent(self, profile: Profile, reason: str) -> Score:
         """Stand in for the score where it cannot be had."""
@@ -82,14 +84,14 @@ COLUMNS: Final = (
 def low_level_scores(
     targets: NDArray[np.uint8], recons: NDArray[np.uint8], profile: Profile
 ) -> tuple[Score, Score]:
-    """Give pixel correlation and SSIM as a profile compares pictures.
+    """Return pixel correlation and SSIM as a profile compares pictures.
 
     SSIM is the two-dimensional one under every profile; the code of Brain-Diffuser took each column
     of pixels by itself, see `ssim_columns_legacy`.
     """
     pair = profile.pairs(targets, recons)
-    found = (pixel_correlation(*pair), ssim(*pair))
-    first, second = (replace(each, name=f"{each.name}{profile.suffix}") for each in found)
+    scores = (pixel_correlation(*pair), ssim(*pair))
+    first, second = (replace(each, name=f"{each.name}{profile.suffix}") for each in scores)
     return _noted(first, profile), _noted(second, profile)
 
 
@@ -97,20 +99,28 @@ def _noted(score: Score, profile: Profile) -> Score:
     return replace(score, notes=(*score.notes, profile.note))
 
 
-def reader(nodes: Nodes, profile: Profile, network: str, device: str = "cpu") -> Read:
-    """Read pictures at a network's nodes in batches, prepared as the profile says."""
+def at_nodes(nodes: Nodes, profile: Profile, network: str, device: str = "cpu") -> Read:
+    """Return a function that reads pictures in batches, prepared as the profile says.
+
+    Args:
+        nodes: the network.
+        profile: prepares pictures.
+        network: its short name, a key of `Profile.sides`.
+        device: where the network is.
+    """
 
     def read(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
-        found: list[NDArray[np.float32]] = []
+        features: list[NDArray[np.float32]] = []
         for start in range(0, len(images), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
             pixels = profile.prepared(images[rows], network)
-            given = [each.float().cpu().numpy() for each in nodes(pixels.to(device))]
+            batch = [each.float().cpu().numpy() for each in nodes(pixels.to(device))]
             # Filled in place: joining batches afterwards would hold all features twice.
-            found = found or [np.empty((len(images), each.shape[1]), np.float32) for each in given]
-            for whole, part in zip(found, given, strict=True):
+            if not features:
+                features = [np.empty((len(images), each.shape[1]), np.float32) for each in batch]
+            for whole, part in zip(features, batch, strict=True):
                 whole[rows] = part
-        return tuple(found)
+        return tuple(features)
 
     return read
 
@@ -128,7 +138,7 @@ def similarities(
     blocks, reconstructions are read again for each.
 
     Args:
-        read: gives features of pictures.
+        read: from pictures to features.
         targets: uint8 (items, height, width, 3), stimuli.
         samples: for each sample the reconstructions of all items.
         budget: bytes of one side's features that may be in memory.
@@ -143,25 +153,24 @@ def similarities(
     if any(len(each) != n for each in samples):
         counts = [len(each) for each in samples]
         raise DataError(f"{n} stimuli cannot be compared with {counts} reconstructions")
-    per_picture = sum(each[0].nbytes for each in read(targets[:1]))
-    blocks = list(_blocks(n, max(1, budget // per_picture)))
-    found: list[tuple[Values, ...]] = []
+    one = read(targets[:1])
+    blocks = list(_blocks(n, max(1, budget // sum(each[0].nbytes for each in one))))
+    correlations = [tuple(np.empty((n, n)) for _ in one) for _ in samples]
     for rows in blocks:
-        shown = read(targets[rows])
-        found = found or [tuple(np.empty((n, n)) for _ in shown) for _ in samples]
-        for sample, recons in enumerate(samples):
+        of_targets = read(targets[rows])
+        for recons, nodes in zip(samples, correlations, strict=True):
             for columns in blocks:
-                each = _correlations(read, shown, recons[columns])
-                for whole, part in zip(found[sample], each, strict=True):
+                block = _correlations(read, of_targets, recons[columns])
+                for whole, part in zip(nodes, block, strict=True):
                     whole[rows, columns] = part
-    return found
+    return correlations
 
 
 def _correlations(
-    read: Read, shown: Sequence[NDArray[np.float32]], recons: NDArray[np.uint8]
+    read: Read, of_targets: Sequence[NDArray[np.float32]], recons: NDArray[np.uint8]
 ) -> list[Values]:
-    """Correlate the features of a block of stimuli with those of a block of reconstructions."""
-    pairs = zip(shown, read(recons), strict=True)
+    """Correlate a block of stimuli with one of reconstructions, whose features end here."""
+    pairs = zip(of_targets, read(recons), strict=True)
     return [correlation_matrix(*pair) for pair in pairs]
 
 
@@ -188,7 +197,7 @@ class Standard:
     lacks: Mapping[str, str]
 
     def scores(self, sample: int, order: NDArray[np.intp] | None = None) -> tuple[Score, ...]:
-        """Give the scores of one sample, in their customary order.
+        """Return the scores of one sample, in their customary order.
 
         Args:
             sample: from 0.
@@ -203,8 +212,8 @@ class Standard:
     def _score(self, column: Column, sample: int, order: NDArray[np.intp] | None) -> Score:
         if lack := self._lack(column):
             return column.absent(self.profile, lack)
-        found = self.correlations[column.network][sample][column.node]
-        return column.score(found if order is None else found[:, order], self.profile)
+        pairs = self.correlations[column.network][sample][column.node]
+        return column.score(pairs if order is None else pairs[:, order], self.profile)
 
     def _lack(self, column: Column) -> str:
         if not column.distance and len(self.targets) < 2:
@@ -224,14 +233,58 @@ def compared(
     Args:
         targets: uint8 (items, height, width, 3).
         samples: for each sample the reconstructions of all items.
-        load: gives a network by its short name, a key of `Profile.sides`. The sentence of a
-            `CheckpointError` becomes what the report says instead of the scores.
+        load: from a network's short name, a key of `Profile.sides`, to what reads pictures. The
+            sentence of a `CheckpointError` becomes what the report says instead of the scores.
         profile: a name in `PROFILES`.
     """
-    found, lacks = {}, {}
+    correlations, lacks = {}, {}
     for network in dict.fromkeys(each.network for each in COLUMNS):
         try:
-            found[network] = similarities(load(network), targets, samples)
+            correlations[network] = similarities(load(network), targets, samples)
         except CheckpointError as error:
             lacks[network] = str(error)
-    return Standard(PROFILES[profile], targets, samples, found, lacks)
+    return Standard(PROFILES[profile], targets, samples, correlations, lacks)
+
+
+def read_by(
+    store: CheckpointStore,
+    targets: NDArray[np.uint8],
+    samples: Sequence[NDArray[np.uint8]],
+    *,
+    profile: str = DEFAULT,
+) -> Standard:
+    """Read stimuli and reconstructions by the networks that a store has, as `compared` does."""
+    chosen = PROFILES[profile]
+
+    def load(network: str) -> Read:
+        checkpoint = chosen.checkpoint(network)
+        if lack := missing(store, checkpoint):
+            raise CheckpointError(lack)
+        if network == "clip":
+            return at_nodes(load_clip(store, chosen.sides[network]), chosen, network, store.device)
+        return at_nodes(load_nodes(store, checkpoint), chosen, network, store.device)
+
+    return compared(targets, samples, load, profile=profile)
+
+
+def standard_scores(
+    stimuli: NDArray[np.uint8],
+    reconstructions: NDArray[np.uint8],
+    store: CheckpointStore,
+    *,
+    profile: str = DEFAULT,
+) -> tuple[Score, ...]:
+    """Return the eight scores that papers print, in their customary order.
+
+    Args:
+        stimuli: uint8 (images, height, width, 3).
+        reconstructions: uint8 (images, other height, other width, 3), in the same order.
+        store: has the networks' weights. A score whose network it lacks is NaN, and its note says
+            which command fetches it.
+        profile: how pictures are brought to the networks, a name in
+            `brainkit.metrics.profiles.PROFILES`.
+
+    Raises:
+        DataError: there are not as many reconstructions as stimuli.
+    """
+    return read_by(store, stimuli, [reconstructions], profile=profile).scores(0)

@@ -39,7 +39,7 @@ def voxel_correlation(measured: Any, predicted: Any) -> Score:
 
 
 def noise_ceiling(ncsnr: NDArray[Any], repeats: NDArray[Any] | int) -> Values:
-    """Give the variance of responses that a perfect model could explain, in percent.
+    """Return the variance of responses that a perfect model could explain, in percent.
 
         100 ncsnr^2 / (ncsnr^2 + mean of 1 / repeats)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from brainkit.data import EXTRA_SCORES
 from brainkit.errors import UsageError, did_you_mean
 from brainkit.method import Lookup, Method
 from brainkit.options import option, options, pairs, parsed, validated
@@ -29,7 +28,7 @@ class RunConfig:
             random ones pictures and scores mean nothing.
         images: how many of the first, or 0-based ids; None means all.
         samples: None means as many as the method's paper.
-        scores: see `EXTRA_SCORES`; None means none.
+        scores: names in `brainkit.metrics.GROUPS`; None means none.
         preset: None means "miniature" for the miniature's weights where the method has one,
             otherwise "paper". Other weights on the miniature's data take of it what speaks of data.
         use: address -> name of another part there.
@@ -83,7 +82,19 @@ class RunConfig:
         return {address.removeprefix(MINIATURE): value for address, value in mine}
 
     def applied(self, lookup: Lookup) -> Method:
-        """Return the method with its preset, its parts replaced and options set, checked."""
+        """Return the method with its preset, its parts replaced and options set, checked.
+
+        Raises:
+            UsageError: something is named that is not there, or a value is wrong.
+        """
+        from brainkit.metrics import groups_named
+
+        method = self.composed(lookup)
+        groups_named(method.scores, f"{method.name}: scores")
+        return method
+
+    def composed(self, lookup: Lookup) -> Method:
+        """Return what `applied` does, the names of its scores unchecked, so without numpy."""
         method: Method = lookup("method", self.method)
         method = method.with_preset(self.preset_of(method)).with_options(self._of_data(method))
         for address, name in self.use.items():
@@ -172,12 +183,10 @@ def checked_setting(name: str, value: Any, address: str) -> Any:
     if isinstance(value, list):
         value = tuple(value)
     value = validated(RunConfig, name, value, address, strict=True)
-    for group in (value or ()) if name == "scores" else ():
-        if group not in EXTRA_SCORES:
-            hint = did_you_mean(group, EXTRA_SCORES)
-            raise UsageError(
-                f"{address} has {group!r}, expected one of {', '.join(EXTRA_SCORES)}.{hint}"
-            )
+    if name == "scores" and value:
+        from brainkit.metrics import groups_named
+
+        groups_named(value, address)
     if name == "images" and isinstance(value, tuple) and (not value or min(value) < 0):
         raise UsageError(
             f"{address} has the ids {list(value)}, expected one or more ids from 0; correct it or "

@@ -9,7 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from brainkit.console import aligned
+from brainkit.data import Stimuli
 from brainkit.parts import rowwise
 from brainkit.report import (
     RANDOM_LINE,
@@ -21,11 +24,11 @@ from brainkit.report import (
     write_report,
 )
 from brainkit.run import maps as importance
-from brainkit.run import readers as judges
+from brainkit.run import readers
 from brainkit.run.artefact import write_text
 from brainkit.run.journal import PATH
 from brainkit.run.sample import strip_frames
-from brainkit.run.score import Order, Scorer, Shown, feature_scorers, scorers, sentences
+from brainkit.run.score import Order, Scorer, feature_scorers, scorers, sentences
 from brainkit.run.shared import Run, log_versions, reproduce_command, run_file
 from brainkit.run.step import Artefact
 
@@ -40,7 +43,7 @@ def publish(run: Run, trials: Artefact, features: Mapping[str, Artefact], made: 
     """Score and report unless both files are current; give the path of the report."""
     stamps = [each.recipe.stamp for by in made.values() for row in by.values() for each in row]
     settings = [run_file(run), log_versions(), list(run.chosen), *run.method.scores]
-    settings += judges.stamps(run)
+    settings += readers.stamps(run)
     facts = json.dumps(settings, sort_keys=True)
     inputs = {
         "reconstructions": sha256("".join(stamps).encode()).hexdigest()[:16],
@@ -75,7 +78,7 @@ def report_data(
     run: Run, trials: Artefact, features: Mapping[str, Artefact], made: Made
 ) -> ReportData:
     """Score everything and gather what the report shows."""
-    shown = _shown(run)
+    shown = _stimuli(run)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         by_source = {source: scorers(run, shown, of) for source, of in made.items()}
@@ -188,16 +191,17 @@ def _score_row(score: Score, ceilings: Mapping[str, float], chances: Mapping[str
     )
 
 
-def _shown(run: Run) -> Shown:
+def _stimuli(run: Run) -> Stimuli:
     from brainkit.nsd import load_captions, load_stimuli
 
     captions = load_captions(run.nsd, run.chosen) if "caption" in run.method.decoders else ()
-    return Shown(load_stimuli(run.nsd, run.chosen), captions)
+    ids = np.asarray(run.chosen, np.int32)
+    return Stimuli(load_stimuli(run.nsd, run.chosen), captions, ids)
 
 
 def _row(
     run: Run,
-    shown: Shown,
+    shown: Stimuli,
     made: Made,
     index: int,
     found: tuple[Sequence[Score], Mapping[str, list[list[str]]]],

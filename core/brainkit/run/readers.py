@@ -1,209 +1,146 @@
-"""Which networks scores read, on the miniature and on NSD, and what they lack."""
+"""Which network a group of scores reads here: the miniature's referee, a released one, or none."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
-from brainkit.checkpoints import WEIGHTS
-from brainkit.data import Checkpoint
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from brainkit.errors import CheckpointError
+from brainkit.metrics.groups import CLIP, GROUPS, STANDARD, Reader, Seen
+from brainkit.metrics.networks.torchvision import CLASSIFIER, INCEPTION, NETWORKS
+from brainkit.metrics.networks.torchvision import missing as missing_from
+from brainkit.metrics.profiles import PROFILES
+from brainkit.metrics.standard import read_by
 from brainkit.networks.clip import CLIP_L14
+from brainkit.networks.clip.network import load_image_embedding, load_text_embedding
+from brainkit.run.shared import Run
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from brainkit.metrics import Score
-    from brainkit.metrics.networks.torchvision import Network, Nodes
-    from brainkit.metrics.profiles import Profile
-    from brainkit.metrics.standard import Standard
-    from brainkit.run.shared import Run
-
-UNPAIRED: Final = "fid"
-"""The group that compares sets: what reconstructions belong to does not matter to it."""
-GROUPS: Final = (UNPAIRED, "n_way")
-"""Groups of scores that have a network of their own."""
+Pictures = NDArray[np.uint8]
+"""uint8 (images, height, width, 3)."""
 
 
-@dataclass(frozen=True)
-class Judge:
-    """A network that a group of scores reads, or what keeps it from being there.
+def seen(run: Run, reads: str, targets: Pictures, samples: Sequence[Pictures]) -> Seen:
+    """Read stimuli and reconstructions by a group's network, if it is there.
 
-    Attributes:
-        group: of scores.
-        name: becomes part of the scores' names.
-        n_classes: it tells apart; 0 when it gives features.
-        read: the network; None when it cannot be had.
-        lacks: why not.
+    Args:
+        run: says which networks are to be read, and where weights lie.
+        reads: `Group.reads` of the group.
+        targets: stimuli.
+        samples: for each sample the reconstructions of all stimuli.
     """
-
-    group: str
-    name: str
-    n_classes: int = 0
-    read: Network | None = None
-    lacks: str = ""
-
-    def features(
-        self, shown: NDArray[np.uint8], samples: Sequence[NDArray[np.uint8]]
-    ) -> tuple[Any, list[Any]] | None:
-        """Give what it reads in the stimuli and in each sample of reconstructions."""
-        if self.read is None:
-            return None
-        return self.read(shown), [self.read(each) for each in samples]
-
-    def absent(self) -> tuple[Score, ...]:
-        """Give the scores that cannot be computed, each saying why."""
-        from brainkit import metrics
-
-        names: tuple[str, ...]
-        if self.group == UNPAIRED:
-            names = metrics.frechet_name(self.name), metrics.kernel_name(self.name)
-        else:
-            names = tuple(
-                metrics.n_way_name(n, 1, self.name) for n in metrics.n_ways(self.n_classes)
-            )
-        better = self.group != UNPAIRED
-        return tuple(
-            metrics.not_computed(name, self.lacks, higher_is_better=better) for name in names
-        )
+    if not reads:
+        return Seen(targets, samples)
+    if reads in PROFILES:
+        released = run.networks == "released"
+        standard = read_by(run.store, targets, samples, profile=reads) if released else None
+        return Seen(targets, samples, standard=standard)
+    found = reader(run, reads, side=samples[0].shape[1:])
+    if len(targets) < 2:
+        found = replace(found, read=None, lacks="it takes 2 images or more")
+    if found.read is None:
+        return Seen(targets, samples, found)
+    features = found.read(targets), [found.read(recons) for recons in samples]
+    # What scores needs features only; the network's memory is the next one's.
+    return Seen(targets, samples, replace(found, read=None), features)
 
 
-def judge(run: Run, group: str, *, side: tuple[int, ...]) -> Judge:
-    """Give the network that a group reads: the miniature's referee, or a released one.
+def reader(run: Run, reads: str, *, side: tuple[int, ...]) -> Reader:
+    """Return the network that a group reads: the miniature's referee, or a released one.
 
     Args:
         run: says which of the two, and where weights lie.
-        group: one of `GROUPS`.
+        reads: `Group.reads` of a group with one network.
         side: (height, width, 3) of the reconstructions.
     """
+    if reads == CLIP:
+        return Reader(clip_name(run), read=_clip(run) if sees(run) else None)
+    if run.networks == "miniature":
+        return _referee(reads, side)
+    network = NETWORKS[reads]
     if run.networks == "random":
-        return _random(group)
-    return _referee(group, side) if run.networks == "miniature" else _released(run, group)
+        lacks = "pictures by random weights are not judged"
+        return Reader(network.title, network.n_classes, lacks=lacks)
+    return _released(run, reads)
 
 
 def stamps(run: Run) -> list[str]:
-    """Give what the scores depend on besides the reconstructions: the networks' fingerprints."""
+    """Return what the scores depend on besides the reconstructions: the networks' fingerprints."""
     if run.networks != "released":
         return []
-    needed = [CLIP_L14, *(_checkpoint(group) for group in GROUPS if group in run.method.scores)]
+    needed = [CLIP_L14]
     if "image" in run.method.decoders:
-        needed += [one for name in profiles(run.method.scores) for one in _networks(name)]
+        asked = [group for name, group in GROUPS.items() if name in run.method.scores]
+        # A recipe holds their order: first those that read one network.
+        for group in sorted([STANDARD, *asked], key=lambda group: group.reads in PROFILES):
+            needed += group.networks
     return [run.store.fingerprint(each) if run.store.has(each) else "absent" for each in needed]
 
 
-def profiles(groups: Sequence[str]) -> tuple[str, ...]:
-    """Give the profiles of the standard scores: the default one, and those among the groups."""
-    from brainkit.metrics.profiles import DEFAULT, PROFILES
-
-    return (DEFAULT, *(group for group in groups if group in PROFILES and group != DEFAULT))
+def clip_name(run: Run) -> str:
+    """Name the CLIP of the run, as part of a score's name."""
+    return "CLIP (miniature)" if run.networks == "miniature" else "CLIP ViT-L/14"
 
 
-def standard(
-    run: Run, profile: str, shown: NDArray[np.uint8], samples: Sequence[NDArray[np.uint8]]
-) -> Standard:
-    """Read stimuli and reconstructions by the released networks of the standard scores.
-
-    Args:
-        run: says where weights lie; networks that are not there are told in the scores.
-        profile: a name in `brainkit.metrics.profiles.PROFILES`.
-        shown: uint8 (images, height, width, 3), stimuli.
-        samples: for each sample the reconstructions.
-    """
-    from brainkit.metrics.networks.torchvision import load_nodes
-    from brainkit.metrics.profiles import PROFILES
-    from brainkit.metrics.standard import Read, compared, reader
-
-    chosen = PROFILES[profile]
-
-    def load(network: str) -> Read:
-        checkpoint = CLIP_L14 if network == "clip" else chosen.checkpoint(network)
-        if not run.store.has(checkpoint):
-            raise CheckpointError(_missing(run, checkpoint))
-        nodes = _clip_nodes(run, chosen) if network == "clip" else load_nodes(run.store, checkpoint)
-        return reader(nodes, chosen, network, run.store.device)
-
-    return compared(shown, samples, load, profile=profile)
+def sees(run: Run) -> bool:
+    """Say whether CLIP can score: it is there, and its weights are not random."""
+    return run.networks != "random" and run.store.has(CLIP_L14)
 
 
-def _networks(profile: str) -> list[Checkpoint]:
-    from brainkit.metrics.profiles import PROFILES
+def _clip(run: Run) -> Callable[[Pictures], NDArray[Any]]:
+    network = load_image_embedding(run.store, CLIP_L14)
+    size = run.config.batch_size
 
-    chosen = PROFILES[profile]
-    return [chosen.checkpoint(network) for network in chosen.sides if network != "clip"]
-
-
-def _clip_nodes(run: Run, profile: Profile) -> Nodes:
-    """Give CLIP's projected embedding, not normalised, of pictures prepared by a profile.
-
-    Raises:
-        CheckpointError: the CLIP that is there reads pictures of another size.
-    """
-    import torch
-
-    from brainkit.networks.clip.network import load_network
-
-    network = load_network(run.store, CLIP_L14, "vision")
-    side, wanted = network.config.image_size, profile.sides["clip"]
-    if side != wanted:
-        raise CheckpointError(
-            f"checkpoint {CLIP_L14.name!r} reads pictures of {side} pixels, but the score is "
-            f"defined by CLIP ViT-L/14 at {wanted}"
-        )
-
-    def read(pixels: Tensor) -> tuple[Tensor, ...]:
+    def read(images: Pictures) -> NDArray[Any]:
+        starts = range(0, len(images), size)
         with torch.no_grad():
-            return (network(pixels).image_embeds,)
+            parts = [network(images[start : start + size]) for start in starts]
+        return np.asarray(torch.cat(parts).cpu().numpy())
 
     return read
 
 
-def _referee(group: str, side: tuple[int, ...]) -> Judge:
+def load_clip_texts(run: Run) -> Callable[[Sequence[str]], NDArray[Any]]:
+    """Load the run's CLIP for texts: a function to float32 (texts, dim)."""
+    network = load_text_embedding(run.store, CLIP_L14)
+
+    def read(texts: Sequence[str]) -> NDArray[Any]:
+        with torch.no_grad():
+            return np.asarray(network(list(texts)).cpu().numpy())
+
+    return read
+
+
+def _referee(reads: str, side: tuple[int, ...]) -> Reader:
     from brainkit.miniature import referee
     from brainkit.miniature.scenes import KINDS, SIDE
 
     name = f"{referee.REFEREE} (miniature)"
-    read: Network = referee.features
-    n_classes = 0
-    if group != UNPAIRED:
-        n_classes, read = len(KINDS), referee.kind_verdicts
+    readers = {
+        INCEPTION.name: Reader(name, read=referee.features),
+        CLASSIFIER.name: Reader(name, len(KINDS), referee.kind_verdicts),
+    }
+    if reads not in readers:
+        network = NETWORKS[reads]
+        lacks = f"the miniature has no network in place of {network.title}"
+        return Reader(network.title, network.n_classes, lacks=lacks)
     if tuple(side) != (SIDE, SIDE, 3):
         lacks = f"the referee reads pictures of {SIDE} pixels, these have {side[0]} x {side[1]}"
-        return Judge(group, name, n_classes, lacks=lacks)
-    return Judge(group, name, n_classes, read)
+        return replace(readers[reads], read=None, lacks=lacks)
+    return readers[reads]
 
 
-def _random(group: str) -> Judge:
-    name, n_classes = ("Inception 2015", 0) if group == UNPAIRED else ("ImageNet classifier", 1000)
-    return Judge(group, name, n_classes, lacks="pictures by random weights are not judged")
-
-
-def _released(run: Run, group: str) -> Judge:
-    from brainkit.metrics.networks import torchvision as networks
-
-    checkpoint = _checkpoint(group)
-    name, n_classes = ("Inception 2015", 0)
-    if group != UNPAIRED:
-        name, n_classes = "ImageNet classifier", 1000
-    if not run.store.has(checkpoint):
-        return Judge(group, name, n_classes, lacks=_missing(run, checkpoint))
+def _released(run: Run, reads: str) -> Reader:
+    network = NETWORKS[reads]
+    found = Reader(network.title, network.n_classes)
+    if lack := missing_from(run.store, network.checkpoint):
+        return replace(found, lacks=lack)
     try:
-        if group == UNPAIRED:
-            return Judge(group, name, n_classes, networks.load_inception(run.store))
-        name = str(run.store.config(checkpoint).get("architecture", name))
-        return Judge(group, name, n_classes, networks.load_classifier(run.store))
+        found = replace(found, name=network.title_in(run.store))
+        return replace(found, read=network.load(run.store))
     except CheckpointError as error:
-        return Judge(group, name, n_classes, lacks=str(error))
-
-
-def _missing(run: Run, checkpoint: Checkpoint) -> str:
-    path = run.store.root / checkpoint.name / WEIGHTS
-    return f"{path} is missing, run `brainkit fetch {checkpoint.name}`"
-
-
-def _checkpoint(group: str) -> Checkpoint:
-    from brainkit.metrics.networks.torchvision import CLASSIFIER, INCEPTION
-
-    return INCEPTION if group == UNPAIRED else CLASSIFIER
+        return replace(found, lacks=str(error))

@@ -30,9 +30,20 @@ def says_what_it_is(method: Method, store: CheckpointStore | None) -> None:
 
 
 def its_parts_fit_together(method: Method, store: CheckpointStore | None) -> None:
-    """`Method.check` passes: keys, needs and outputs agree, options lie within their limits."""
+    """`Method.check` passes: keys, needs and outputs agree, options lie within their limits.
+
+    Groups of scores that it names are there.
+    """
+    require_fitting(method)
+
+
+def require_fitting(method: Method) -> None:
+    """Raise AssertionError unless a method's parts fit together and its scores are there."""
+    from brainkit.metrics import groups_named
+
     try:
         method.check()
+        groups_named(method.scores, f"{method.name}: scores")
     except BrainkitError as error:
         raise AssertionError(str(error)) from error
 

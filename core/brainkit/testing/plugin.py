@@ -7,11 +7,10 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
-from brainkit.errors import BrainkitError
 from brainkit.hookspecs import PROJECT
 from brainkit.plugins import Plugin, Registry, Source
 from brainkit.testing import part as common
-from brainkit.testing.method import require_common
+from brainkit.testing.method import require_common, require_fitting
 from brainkit.testing.part import import_without_torch
 from brainkit.testing.promise import require
 
@@ -62,10 +61,7 @@ def its_methods_fit_together(module: ModuleType) -> None:
     """`Method.check` passes for every registered method."""
     for kind, offer in _offers(module):
         if kind == "method":
-            try:
-                offer.check()
-            except BrainkitError as error:
-                raise AssertionError(str(error)) from error
+            require_fitting(offer)
 
 
 def _offers(module: ModuleType) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Networks that scores read, from the checkpoint store: torchvision's, and FID's Inception.
+"""Networks that scores read, from the checkpoint store: torchvision's, CLIP, FID's Inception.
 
 Networks of the standard scores are read at nodes, of pictures that a profile prepares; the others
 read pictures as they are. Nothing is fetched.
@@ -26,6 +26,7 @@ from brainkit.metrics.networks.released import (
     headless,
     release_of,
 )
+from brainkit.networks.clip import CLIP_L14
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -134,6 +135,30 @@ def _check_variant(store: CheckpointStore, checkpoint: Checkpoint) -> None:
                 f"(its SHA-256 begins with {digits}); delete the folder and run "
                 f"`brainkit fetch {checkpoint.name}`"
             )
+
+
+def load_clip(store: CheckpointStore, side: int) -> Nodes:
+    """Load CLIP ViT-L/14's projected embedding, not normalised, of pictures of `side` pixels.
+
+    Raises:
+        CheckpointError: the weights are missing, or read pictures of another size.
+    """
+    import torch
+
+    from brainkit.networks.clip.network import load_network
+
+    network = load_network(store, CLIP_L14, "vision")
+    if network.config.image_size != side:
+        raise CheckpointError(
+            f"checkpoint {CLIP_L14.name!r} reads pictures of {network.config.image_size} pixels, "
+            f"but the score is defined by CLIP ViT-L/14 at {side}"
+        )
+
+    def read(pixels: Tensor) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return (network(pixels).image_embeds,)
+
+    return read
 
 
 @dataclass(frozen=True)

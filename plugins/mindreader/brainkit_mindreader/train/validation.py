@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from brainkit.metrics import Score, frechet_distance
+from brainkit.metrics import FID, Score, frechet_distance
 from brainkit.run import Run
 from brainkit_mindreader.captions.targets import first_row
 from brainkit_mindreader.generator.network import Generator
@@ -92,10 +92,10 @@ def distance_of(run: Run, side: int) -> Distance | None:
 
     It is the Inception of 2015, and on the miniature the referee, which no training knows.
     """
-    from brainkit.run import readers as judges
+    from brainkit.run import readers
 
-    judge = judges.judge(run, judges.UNPAIRED, side=(side, side, 3))
-    if judge.read is None:
-        run.work.say(f"no Fréchet distance: {judge.lacks}")
+    reader = readers.reader(run, FID.reads, side=(side, side, 3))
+    if reader.read is None:
+        run.work.say(f"no Fréchet distance: {reader.lacks}")
         return None
-    return Distance(judge.name, judge.read)
+    return Distance(reader.name, reader.read)
