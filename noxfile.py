@@ -15,7 +15,8 @@ PLUGINS = sorted(each.parent.name for each in Path("plugins").glob("*/pyproject.
 FOLDERS = [f"./plugins/{name}" for name in PLUGINS]
 DISTRIBUTIONS = [f"brainkit-{name}" for name in PLUGINS]
 PROJECT = nox.project.load_toml("pyproject.toml")
-QUIET = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+QUIET = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+ONE_THREAD = QUIET | {"OMP_NUM_THREADS": "1"}
 PARALLEL = ("-n", "auto", "--maxprocesses", "8", "--dist", "worksteal")
 
 
@@ -61,10 +62,10 @@ def tests(session: nox.Session) -> None:
     session.install(".", *needs(), *group("types"), *group("tests"))
     folders = placed(session)
     session.run("mypy")
-    every = QUIET | {"PYTHONPATH": os.pathsep.join(folders.values())}
+    every = ONE_THREAD | {"PYTHONPATH": os.pathsep.join(folders.values())}
     session.run("pytest", "tests", *PARALLEL, *session.posargs, env=every)
     for name, folder in folders.items():
-        alone = QUIET | {"PYTHONPATH": folder}
+        alone = ONE_THREAD | {"PYTHONPATH": folder}
         session.run("pytest", f"plugins/{name}/tests", *PARALLEL, *session.posargs, env=alone)
 
 
@@ -75,7 +76,9 @@ def plugins(session: nox.Session) -> None:
         others = [f"brainkit-{name}" for name in PLUGINS if name != plugin]
         session.run("python", "-m", "pip", "uninstall", "--quiet", "--yes", *others)
         session.install(".", f"./plugins/{plugin}", *group("plugin-tests"))
-        session.run("pytest", f"plugins/{plugin}/tests", *PARALLEL, *session.posargs, env=QUIET)
+        session.run(
+            "pytest", f"plugins/{plugin}/tests", *PARALLEL, *session.posargs, env=ONE_THREAD
+        )
 
 
 @nox.session

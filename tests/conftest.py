@@ -126,7 +126,7 @@ class Brainkit:
     def process(self, *words: object, env: Mapping[str, str] | None = None) -> Popen:
         """Start it in a process of its own, for what can only be done to or told by one."""
         paths = os.pathsep.join(filter(None, [str(TOYS), os.environ.get("PYTHONPATH", "")]))
-        own = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+        own = {"PYTHONPATH": paths}
         return subprocess.Popen(
             [sys.executable, "-m", "brainkit", *map(str, words)],
             env={**os.environ, **own, **self.environment, **(env or {})},
