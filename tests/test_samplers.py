@@ -107,6 +107,22 @@ def test_ddim_equals_diffusers_from_a_start(lead: int) -> None:
     torch.testing.assert_close(ours, latent, atol=5e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("strength", "steps", "run"),
+    [
+        (0.7, 50, 35), (0.75, 50, 37), (0.8, 50, 40),  # the three papers'
+        (0.58, 50, 28), (0.29, 100, 28), (0.57, 100, 56), (0.7, 90, 62),  # products below a whole
+        (0.001, 50, 1), (1.0, 50, 50),
+    ],
+)  # fmt: skip
+def test_as_many_steps_are_run_as_the_published_code_runs(strength, steps, run) -> None:
+    told: list[tuple[int, int]] = []
+    start = condition(torch.zeros(1, 3), strength=strength)
+    DDIM(steps=steps).sample(start, [0], lambda done, total: told.append((done, total)))
+    assert told[-1] == (run, run)
+    assert run == max(1, int(strength * steps))
+
+
 def test_a_noise_lead_beyond_the_grid_stops_at_its_end() -> None:
     start, drawn = torch.ones(1, 3), noise((3,), [0])
     nearly_all = condition(start, strength=0.99)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import floor
 from typing import TYPE_CHECKING
 
 from brainkit.options import option
@@ -24,9 +23,11 @@ if TYPE_CHECKING:
 class DDIM:
     """Deterministic walk down evenly spaced training noise levels.
 
-    A start of strength s is noised and the last s of the steps are run from there; strength 1
-    ignores the start. The walk ends at the lowest training noise level, as the published samplers
-    do, so a clean prediction keeps a trace of noise (3 % of a unit for Stable Diffusion).
+    A start of strength s is noised and the last int(s * steps) of the steps are run from there, at
+    least one; strength 1 ignores the start. As in the published code the product is that of floats:
+    0.58 * 50 is 28.999..., so 28 steps. The walk ends at the lowest training noise level, as the
+    published samplers do, so a clean prediction keeps a trace of noise (3 % of a unit for Stable
+    Diffusion).
 
     Source: Song et al. 2021, arXiv 2010.02502, equation 12 with eta = 0.
     """
@@ -40,7 +41,7 @@ class DDIM:
     def sample(
         self, condition: Condition, seeds: Sequence[int], progress: Progress | None = None
     ) -> Tensor:
-        """Give finished latents, float32 (batch, *latent), one seed each."""
+        """Return finished latents, float32 (batch, *latent), one seed each."""
         drawn = noise(condition.start.shape[1:], seeds).to(condition.start.device)
         return self.walk(condition, drawn, progress)
 
@@ -51,7 +52,7 @@ class DDIM:
         progress: Progress | None = None,
         step: Step | None = None,
     ) -> Tensor:
-        """Give finished latents of a start and noise, both float32 (batch, *latent).
+        """Return finished latents of a start and noise, both float32 (batch, *latent).
 
         Differentiable with respect to `condition.start`.
 
@@ -64,7 +65,7 @@ class DDIM:
         """
         step = step or ddim_step
         grid = self.levels(condition.sigmas)
-        n_run = max(1, min(self.steps, floor(condition.strength * self.steps + 1e-9)))
+        n_run = max(1, min(self.steps, int(condition.strength * self.steps)))
         latent = self._begin(condition, drawn, grid, n_run)
         for done in range(n_run):
             here = n_run - 1 - done
@@ -75,7 +76,7 @@ class DDIM:
         return preserved(latent, condition.sigmas[0])
 
     def levels(self, sigmas: Tensor) -> Tensor:
-        """Give the noise levels float32 (steps,), ascending, that strength 1 is denoised at."""
+        """Return the noise levels float32 (steps,), ascending, that strength 1 is denoised at."""
         return sigmas[spaced_timesteps(len(sigmas), self.steps)]
 
     def _begin(self, condition: Condition, drawn: Tensor, grid: Tensor, n_run: int) -> Tensor:

@@ -23,7 +23,7 @@ def scaled_linear_sigmas(
     last: float = 0.012,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Give the training noise levels of Stable and Versatile Diffusion.
+    """Return the training noise levels of Stable and Versatile Diffusion.
 
     beta_i = (linspace(sqrt(first), sqrt(last), n_steps)_i)**2;
     alpha_bar_t = product over i <= t of (1 - beta_i), in double precision.
@@ -40,12 +40,12 @@ def scaled_linear_sigmas(
 
 
 def sigma(alpha_bar: Tensor) -> Tensor:
-    """Give the noise level of a share of signal power, sqrt(1 / alpha_bar - 1)."""
+    """Return the noise level of a share of signal power, sqrt(1 / alpha_bar - 1)."""
     return (1 / alpha_bar - 1).sqrt()
 
 
 def alpha_bar(sigma: Tensor) -> Tensor:
-    """Give the share of signal power at a noise level, 1 / (1 + sigma**2)."""
+    """Return the share of signal power at a noise level, 1 / (1 + sigma**2)."""
     return 1 / (1 + sigma**2)
 
 

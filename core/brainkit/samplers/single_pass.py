@@ -37,7 +37,7 @@ class SinglePass:
     def sample(
         self, condition: Condition, seeds: Sequence[int], progress: Progress | None = None
     ) -> Tensor:
-        """Give what the denoiser makes of noise, float32, one seed each.
+        """Return what the denoiser makes of noise, float32, one seed each.
 
         Raises:
             UsageError: several candidates under a condition without a misfit.
@@ -80,5 +80,5 @@ def _made(condition: Condition, seeds: Sequence[int]) -> Tensor:
 
 
 def _seeds(seeds: Sequence[int], candidate: int) -> Sequence[int]:
-    """Give a candidate's seeds: the images' own for the first, derived from them for the others."""
+    """Return a candidate's seeds: the images' own for the first, else derived from them."""
     return [seed_of(seed, candidate) for seed in seeds] if candidate else seeds
