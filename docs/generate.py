@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -34,7 +34,7 @@ stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped.
 
 
 def commands() -> str:
-    """Give the text of `cli.md`."""
+    """Return the text of `cli.md`."""
     os.environ["COLUMNS"] = "96"
     names = sorted(get_command(app).commands)  # type: ignore[attr-defined]
     sections = [_section([])] + [_section([name]) for name in names]
@@ -49,7 +49,7 @@ def _section(words: list[str]) -> str:
 
 
 def weights() -> str:
-    """Give the text of `weights.md` with its tables made anew."""
+    """Return the text of `weights.md` with its tables made anew."""
     text = (DOCS / "weights.md").read_text(encoding="utf-8")
     registry = _registry()
     for name, lines in {
@@ -64,7 +64,7 @@ def weights() -> str:
 
 
 def _registry() -> Registry:
-    """Give core and the plugins of this repository, installed or not."""
+    """Return core and the plugins of this repository, installed or not."""
     return Registry([_source(path) for path in sorted((DOCS.parent / "plugins").iterdir())])
 
 
@@ -138,9 +138,18 @@ def _moved() -> Iterator[str]:
     yield from (f"| `{old}` | `{new}` |" for old, new in sorted(MOVED.items()))
 
 
+PAGES: dict[str, Callable[[], str]] = {"cli.md": commands, "weights.md": weights}
+
+
+def main(*, check: bool) -> None:
+    """Write the pages, or only compare them; then a page that is out of date ends the program."""
+    for name, made in PAGES.items():
+        path, text = DOCS / name, made()
+        if not check:
+            path.write_text(text, encoding="utf-8")
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            sys.exit(f"docs/{name} is out of date; run python docs/generate.py")
+
+
 if __name__ == "__main__":
-    for path, new in {"cli.md": commands(), "weights.md": weights()}.items():
-        if "--check" not in sys.argv:
-            (DOCS / path).write_text(new, encoding="utf-8")
-        elif not (DOCS / path).is_file() or (DOCS / path).read_text(encoding="utf-8") != new:
-            sys.exit(f"docs/{path} is out of date; run python docs/generate.py")
+    main(check="--check" in sys.argv)

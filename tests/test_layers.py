@@ -64,7 +64,7 @@ OFFERED = {
 }
 OFFERED_NAMES = ("", "run", "nsd", "metrics")
 PLUGIN_EXCEPTIONS = {
-    *("brainkit.nsd.design", "brainkit.plugins", "brainkit.run.artefact", "brainkit.run.config"),
+    *("brainkit.nsd.design", "brainkit.plugins", "brainkit.run.artefact"),
     *("brainkit.run.machine", "brainkit.run.readers", "brainkit.run.regress", "brainkit.run.step"),
 }
 # Torch takes a second to import, so only where nothing else can be done it is at a module's top.

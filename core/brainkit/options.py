@@ -70,7 +70,7 @@ def options(part: object) -> tuple[dataclasses.Field[Any], ...]:
 def limits(field: dataclasses.Field[Any]) -> str:
     """Return a field's limits as text, e.g. ">= 1"; empty when it has none.
 
-    >>> limits(options(Example())[0])
+    >>> limits(options(ExampleOptions)[0])
     '>= 1, < 9'
     """
     declared = field.metadata.get("limits", {})
@@ -242,7 +242,7 @@ def replaced(part: Any, values: dict[str, Any], address: str) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class Example:
+class ExampleOptions:
     """A part with one option, for doctests."""
 
     name = "example"

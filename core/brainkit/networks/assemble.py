@@ -58,10 +58,14 @@ def load_strictly(
         ) from error
 
 
-def frozen(network: Network, device: str | torch.device = "cpu") -> Network:
-    """Return the network on a device, in the mode that predicts and without gradients of its own.
+def frozen(network: Network, device: str | torch.device | None = None) -> Network:
+    """Return the network itself, in the mode that predicts and without gradients of its own.
 
     Gradients still pass through it to what it reads.
+
+    Args:
+        network: of torch.
+        device: it is moved to; None leaves it where it is.
     """
     return network.to(device).eval().requires_grad_(False)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from brainkit.errors import DataError
+from brainkit.networks.assemble import frozen
 from brainkit.training.loop import Losses, train
 from brainkit.training.state import moments, take_moments, under
 from brainkit_mindreader.mapper.losses import MapperLoss
@@ -234,7 +235,7 @@ def network_of(
     network = MapperNetwork(MapperShape.of(own, sigmoid))
     network.load_state_dict(own)
     left, right = weights["pad"].tolist()
-    return network.to(device).eval().requires_grad_(False), (left, right)
+    return frozen(network, device), (left, right)
 
 
 @torch.no_grad()

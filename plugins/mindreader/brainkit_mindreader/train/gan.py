@@ -20,6 +20,7 @@ import torch
 from torch import Generator as Randomness
 from torch import Tensor, nn
 
+from brainkit.networks.assemble import frozen
 from brainkit_mindreader.generator.discriminator import Discriminator
 from brainkit_mindreader.generator.network import Generator, Noise
 from brainkit_mindreader.generator.objectives import (
@@ -94,7 +95,7 @@ class GanTraining:
         self.discriminator = discriminator.to(self.device)
         for net in (self.generator, self.discriminator):
             make_alike(net, accelerator)
-        self.averaged = deepcopy(self.generator).eval().requires_grad_(False)
+        self.averaged = frozen(deepcopy(self.generator))
         self.clip, self.resnet, self.joint = clip, resnet, joint
         self.path_mean = torch.zeros([], device=self.device)
         self.step = 0
