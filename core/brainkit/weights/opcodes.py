@@ -39,11 +39,21 @@ class Window:
     def __init__(self, file: BinaryIO, begin: int = 0, end: int | None = None) -> None:
         self.file, self.place = file, begin
         self.end = file.seek(0, 2) if end is None else end
+        self._ahead, self._begin = b"", begin
 
     def read(self, count: int) -> bytes:
         """Return the next bytes, as many as there are."""
-        self.file.seek(self.place)
-        content = self.file.read(max(min(count, self.end - self.place), 0))
+        count = max(min(count, self.end - self.place), 0)
+        start = self.place - self._begin
+        if count > COPIED:
+            self.file.seek(self.place)
+            content = self.file.read(count)
+        else:
+            # Opcodes have few bytes each, so a block of them is read at once.
+            if start < 0 or start + count > len(self._ahead):
+                self.file.seek(self.place)
+                self._ahead, self._begin, start = self.file.read(COPIED), self.place, 0
+            content = self._ahead[start : start + count]
         self.place += len(content)
         return content
 

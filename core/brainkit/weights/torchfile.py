@@ -53,10 +53,15 @@ def open_torch(path: Path, stack: ExitStack) -> WeightFile:
             f"{path} is not a whole checkpoint ({str(error)[:200]}); download or copy it again"
         ) from error
     entries = {name: each.entry for name, each in named.items()}
-    return WeightFile(path, entries, lambda name: _content(path, named[name]))
+    return WeightFile(path, entries, lambda name: read_tensor(path, named[name]))
 
 
-def _content(path: Path, tensor: Tensor | OtherTensor) -> bytes:
+def read_tensor(path: Path, tensor: Tensor | OtherTensor) -> bytes:
+    """Return a tensor's bytes, row-major and little-endian, from its open file.
+
+    Raises:
+        CheckpointError: the file was cut off meanwhile, or the tensor is of another kind.
+    """
     if not isinstance(tensor, Tensor):
         raise CheckpointError(f"{path} holds a {tensor.entry.dtype}, whose numbers are not read")
     try:
@@ -165,6 +170,8 @@ def _old_pickles(window: Window, persistent: Call) -> tuple[Any, Any]:
         raise RefusedError(odd)
     if version.value != OLD_VERSION:
         raise DamagedError("not what torch writes")
+    if isinstance(system.value, dict) and system.value.get("little_endian") is False:
+        raise DamagedError("its numbers are big-endian, expected little-endian")
     return keys.value, value.value
 
 

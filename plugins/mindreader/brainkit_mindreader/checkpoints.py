@@ -8,6 +8,12 @@ GENERATOR = Checkpoint(
     miniature="brainkit_mindreader.miniature:generator",
     release="brainkit_mindreader.released:GENERATOR",
 )
+RAW_GENERATOR = Checkpoint(
+    name="mindreader-generator-raw",
+    source="G of a LAFITE or Mind Reader .pkl",
+    release="brainkit_mindreader.released:RAW_GENERATOR",
+)
+"""The generator without the running average; nothing loads it under this name."""
 DISCRIMINATOR = Checkpoint(
     name="mindreader-discriminator",
     source="D of a LAFITE or Mind Reader .pkl",

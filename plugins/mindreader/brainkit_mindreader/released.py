@@ -36,15 +36,17 @@ PREFIXES: Final = ("", "module.backbone.", "backbone.", "module.")
 
 
 def _average(source: Path, config: Config | None, stack: ExitStack) -> Conversion | None:
-    return snapshot_weights.generator(GENERATOR.name, source, config)
+    return snapshot_weights.generator(GENERATOR.name, source, config, stack)
 
 
 def _raw(source: Path, config: Config | None, stack: ExitStack) -> Conversion | None:
-    return snapshot_weights.generator(GENERATOR.name, source, config, snapshot_weights.RAW)
+    return snapshot_weights.generator(
+        RAW_GENERATOR.name, source, config, stack, snapshot_weights.RAW
+    )
 
 
 def _judge(source: Path, config: Config | None, stack: ExitStack) -> Conversion | None:
-    return snapshot_weights.discriminator(DISCRIMINATOR.name, source, config)
+    return snapshot_weights.discriminator(DISCRIMINATOR.name, source, config, stack)
 
 
 def _image_mapper(source: Path, config: Config | None, stack: ExitStack) -> Conversion | None:
@@ -81,9 +83,9 @@ GENERATOR: Final = Release(
 )
 """The running average of the generator, which papers show pictures of; sizes are Mind Reader's."""
 RAW_GENERATOR: Final = Release(
-    GENERATOR.name, GENERATOR.origins, GENERATOR.config, GENERATOR.shapes, read=_raw
+    checkpoints.RAW_GENERATOR.name, GENERATOR.origins, GENERATOR.config, GENERATOR.shapes, read=_raw
 )
-"""The generator itself, in the same place."""
+"""The generator itself; to run it, give its folder the name of the average's."""
 DISCRIMINATOR: Final = Release(
     "mindreader-discriminator",
     (LAFITE,),
@@ -122,6 +124,7 @@ RESNET50: Final = Release(
     ),
 )
 CHECKPOINTS: Final = (
+    checkpoints.RAW_GENERATOR,
     checkpoints.DISCRIMINATOR,
     checkpoints.RESNET50,
     *checkpoints.MAPPERS,

@@ -9,33 +9,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from brainkit.checkpoints.record import FileFacts
+from brainkit.checkpoints.safetensors import shown
 from brainkit.errors import CheckpointError, DataError
 from brainkit.weights import Config, Naming, Piece, Shapes
 from brainkit.weights.conversion import Conversion, Fit, fitted
 from brainkit.weights.open import READABLE, Entry, WeightFile, open_weights
+from brainkit.weights.torchfile import read_tensor
 from brainkit_mindreader.generator.shape import GeneratorShape
 from brainkit_mindreader.generator.sizes import discriminator_shape, generator_shape
-from brainkit_mindreader.inert import shown
-from brainkit_mindreader.snapshot import Network, Snapshot, read_snapshot
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from brainkit_mindreader.snapshot import Network, Snapshot, open_snapshot
 
 SOURCE = "source_sha256"
 AVERAGE, RAW = "G_ema", "G"
 """What snapshots call the running average of the generator, and the generator itself."""
-DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+STATED = {"use_norm": "use_norm", "mbstd_group_size": "b4.mbstd.group_size"}
+"""What a discriminator's modules keep of how it judges, by the configuration's names."""
 UNSEEN = ("merge", "conv_clamp")
 ONE_BRANCH = "it has one branch, as LAFITE's own, which will serve both embeddings"
 
 
 def generator(
-    checkpoint: str, source: Path, config: Config | None, name: str = AVERAGE
+    checkpoint: str,
+    source: Path,
+    config: Config | None,
+    stack: ExitStack,
+    name: str = AVERAGE,
 ) -> Conversion | None:
     """Find the generator of a snapshot, which lies in a file or alone in a folder.
 
@@ -43,12 +45,13 @@ def generator(
         checkpoint: its folder in the store.
         source: the file or folder.
         config: of it `merge` and `conv_clamp` are used, which tensors do not tell.
+        stack: closes the file.
         name: of the network in the snapshot, `G_ema` or `G`.
 
     Raises:
         CheckpointError: the file is damaged or refused, or has no such network.
     """
-    snapshot = _snapshot(source)
+    snapshot = _snapshot(source, stack)
     if snapshot is None:
         return None
     found, shape = _generator(snapshot, config, name)
@@ -59,18 +62,38 @@ def generator(
     return replace(made, differences=made.differences + said, notes=notes)
 
 
-def discriminator(checkpoint: str, source: Path, config: Config | None) -> Conversion | None:
-    """Find the discriminator of a snapshot, if it has one; arguments as in `generator`."""
-    snapshot = _snapshot(source)
+def discriminator(
+    checkpoint: str, source: Path, config: Config | None, stack: ExitStack
+) -> Conversion | None:
+    """Find the discriminator of a snapshot, if it has one; arguments as in `generator`.
+
+    Its configuration says what the file states of how it judges: whether heads are brought to
+    length 1, and how many pictures a group of the minibatch statistic has.
+    """
+    snapshot = _snapshot(source, stack)
     if snapshot is None or "D" not in snapshot.records:
         return None
     _, other = _generator(snapshot, config, AVERAGE if AVERAGE in snapshot.records else RAW)
     found = snapshot.network("D")
     shape = discriminator_shape(_entries(found), found.arguments, other)
-    said = _disagreements(found.arguments, shape, ()) + _unlike(shape, other)
+    judging, odd = judging_of(found)
+    said = _disagreements(found.arguments, shape, ()) + _unlike(shape, other) + odd
     shapes = discriminator_shapes(shape.config())
     made = _fitted(checkpoint, found, shape, shapes=shapes, snapshot=snapshot, name="D")
-    return replace(made, differences=made.differences + said)
+    return replace(made, config=shape.config() | judging, differences=made.differences + said)
+
+
+def judging_of(network: Network) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the configuration of how a discriminator judges, and what is impossible of it."""
+    from brainkit_mindreader.generator.discriminator import Judging
+
+    found = network.attributes
+    stated = {key: found[name] for key, name in STATED.items() if name in found}
+    passed = network.arguments | network.arguments.get("epilogue_kwargs", {})
+    try:
+        return Judging.of(passed | stated).config(), ()
+    except CheckpointError as error:
+        return {}, (str(error),)
 
 
 def mapper(
@@ -102,7 +125,7 @@ def mapper(
 
 
 def generator_shapes(config: Config) -> Shapes:
-    """Give the manifest of a generator."""
+    """Return the manifest of a generator."""
     from brainkit.networks.assemble import manifest
     from brainkit_mindreader.generator.network import Generator
 
@@ -110,7 +133,7 @@ def generator_shapes(config: Config) -> Shapes:
 
 
 def discriminator_shapes(config: Config) -> Shapes:
-    """Give the manifest of a discriminator."""
+    """Return the manifest of a discriminator."""
     from brainkit.networks.assemble import manifest
     from brainkit_mindreader.generator.discriminator import Discriminator
 
@@ -118,14 +141,14 @@ def discriminator_shapes(config: Config) -> Shapes:
 
 
 def mapper_shapes(config: Config) -> Shapes:
-    """Give the manifest of a mapper."""
+    """Return the manifest of a mapper."""
     from brainkit.networks.assemble import manifest
     from brainkit_mindreader.mapper.network import MapperNetwork, MapperShape
 
     return manifest(lambda: MapperNetwork(MapperShape(**config)))
 
 
-def _snapshot(source: Path) -> Snapshot | None:
+def _snapshot(source: Path, stack: ExitStack) -> Snapshot | None:
     files = sorted(source.glob("*.pkl")) if source.is_dir() else [source]
     if len(files) > 1:
         raise CheckpointError(
@@ -134,14 +157,7 @@ def _snapshot(source: Path) -> Snapshot | None:
         )
     if not files or files[0].suffix != ".pkl":
         return None
-    facts = files[0].stat()
-    return _read(files[0], facts.st_size, facts.st_mtime_ns)
-
-
-@lru_cache(maxsize=1)
-def _read(path: Path, size: int, changed: int) -> Snapshot:
-    """Read a file once for both networks, so that it is mapped once."""
-    return read_snapshot(path)
+    return stack.enter_context(open_snapshot(files[0]))
 
 
 def _generator(
@@ -154,10 +170,7 @@ def _generator(
 
 
 def _entries(network: Network) -> dict[str, Entry]:
-    return {
-        shown(name): Entry(DTYPES.get(each.storage.dtype, each.storage.dtype), each.shape)
-        for name, each in network.stored.items()
-    }
+    return {shown(name)[1:-1]: each.entry for name, each in network.tensors.items()}
 
 
 def _fitted(
@@ -172,24 +185,19 @@ def _fitted(
     heads = "two heads" if len(shape.f_dims) > 1 else "single head"
     layout = f"{heads}, {name}" if name == RAW else heads
     file = WeightFile(
-        snapshot.path, _entries(network), lambda each: _content(network.stored[each].tensor())
+        snapshot.path,
+        _entries(network),
+        lambda each: read_tensor(snapshot.path, network.tensors[each]),
     )
     made = fitted(checkpoint, shape.config(), _fit(layout, file, shapes), shapes)
-    metadata = {SOURCE: snapshot.sha256, "network": name, "layout": heads}
+    metadata = {SOURCE: FileFacts.of(snapshot.path).sha256, "network": name, "layout": heads}
     return replace(made, metadata=metadata)
 
 
 def _fit(layout: str, file: WeightFile, shapes: Shapes) -> Fit:
-    """Give the fit of a file in which tensors have their own names."""
+    """Return the fit of a file in which tensors have their own names."""
     pieces = {name: Piece(name) for name in shapes}
     return Fit(Naming(layout, (), lambda config, names: pieces), (file,), pieces)
-
-
-def _content(tensor: Tensor) -> bytes:
-    import torch
-
-    content: bytes = tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
-    return content
 
 
 def _disagreements(
@@ -198,7 +206,7 @@ def _disagreements(
     """Compare the sizes a network says it has with those of its tensors."""
     own = {"img_resolution": shape.resolution} | {name: getattr(shape, name) for name in names}
     return tuple(
-        f"an {name} given as {shown(str(arguments[name]))} where its tensors have {size}"
+        f"an {name} given as {shown(str(arguments[name]))[1:-1]} where its tensors have {size}"
         for name, size in own.items()
         if arguments.get(name, size) != size
     )

@@ -11,11 +11,12 @@ from pickle import dumps
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from brainkit.errors import CheckpointError
-from brainkit_mindreader.snapshot import Snapshot, read_snapshot
+from brainkit_mindreader.snapshot import Network, open_snapshot
 
 GOLDEN = Path(__file__).parent / "golden" / "snapshots"
 GENUINE = [
@@ -113,8 +114,8 @@ def refused(content: bytes | Path, name: str = "G_ema") -> str:
     if isinstance(content, bytes):
         path.write_bytes(content)
     before = sorted(Path.cwd().iterdir())
-    with pytest.raises(CheckpointError) as caught:
-        read_snapshot(path).network(name)
+    with pytest.raises(CheckpointError) as caught, open_snapshot(path) as snapshot:
+        snapshot.network(name)
     said = str(caught.value)
     assert str(path) in said
     assert said.isprintable()
@@ -123,9 +124,34 @@ def refused(content: bytes | Path, name: str = "G_ema") -> str:
     return said
 
 
-def everything(snapshot: Snapshot) -> dict[str, Tensor]:
+DTYPES = {
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
+    **{"I64": torch.int64, "torch.int32": torch.int32, "torch.int16": torch.int16},
+    **{"torch.int8": torch.int8, "torch.uint8": torch.uint8},
+}
+
+
+def tensors_of(network: Network) -> dict[str, Tensor]:
+    """Return a network's tensors as torch has them."""
     return {
-        f"{network}.{name}": tensor
-        for network in snapshot.records
-        for name, tensor in snapshot.network(network).tensors.items()
+        name: torch.frombuffer(bytearray(each.read()), dtype=DTYPES[each.entry.dtype]).reshape(
+            each.shape
+        )
+        for name, each in network.tensors.items()
     }
+
+
+def tensors_in(path: Path, network: str = "G") -> dict[str, Tensor]:
+    """Return the tensors of one network of a file."""
+    with open_snapshot(path) as snapshot:
+        return tensors_of(snapshot.network(network))
+
+
+def everything(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of all networks of a file."""
+    with open_snapshot(path) as snapshot:
+        return {
+            f"{network}.{name}": tensor
+            for network in snapshot.records
+            for name, tensor in tensors_of(snapshot.network(network)).items()
+        }

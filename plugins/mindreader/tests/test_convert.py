@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from snapshot_files import GENUINE, GOLDEN, Call, network, written
+from snapshot_files import GENUINE, GOLDEN, Call, module, nested, network, written
 from torch.testing import assert_close
 
 from brainkit.checkpoints import CheckpointStore
@@ -21,11 +21,12 @@ from brainkit.checkpoints.record import Record
 from brainkit.errors import CheckpointError
 from brainkit.weights import Config
 from brainkit.weights.conversion import conversions, write
+from brainkit.weights.convert import ReleasedFiles
+from brainkit.weights.convert import convert as into_the_store
 from brainkit.weights.open import Entry
-from brainkit_mindreader import released
+from brainkit_mindreader import released, snapshot_weights
 from brainkit_mindreader.checkpoints import DISCRIMINATOR, GENERATOR
-from brainkit_mindreader.convert import main
-from brainkit_mindreader.generator.discriminator import Discriminator
+from brainkit_mindreader.generator.discriminator import Discriminator, Judging
 from brainkit_mindreader.generator.network import Generator
 from brainkit_mindreader.generator.shape import GeneratorShape
 from brainkit_mindreader.generator.sizes import discriminator_shape, generator_shape
@@ -37,6 +38,7 @@ ONE = replace(TWO, f_dims=(5,))
 BOTH = ("GENERATOR", "DISCRIMINATOR")
 BOTH_NAMES = (GENERATOR.name, DISCRIMINATOR.name)
 FILES = ("config.json", "model.safetensors", "source.json")
+NAMES = {"G_ema": GENERATOR.name, "G": "mindreader-generator-raw"}
 CHOSEN = {"G_ema": BOTH, "G": ("RAW_GENERATOR", "DISCRIMINATOR")}
 
 
@@ -100,7 +102,7 @@ def snapshot(path: Path, shape: GeneratorShape = TWO, **changed: object) -> Path
 @pytest.mark.parametrize("file", GENUINE)
 def test_genuine_files_are_converted_to_the_bit(file, chosen, tmp_path):
     convert(GOLDEN / file, tmp_path, *CHOSEN[chosen])
-    for prefix, folder in ((chosen, GENERATOR.name), ("D", DISCRIMINATOR.name)):
+    for prefix, folder in ((chosen, NAMES[chosen]), ("D", DISCRIMINATOR.name)):
         wanted = {
             name.removeprefix(f"{prefix}."): tensor
             for name, tensor in expected(file).items()
@@ -121,7 +123,7 @@ def test_converted_networks_load_strictly_from_the_store_and_run(file, tmp_path)
     shape = GeneratorShape.of(store.config(GENERATOR))
     made = Generator(shape)
     made.load_state_dict(store.load(GENERATOR), strict=True)
-    judge = Discriminator(GeneratorShape.of(store.config(DISCRIMINATOR)))
+    judge = Discriminator.of(store.config(DISCRIMINATOR))
     judge.load_state_dict(store.load(DISCRIMINATOR), strict=True)
     conditions = [torch.ones(2, dim) for dim in shape.f_dims]
     with torch.no_grad():
@@ -130,15 +132,15 @@ def test_converted_networks_load_strictly_from_the_store_and_run(file, tmp_path)
         assert judge(pictures, conditions).logit.isfinite().all()
 
 
-def test_the_command_writes_both_with_their_source_and_never_another_over_them(tmp_path, capsys):
-    source, to = GOLDEN / "lafite_single_head_tiny.pkl", ["--to", str(tmp_path)]
-    assert main([str(source), *to]) == 0
+def test_both_come_into_the_store_with_their_source_and_never_another_over_them(tmp_path):
+    source = GOLDEN / "lafite_single_head_tiny.pkl"
+    references = [each.release for each in (GENERATOR, DISCRIMINATOR)]
+    done = into_the_store(references, ReleasedFiles((source,)), tmp_path)
     counts = [sum(n.startswith(f"{each}.") for n in expected(source.name)) for each in ("G", "D")]
-    assert capsys.readouterr().out.splitlines() == [
-        f"mindreader-generator: written, {counts[0]} tensors, 0.0 MB, single head; it has one "
-        "branch, as LAFITE's own, which will serve both embeddings",
-        f"mindreader-discriminator: written, {counts[1]} tensors, 0.0 MB, single head",
+    assert [(each.checkpoint, each.tensors, each.layout) for each in done] == [
+        (name, count, "single head") for name, count in zip(BOTH_NAMES, counts, strict=True)
     ]
+    assert [each.notes for each in done] == [(snapshot_weights.ONE_BRANCH,), ()]
     digest = sha256(source.read_bytes()).hexdigest()
     record = Record.read(tmp_path / GENERATOR.name)
     assert record.layout == "single head"
@@ -146,16 +148,28 @@ def test_the_command_writes_both_with_their_source_and_never_another_over_them(t
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()}
     names = [f"{each}/{n}" for each in BOTH_NAMES for n in FILES]
     assert {str(path.relative_to(tmp_path)) for path in before} - {".lock"} == set(names)
-    assert main([str(source), *to, "--network", "G"]) == 1
-    assert "holds the single head of these files already" in capsys.readouterr().err
+    other = snapshot(tmp_path / "other.pkl")
+    with pytest.raises(CheckpointError, match="holds weights of other files already"):
+        into_the_store(references, ReleasedFiles((other,)), tmp_path)
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize("name", ["mindreader-generator-raw", "mindreader-discriminator"])
+def test_every_network_of_a_snapshot_is_had_by_its_checkpoint_s_name(name, tmp_path):
+    """What trainings load, or nothing under that name, is known to `brainkit fetch` too."""
+    (checkpoint,) = (each for each in released.CHECKPOINTS if each.name == name)
+    (done,) = into_the_store(
+        [checkpoint.release], ReleasedFiles((GOLDEN / "mindreader_two_head_tiny.pkl",)), tmp_path
+    )
+    assert done.folder == tmp_path / name
+    assert (done.folder / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize("chosen", ["G_ema", "G"])
 def test_the_source_is_kept_in_the_header_of_the_weights(chosen, tmp_path):
     source = GOLDEN / "lafite_single_head_tiny.pkl"
     notes = convert(source, tmp_path, *CHOSEN[chosen])
-    with safe_open(tmp_path / GENERATOR.name / "model.safetensors", framework="pt") as opened:
+    with safe_open(tmp_path / NAMES[chosen] / "model.safetensors", framework="pt") as opened:
         metadata = opened.metadata()
     assert metadata["source_sha256"] == sha256(source.read_bytes()).hexdigest()
     assert metadata["network"] == chosen
@@ -185,6 +199,61 @@ def test_every_protocol_of_torch_gives_the_same(protocol, tmp_path):
     wanted = weights(TWO)
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+# How a discriminator judges.
+
+
+@pytest.mark.parametrize("use_norm", [True, False])
+@pytest.mark.parametrize("group", [2, 4, None])
+def test_a_discriminator_judges_as_its_file_states(use_norm, group, tmp_path):
+    """Both are read from where the published classes keep them, and the network runs by them."""
+    tensors = weights(TWO, Discriminator)
+    nested_tensors = nested(tensors)
+    nested_tensors["b4"]["mbstd"] = module({}, "MinibatchStdLayer", group_size=group)
+    nested_tensors["b4"] = module(nested_tensors["b4"], "DiscriminatorEpilogue")
+    judge = module(nested_tensors, "Discriminator", use_norm=use_norm, _init_kwargs={})
+    convert(snapshot(tmp_path / "a.pkl", D=judge), tmp_path / "store")
+    store = CheckpointStore(tmp_path / "store")
+    config = store.config(DISCRIMINATOR)
+    assert (config["use_norm"], config["mbstd_group_size"]) == (use_norm, group)
+    found = Discriminator.of(config)
+    found.load_state_dict(store.load(DISCRIMINATOR), strict=True)
+    wanted = Discriminator(TWO, Judging(normalise=use_norm, group=group))
+    wanted.load_state_dict(tensors)
+    pictures = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    conditions = [torch.ones(8, dim) for dim in TWO.f_dims]
+    with torch.no_grad():
+        verdict, expected_verdict = found(pictures, conditions), wanted(pictures, conditions)
+        usual = Discriminator(TWO)
+        usual.load_state_dict(tensors)
+        other = usual(pictures, conditions)
+    assert torch.equal(verdict.logit, expected_verdict.logit)
+    length = verdict.heads[0].norm(dim=1)
+    assert torch.allclose(length, torch.ones(8), atol=1e-6) is use_norm
+    assert torch.equal(verdict.logit, other.logit) is ((use_norm, group) == (False, 4))
+
+
+def test_what_only_the_arguments_state_of_judging_is_kept(tmp_path):
+    stated = {"use_norm": True, "epilogue_kwargs": {"mbstd_group_size": 8}}
+    judge = network(weights(TWO, Discriminator), "Discriminator", **stated)
+    convert(snapshot(tmp_path / "a.pkl", D=judge), tmp_path / "store")
+    config = CheckpointStore(tmp_path / "store").config(DISCRIMINATOR)
+    assert (config["use_norm"], config["mbstd_group_size"]) == (True, 8)
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"use_norm": 1}, "a use_norm given as 1, expected true or false"),
+        ({"epilogue_kwargs": {"mbstd_group_size": 0}}, "an mbstd_group_size given as 0, expected"),
+    ],
+)
+def test_impossible_ways_of_judging_are_refused(stated, said, tmp_path):
+    judge = network(weights(TWO, Discriminator), "Discriminator", **stated)
+    assert f"mindreader-discriminator has {said}" in refused(
+        snapshot(tmp_path / "a.pkl", D=judge), tmp_path
+    )
 
 
 # Sizes.
@@ -257,7 +326,7 @@ def test_all_differences_are_listed_in_one_sentence(tmp_path):
     assert "2 missing (mapping.fc0.bias, synthesis.b8.conv0.pre_11.weight)" in said
     assert "1 extra (synthesis.b8.other)" in said
     assert "1 misshapen (synthesis.b16.torgb.weight 4x8x1x1, expected 3x8x1x1)" in said
-    assert "1 not floating point (synthesis.b16.conv0.noise_const int64)" in said
+    assert "1 not floating point (synthesis.b16.conv0.noise_const I64)" in said
     assert "mindreader-generator has 2 missing" in said
     assert "mindreader-discriminator has 1 missing (b4.out.bias)" in said
 
@@ -325,15 +394,16 @@ def test_the_network_has_to_be_there(tmp_path):
 @pytest.mark.parametrize(
     "file", ["malicious_marker", "malicious_nested_storage", "malicious_module_source"]
 )
-def test_malicious_files_leave_nothing(file, tmp_path, monkeypatch, capsys):
+def test_malicious_files_leave_nothing(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert file in refused(GOLDEN / f"{file}.pkl", tmp_path)
-    assert main([str(GOLDEN / f"{file}.pkl"), "--to", str(tmp_path)]) == 1
-    said = capsys.readouterr().err
-    assert file in said
-    assert said.startswith("Error: ")
-    assert said.count("\n") == 1
-    assert everything_in(tmp_path) in ([], [".lock"])
+    with pytest.raises(CheckpointError, match=file) as caught:
+        into_the_store(
+            [GENERATOR.release], ReleasedFiles((GOLDEN / f"{file}.pkl",)), tmp_path / "store"
+        )
+    assert str(caught.value).isprintable()
+    assert everything_in(tmp_path / "store") in ([], [".lock"])
+    assert not (tmp_path / "pwned").exists()
 
 
 def test_a_folder_has_to_hold_one_snapshot(tmp_path):

@@ -62,7 +62,7 @@ def test_a_converted_snapshot_makes_the_golden_pictures(stored):
 
 def test_a_converted_discriminator_gives_the_golden_verdicts(stored):
     numbers = golden("discriminator_io")
-    judge = Discriminator(GeneratorShape.of(stored.config(DISCRIMINATOR)))
+    judge = Discriminator.of(stored.config(DISCRIMINATOR))
     judge.load_state_dict(stored.load(DISCRIMINATOR), strict=True)
     with torch.no_grad():
         verdict = judge(numbers["image"], [numbers["cond_1"], numbers["cond_2"]])

@@ -22,6 +22,7 @@ from snapshot_files import (
     network,
     persistent,
     refused,
+    tensors_in,
     text,
     written,
 )
@@ -29,7 +30,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from brainkit.errors import CheckpointError
-from brainkit_mindreader.snapshot import MAX_MODULE_DEPTH, read_snapshot
+from brainkit_mindreader.snapshot import MAX_MODULE_DEPTH, open_snapshot
 
 
 @pytest.fixture(autouse=True)
@@ -52,18 +53,19 @@ def test_genuine_files_are_read_to_the_bit(file):
     wanted = load_file(
         GOLDEN / f"{file.removesuffix('.pkl').removesuffix('_proto3')}_expected.safetensors"
     )
-    found = everything(read_snapshot(GOLDEN / file))
+    found = everything(GOLDEN / file)
     assert found.keys() == wanted.keys()
     assert [name for name in wanted if not same(found[name], wanted[name])] == []
 
 
 def test_the_mappers_of_a_snapshot_keep_their_double_precision():
-    network = read_snapshot(GOLDEN / "mindreader_two_head_tiny.pkl").network("fmri_vec")
-    assert {tensor.dtype for tensor in network.tensors.values()} == {torch.float64}
+    found = tensors_in(GOLDEN / "mindreader_two_head_tiny.pkl", "fmri_vec")
+    assert {tensor.dtype for tensor in found.values()} == {torch.float64}
 
 
 def test_the_arguments_of_a_network_are_known():
-    found = read_snapshot(GOLDEN / "lafite_single_head_tiny.pkl").network("G_ema")
+    with open_snapshot(GOLDEN / "lafite_single_head_tiny.pkl") as snapshot:
+        found = snapshot.network("G_ema")
     assert found.class_name == "Generator"
     assert found.arguments["img_resolution"] == 16
     assert found.arguments["synthesis_kwargs"]["f_dim"] == 8
@@ -97,7 +99,7 @@ def test_every_dtype_and_view_is_read_as_torch_wrote_it(protocol):
         }
     tensors["weight"] = Parameter(torch.tensor([float("nan"), -0.0, float("inf")]))
     path = written(Path("views.pkl"), {"G": network(tensors)}, protocol)
-    found = read_snapshot(path).network("G").tensors
+    found = tensors_in(path)
     assert found.keys() == tensors.keys()
     assert [name for name in tensors if not same(found[name], tensors[name].detach())] == []
 
@@ -106,7 +108,7 @@ def test_every_dtype_and_view_is_read_as_torch_wrote_it(protocol):
 def test_a_storage_is_read_as_torch_wrote_it():
     tensor = torch.randn(7, generator=torch.Generator().manual_seed(0))
     path = written(Path("one.pkl"), {"G": network({"x": tensor})})
-    assert read_snapshot(path).network("G").tensors["x"].tolist() == tensor.tolist()
+    assert tensors_in(path)["x"].tolist() == tensor.tolist()
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
@@ -115,28 +117,31 @@ def test_reading_leaves_the_numbers_in_the_file(protocol):
     path = written(Path("large.pkl"), {"G": network(tensors)}, protocol)
     tracemalloc.start()
     try:
-        found = read_snapshot(path).network("G")
+        with open_snapshot(path) as snapshot:
+            assert len(snapshot.network("G").tensors) == 3
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert path.stat().st_size > 12e6
     assert peak < 1e6
-    assert all(torch.equal(found.tensors[name], tensors[name]) for name in tensors)
+    found = tensors_in(path)
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
 
 
-def test_a_network_is_kept_when_its_snapshot_is_let_go():
+def test_a_file_cut_off_while_it_is_open_is_an_error():
     path = written(Path("a.pkl"), {"G": network({"x": torch.arange(5000.0)})})
-    found = read_snapshot(path).network("G")
-    path.unlink()
-    assert found.tensors["x"].tolist() == list(range(5000))
+    with open_snapshot(path) as snapshot, open(path, "r+b") as file:
+        found = snapshot.network("G")
+        file.truncate(1000)
+        with pytest.raises(EOFError, match="was cut off while it was read"):
+            found.tensors["x"].read()
 
 
 def test_buffers_that_are_not_kept_are_left_out():
     content = module(
         {"kept": torch.ones(2), "passing": torch.ones(2)}, _non_persistent_buffers_set={"passing"}
     )
-    found = read_snapshot(written(Path("a.pkl"), {"G": content})).network("G").tensors
-    assert list(found) == ["kept"]
+    assert list(tensors_in(written(Path("a.pkl"), {"G": content}))) == ["kept"]
 
 
 def test_easy_dicts_and_other_tables_are_read():
@@ -147,9 +152,10 @@ def test_easy_dicts_and_other_tables_are_read():
     content = module({"x": torch.ones(1)}, _init_kwargs=arguments)
     for protocol in (2, 3, 4, 5):
         path = written(Path("a.pkl"), {"G": content, "args": easy(a=1)}, protocol)
-        found = read_snapshot(path)
-        assert list(found.records) == ["G"]
-        assert found.network("G").arguments == {
+        with open_snapshot(path) as snapshot:
+            assert list(snapshot.records) == ["G"]
+            found = snapshot.network("G")
+        assert found.arguments == {
             "img_resolution": 64,
             "deeper": {"a": 1.5, "b": None, "c": "d"},
         }
@@ -239,7 +245,7 @@ def chain(depth: int, twice: bool) -> Call:
 
 def test_modules_nested_within_each_other_have_a_limit():
     path = written(Path("a.pkl"), {"G_ema": chain(MAX_MODULE_DEPTH, twice=False)})
-    assert len(read_snapshot(path).network("G_ema").tensors) == 1
+    assert len(tensors_in(path, "G_ema")) == 1
     said = refused(written(Path("b.pkl"), {"G_ema": chain(MAX_MODULE_DEPTH + 1, twice=False)}))
     assert "within each other" in said
 
@@ -292,16 +298,15 @@ def holding(*tensors: Call) -> Call:
 )
 def test_views_have_to_lie_within_their_storage_and_be_no_larger_than_the_file(view):
     storage = torch.arange(4.0).storage()
-    assert "is not a whole LAFITE" in refused(
-        written(Path("a.pkl"), {"G_ema": holding(rebuilt(storage, *view[1]))})
-    )
+    said = refused(written(Path("a.pkl"), {"G_ema": holding(rebuilt(storage, *view[1]))}))
+    assert "holds a call of torch._utils._rebuild_tensor_v2 with" in said
 
 
 def test_many_views_of_one_storage_may_not_outgrow_the_file():
     storage = torch.arange(100_000.0).storage()
     views = [rebuilt(storage, 0, (100_000,), (1,)) for _ in range(100)]
     few = written(Path("few.pkl"), {"G_ema": holding(*views[:3])})
-    assert len(read_snapshot(few).network("G_ema").tensors) == 3
+    assert len(tensors_in(few, "G_ema")) == 3
     many = written(Path("many.pkl"), {"G_ema": holding(*views)})
     assert many.stat().st_size < 1e6
     assert "take more than the whole file" in refused(many)
@@ -344,15 +349,19 @@ def test_a_storage_may_not_differ_from_what_it_says():
         made = rebuilt(Call(load, forged_storage(**changed)), 0, (2,), (1,))
         return written(Path("a.pkl"), {"G_ema": holding(made)})
 
-    assert read_snapshot(path()).network("G_ema").tensors["x0"].tolist() == [1, 2]
+    assert tensors_in(path(), "G_ema")["x0"].tolist() == [1, 2]
     assert "big-endian" in refused(path(system=b"\x80\x02}" + text("little_endian") + b"\x89s."))
-    assert "8 bytes for" not in refused(path(count=struct.pack("<q", 1 << 40)))
-    assert "7 bytes for 2 numbers" in refused(path(numbers=b"1234567"))
-    assert "16 bytes for 2 numbers" in refused(path(numbers=b"12345678" * 2))
+    assert "has 1099511627776 numbers, expected 2" in refused(
+        path(count=struct.pack("<q", 1 << 40))
+    )
+    assert "8 bytes are announced where 7 follow" in refused(path(numbers=b"1234567"))
+    assert "8 bytes follow its last storage" in refused(path(numbers=b"12345678" * 2))
     many = b"\x80\x02(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu")
     many += b"J\xff\xff\xff\x7fNtQ."
     count = struct.pack("<q", (1 << 31) - 1)
-    assert "8 bytes for 2147483647 numbers" in refused(path(described=many, count=count))
+    assert "8589934588 bytes are announced where 8 follow" in refused(
+        path(described=many, count=count)
+    )
     asked = forged_storage().replace(b"FloatStorage", b"QInt8Storage")
     other = written(Path("a.pkl"), {"G_ema": holding(rebuilt(Call(load, asked), 0, (2,), (1,)))})
     assert "torch.QInt8Storage" in refused(other)
@@ -368,13 +377,13 @@ def test_truncated_files_are_refused():
 def test_files_with_changed_bytes_are_read_or_refused_in_a_sentence(file):
     whole = (GOLDEN / file).read_bytes()
     drawn = torch.Generator().manual_seed(0)
-    for _ in range(150):
+    for _ in range(100):
         changed = bytearray(whole)
         for place in torch.randint(len(whole), (3,), generator=drawn).tolist():
             changed[place] = int(torch.randint(256, (), generator=drawn))
         Path("changed.pkl").write_bytes(changed)
         try:
-            everything(read_snapshot(Path("changed.pkl")))
+            everything(Path("changed.pkl"))
         except CheckpointError as error:
             assert str(error).isprintable()  # noqa: PT017 (it may also be read)
     assert not Path("pwned").exists()

@@ -12,9 +12,17 @@ from typing import Any
 
 import pytest
 import torch
-from snapshot_files import GOLDEN, Call, everything, named, persistent, refused, text, written
-
-from brainkit_mindreader.snapshot import read_snapshot
+from snapshot_files import (
+    GOLDEN,
+    Call,
+    everything,
+    named,
+    persistent,
+    refused,
+    tensors_in,
+    text,
+    written,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +38,7 @@ def test_malicious_files_are_refused_with_the_name_they_ask_for(file):
 
 
 def test_embedded_source_is_never_run():
-    found = read_snapshot(GOLDEN / "malicious_module_source.pkl")
-    assert everything(found) == {}
+    assert everything(GOLDEN / "malicious_module_source.pkl") == {}
     assert not Path("pwned").exists()
 
 
@@ -166,10 +173,10 @@ def test_state_cannot_be_set_on_what_it_is_not_for():
     for victim in (b"cbuiltins\nset\n", b"\x8f", b"N", b"]", text("x"), b"ctorch._utils\n_r"):
         made = victim + (b"ebuild_parameter\n" if victim.endswith(b"_r") else b"")
         said = refused(b"\x80\x04" + made + b"}" + text("__class__") + text("a") + b"sb.")
-        assert "a Record is missing on its stack" in said
+        assert "holds a state for a " in said
 
 
 def test_a_set_state_of_a_module_is_data():
     state = {"_buffers": {"x": torch.ones(2)}, "__setstate__": 1, "__class__": "os", "__dict__": {}}
-    found = read_snapshot(written(Path("a.pkl"), {"G": persistent(state)})).network("G")
-    assert found.tensors["x"].tolist() == [1, 1]
+    found = tensors_in(written(Path("a.pkl"), {"G": persistent(state)}))
+    assert found["x"].tolist() == [1, 1]

@@ -7,15 +7,15 @@ Karras et al. 2020, arXiv 1912.04958.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainkit.errors import DataError
+from brainkit.errors import CheckpointError, DataError
 from brainkit_mindreader.generator.layers import (
     TINY,
     Convolution,
@@ -28,6 +28,7 @@ from brainkit_mindreader.generator.resample import binomial_filter
 from brainkit_mindreader.generator.shape import COLOURS, HALVED, SMALLEST, GeneratorShape
 
 GROUP = 4
+"""Pictures in a group of the minibatch statistic, unless a checkpoint says otherwise."""
 BALANCE = math.sqrt(0.5)
 """Keeps the spread of a sum of two maps."""
 Semantic = Literal["batch", "sample"]
@@ -64,7 +65,7 @@ class DownBlock(nn.Module):
         self.skip = Convolution(width, out, 1, bias=False, halve=True)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Give (batch, out, side / 2, side / 2)."""
+        """Return (batch, out, side / 2, side / 2)."""
         if self.first:
             maps = self.fromrgb(maps)
         around: Tensor = self.skip(maps, gain=BALANCE)
@@ -87,9 +88,9 @@ class Epilogue(nn.Module):
         for index, f_dim in enumerate(shape.f_dims):
             self.add_module(head_name(index), FullyConnected(width, f_dim))
 
-    def forward(self, maps: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Give the logit (batch, 1) without conditions, and the heads."""
-        maps = self.conv(torch.cat([maps, spread(maps)], dim=1))
+    def forward(self, maps: Tensor, group: int | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the logit (batch, 1) without conditions, and the heads."""
+        maps = self.conv(torch.cat([maps, spread(maps, group)], dim=1))
         flat = self.fc(maps.flatten(1))
         heads = tuple(self.get_submodule(head_name(i))(flat) for i in range(self.heads))
         return self.out(flat), heads
@@ -97,16 +98,38 @@ class Epilogue(nn.Module):
 
 @dataclass(frozen=True)
 class Judging:
-    """How the conditions enter the logit.
+    """How the conditions enter the logit, and how pictures are compared.
 
     Attributes:
         semantic: "batch" adds one sum over the batch to all logits, as published; "sample" each
             picture's own sum.
         normalise: whether heads are brought to length 1.
+        group: pictures that are compared with one another; None for all of a batch.
     """
 
     semantic: Semantic = "batch"
     normalise: bool = False
+    group: int | None = GROUP
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], semantic: Semantic = "batch") -> Judging:
+        """Read a configuration file's table, in the words of the published code.
+
+        Raises:
+            CheckpointError: `use_norm` is neither true nor false, or `mbstd_group_size` no count.
+        """
+        normalise, group = config.get("use_norm", False), config.get("mbstd_group_size", GROUP)
+        if type(normalise) is not bool:
+            raise CheckpointError(f"a use_norm given as {normalise!r}, expected true or false")
+        if group is not None and not (type(group) is int and group > 0):
+            raise CheckpointError(
+                f"an mbstd_group_size given as {group!r}, expected a count of pictures or none"
+            )
+        return cls(semantic, normalise, group)
+
+    def config(self) -> dict[str, Any]:
+        """Return the table for a configuration file."""
+        return {"use_norm": self.normalise, "mbstd_group_size": self.group}
 
 
 class Discriminator(nn.Module):
@@ -120,6 +143,15 @@ class Discriminator(nn.Module):
         for side in self.sides:
             self.add_module(f"b{side}", DownBlock(shape, side))
         self.b4 = Epilogue(shape)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], semantic: Semantic = "batch") -> Discriminator:
+        """Build the network of a configuration file's table, which judges as that says."""
+        return cls(GeneratorShape.of(config), Judging.of(config, semantic))
+
+    def config(self) -> dict[str, Any]:
+        """Return the table for a configuration file."""
+        return self.shape.config() | self.judging.config()
 
     def forward(self, pictures: Tensor, conditions: Sequence[Tensor]) -> Verdict:
         """Judge pictures (batch, 3, side, side) with conditions (batch, f_dim) of length 1.
@@ -136,7 +168,7 @@ class Discriminator(nn.Module):
             for side in self.sides[HALVED:]:
                 maps = self.get_submodule(f"b{side}")(maps)
                 seen.append(maps)
-            logit, heads = self.b4(maps)
+            logit, heads = self.b4(maps, self.judging.group)
         if self.judging.normalise:
             heads = tuple(functional.normalize(head, dim=1) for head in heads)
         logit = logit + self._agreement(heads, conditions)
@@ -149,20 +181,20 @@ class Discriminator(nn.Module):
         return agreement.sum() if self.judging.semantic == "batch" else agreement
 
 
-def spread(maps: Tensor, group: int = GROUP) -> Tensor:
-    """Give one map of how much pictures of a group differ, (batch, 1, height, width).
+def spread(maps: Tensor, group: int | None = GROUP) -> Tensor:
+    """Return one map of how much pictures of a group differ, (batch, 1, height, width).
 
     Pictures n, n + batch / group, ... make a group.
 
     Args:
         maps: (batch, channels, height, width).
-        group: pictures in a group; a batch smaller than that is one group.
+        group: pictures in a group; a batch smaller than that is one group, as any is for None.
 
     Raises:
         DataError: the batch is no multiple of its groups.
     """
     batch, channels, height, width = maps.shape
-    size = min(group, batch)
+    size = batch if group is None else min(group, batch)
     if batch % size:
         raise DataError(
             f"a batch of {batch} pictures cannot be divided into groups of {size} for the "
@@ -174,7 +206,7 @@ def spread(maps: Tensor, group: int = GROUP) -> Tensor:
 
 
 def head_name(index: int) -> str:
-    """Give the name of the layer that reads a condition.
+    """Return the name of the layer that reads a condition.
 
     >>> head_name(0), head_name(1)
     ('fts', 'fts2')

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -152,6 +153,10 @@ class Generator(nn.Module):
         self.shape = shape
         self.synthesis = Synthesis(shape)
         self.mapping = StyleMapping(shape)
+
+    def config(self) -> dict[str, Any]:
+        """Return the table for a configuration file."""
+        return self.shape.config()
 
     def forward(
         self,

@@ -98,7 +98,7 @@ def write_networks(folder: Path, training: GanTraining, made_by: Recipe) -> None
         DISCRIMINATOR.name: training.discriminator,
     }
     for name, net in networks.items():
-        write_checkpoint(folder / name, net, net.shape.config(), made_by)
+        write_checkpoint(folder / name, net, net.config(), made_by)
     if training.joint:
         from brainkit_mindreader.train.pairs import FEATURES
 

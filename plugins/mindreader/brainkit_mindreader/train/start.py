@@ -84,6 +84,7 @@ def starting_discriminator(
             f"{DISCRIMINATOR.name} in {store.root} is for pictures and embeddings of {theirs}, "
             f"but the generator makes {mine}; give the two of one training"
         )
+    discriminator.judging = Judging.of(store.config(DISCRIMINATOR), semantic)
     load_strictly(discriminator, weights, DISCRIMINATOR.name)
     return discriminator
 
