@@ -150,8 +150,8 @@ def cider(decoded: Sequence[str], references: References, *, first_only: bool = 
     values = []
     for text, own in zip(decoded, grams, strict=True):
         caption = _weighted(_all_grams(tokens(text)), rarity, never_seen)
-        each = [_cider(caption, _weighted(gram, rarity, never_seen)) for gram in own]
-        values.append(10 * sum(each) / len(each))
+        by_reference = [_cider(caption, _weighted(gram, rarity, never_seen)) for gram in own]
+        values.append(10 * sum(by_reference) / len(by_reference))
     note = f"word weights from the references of these {len(grams)} images"
     return scored(_named("CIDEr", first_only), values, notes=(note, TOKENIZER_NOTE))
 

@@ -42,13 +42,13 @@ def without_gaps(targets: Any, predicted: Any) -> tuple[Any, Any, tuple[str, ...
     Returns:
         both with the predicted units only, and a note on how many count; empty when all do.
     """
-    found = np.asarray(predicted)
-    left_out = np.isnan(found).all(axis=0) if len(found) else np.zeros(found.shape[1], bool)
+    values = np.asarray(predicted)
+    left_out = np.isnan(values).all(axis=0) if len(values) else np.zeros(values.shape[1], bool)
     if not left_out.any():
         return targets, predicted, ()
     kept = ~left_out
     note = f"{int(kept.sum())} of {len(kept)} units are predicted and count"
-    return np.asarray(targets)[:, kept], found[:, kept], (note,)
+    return np.asarray(targets)[:, kept], values[:, kept], (note,)
 
 
 def variance_explained(targets: Any, predicted: Any, *, feature: str) -> Score:

@@ -85,9 +85,9 @@ def _won(r: Values, name: str, notes: tuple[str, ...]) -> Score:
     own = np.diagonal(r)
     undefined = int(np.isnan(own).sum())
     if undefined:
-        said = f"{undefined} of {len(r)} pairs have constant features and lose every comparison"
-        notes = (*notes, said)
-        warnings.warn(f"{name}: {said}", BrainkitWarning, stacklevel=3)
+        reason = f"{undefined} of {len(r)} pairs have constant features and lose every comparison"
+        notes = (*notes, reason)
+        warnings.warn(f"{name}: {reason}", BrainkitWarning, stacklevel=3)
     wins = (r < own[:, None] - TIE).sum(axis=1)
     return scored(name, wins / (len(r) - 1), chance=0.5, notes=notes)
 
@@ -192,5 +192,6 @@ def _retrieval(name: str, pair: tuple[Any, Any], subsets: Any, k: int, note: str
 
 @cache
 def _top_k_chance(above: int, n_classes: int, n: int, k: int) -> float:
+    # Fewer than k of the n - 1 others may be among those that score above the true class.
     ways = sum(comb(above, x) * comb(n_classes - 1 - above, n - 1 - x) for x in range(min(k, n)))
     return ways / comb(n_classes - 1, n - 1)

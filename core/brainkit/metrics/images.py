@@ -112,8 +112,8 @@ def _each(
 ) -> Values:
     check_paired(targets, recons, ("stimuli", "reconstructions"))
     values = []
-    for shown, decoded in zip(targets, recons, strict=True):
-        target, recon = _unit(shown), _unit(decoded)
+    for pair in zip(targets, recons, strict=True):
+        target, recon = (_unit(image) for image in pair)
         if recon.shape != target.shape:
             recon = _resized(recon, target.shape[:2], antialias=True)
         values.append(compare(target, recon))
@@ -138,10 +138,10 @@ def _resized(image: NDArray[Any], size: tuple[int, ...], antialias: bool) -> NDA
     import torch
 
     batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
-    made = torch.nn.functional.interpolate(
+    scaled = torch.nn.functional.interpolate(
         batch, size=size, mode="bilinear", align_corners=False, antialias=antialias
     )
-    resized: NDArray[Any] = made[0].permute(1, 2, 0).numpy()
+    resized: NDArray[Any] = scaled[0].permute(1, 2, 0).numpy()
     return resized
 
 

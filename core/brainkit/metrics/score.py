@@ -108,7 +108,7 @@ def over_samples(scores: Sequence[Score]) -> Score:
     if len(scores) == 1 or absent:
         return first
     note = f"mean over {len(scores)} samples of each image"
-    said = tuple(dict.fromkeys(note for each in scores for note in each.notes))
+    notes = tuple(dict.fromkeys(note for each in scores for note in each.notes))
     rows = np.stack([each.per_item for each in scores])
     counts = (~np.isnan(rows)).sum(axis=0)
     with np.errstate(invalid="ignore"):
@@ -121,7 +121,7 @@ def over_samples(scores: Sequence[Score]) -> Score:
         sem=math.nan if of_sets else _sem(defined),
         per_item=values,
         n_defined=len(defined) if len(values) else first.n_defined,
-        notes=(*said, note),
+        notes=(*notes, note),
     )
 
 

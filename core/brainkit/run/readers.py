@@ -39,14 +39,14 @@ def seen(run: Run, reads: str, targets: Pictures, samples: Sequence[Pictures]) -
         released = run.networks == "released"
         standard = read_by(run.store, targets, samples, profile=reads) if released else None
         return Seen(targets, samples, standard=standard)
-    found = reader(run, reads, side=samples[0].shape[1:])
+    network = reader(run, reads, side=samples[0].shape[1:])
     if len(targets) < 2:
-        found = replace(found, read=None, lacks="it takes 2 images or more")
-    if found.read is None:
-        return Seen(targets, samples, found)
-    features = found.read(targets), [found.read(recons) for recons in samples]
-    # What scores needs features only; the network's memory is the next one's.
-    return Seen(targets, samples, replace(found, read=None), features)
+        network = replace(network, read=None, lacks="it takes 2 images or more")
+    if network.read is None:
+        return Seen(targets, samples, network)
+    features = network.read(targets), [network.read(recons) for recons in samples]
+    # The scores need its features and name only: its memory is the next network's.
+    return Seen(targets, samples, replace(network, read=None), features)
 
 
 def reader(run: Run, reads: str, *, side: tuple[int, ...]) -> Reader:
@@ -136,11 +136,11 @@ def _referee(reads: str, side: tuple[int, ...]) -> Reader:
 
 def _released(run: Run, reads: str) -> Reader:
     network = NETWORKS[reads]
-    found = Reader(network.title, network.n_classes)
+    here = Reader(network.title, network.n_classes)
     if lack := missing_from(run.store, network.checkpoint):
-        return replace(found, lacks=lack)
+        return replace(here, lacks=lack)
     try:
-        found = replace(found, name=network.title_in(run.store))
-        return replace(found, read=network.load(run.store))
+        here = replace(here, name=network.title_in(run.store))
+        return replace(here, read=network.load(run.store))
     except CheckpointError as error:
-        return replace(found, lacks=str(error))
+        return replace(here, lacks=str(error))

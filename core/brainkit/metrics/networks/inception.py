@@ -70,8 +70,8 @@ class Block(nn.Module):
             width = inputs
             for name, step in zip(names, steps, strict=True):
                 last = self.halves and name == names[-1]
-                made = Convolution(width, step, stride=2 if last else 1, padded=not last)
-                self.add_module(name, made)
+                convolution = Convolution(width, step, stride=2 if last else 1, padded=not last)
+                self.add_module(name, convolution)
                 width = step[0]
             self.paths.append(names)
         if pooled:
@@ -79,15 +79,15 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return float32 (batch, channels, height, width)."""
-        found = []
+        ends = []
         for names in self.paths:
             y = x
             for name in names:
                 y = self.get_submodule(name)(y)
-            found.append(self.parted(names[0].rpartition("_")[0], y))
+            ends.append(self.parted(names[0].rpartition("_")[0], y))
         if self.halves:
-            return torch.cat([*found, functional.max_pool2d(x, 3, stride=2)], dim=1)
-        return torch.cat([*found, self.branch_pool(self.pool(x))], dim=1)
+            return torch.cat([*ends, functional.max_pool2d(x, 3, stride=2)], dim=1)
+        return torch.cat([*ends, self.branch_pool(self.pool(x))], dim=1)
 
     def parted(self, path: str, y: Tensor) -> Tensor:
         """Return what a path ends with; see `Fork`."""

@@ -126,10 +126,10 @@ def _variants(conversion: Conversion, store: Path, stack: ExitStack) -> tuple[st
     Raises:
         CheckpointError: says whose file it is.
     """
-    found = FileFacts.of(conversion.files[0]).sha256
+    sha256 = FileFacts.of(conversion.files[0]).sha256
     for other in _RELEASES:
         digits = other.origins[0].files[0].sha256
-        if other.name != conversion.checkpoint and digits and found.startswith(digits):
+        if other.name != conversion.checkpoint and digits and sha256.startswith(digits):
             raise CheckpointError(
                 f"{conversion.files[0]} is the published file of {other.name!r} (its SHA-256 "
                 f"begins with {digits}), not of {conversion.checkpoint!r}; give that one's"

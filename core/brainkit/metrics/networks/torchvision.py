@@ -128,8 +128,8 @@ def _check_variant(store: CheckpointStore, checkpoint: Checkpoint) -> None:
     sources = record.sources.values() if record else ()
     for other in CHECKPOINTS:
         digits = release_of(other).origins[0].files[0].sha256
-        made = any(digits and each.sha256.startswith(digits) for each in sources)
-        if other != checkpoint and made:
+        theirs = any(digits and each.sha256.startswith(digits) for each in sources)
+        if other != checkpoint and theirs:
             raise CheckpointError(
                 f"{store.folder(checkpoint)} was made from the published file of {other.name!r} "
                 f"(its SHA-256 begins with {digits}); delete the folder and run "
