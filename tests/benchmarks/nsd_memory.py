@@ -2,10 +2,11 @@
 
     python tests/benchmarks/nsd_memory.py [--folder FOLDER]
 
-Makes one synthetic session of subject 1 (81 x 104 x 83 voxels, 750 trials) in both file formats,
+Makes three synthetic sessions of subject 1 (81 x 104 x 83 voxels, 750 trials) in both file formats,
 with the chunks of the release, and hard links that stand for the other sessions. 15,724 voxels in
-the back of the volume are `nsdgeneral`. Needs 2 GB of disk; a folder that is given is kept and
-used again. Every measurement runs in a process of its own.
+the back of the volume are `nsdgeneral`. Needs 5 GB of disk; a folder that is given is kept and
+used again. Every measurement runs in a process of its own. Checking the download names the links,
+which are one session under many names.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 VOLUME = (81, 104, 83)
 TRIALS = 750
 SESSIONS = 40
+MADE = 3
 N_GENERAL = 15_724
 PREPARATIONS = ("betas_assumehrf", "betas_fithrf", "betas_fithrf_GLMdenoise_RR")
 BETAS = "nsddata_betas/ppdata/subj01/func1pt8mm"
@@ -45,7 +47,8 @@ def make(root: Path) -> None:
         for axis, middle, size in zip((x, y, z), centre, VOLUME, strict=True)
     )
     make_roi(root / ROIS / "nsdgeneral.nii.gz", radius, y)
-    make_session(root / BETAS / PREPARATIONS[2], radius < 1)
+    for session in range(1, MADE + 1):
+        make_session(root / BETAS / PREPARATIONS[2], radius < 1, session)
     make_design(root / EXPERIMENT)
     for preparation in PREPARATIONS:
         for session in range(1, SESSIONS + 1):
@@ -73,15 +76,15 @@ def make_roi(path: Path, radius: np.ndarray, y: np.ndarray) -> None:
     save_volume(path, labels)
 
 
-def make_session(folder: Path, brain: np.ndarray) -> None:
+def make_session(folder: Path, brain: np.ndarray, session: int) -> None:
     """Write one session twice: noise inside the brain, zero outside, int16."""
     import h5py
     import nibabel
 
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(session - 1)
     noise = rng.normal(0, 450, size=1 << 22).astype(np.int16)
     starts = rng.integers(0, len(noise) - TRIALS, size=VOLUME)
-    with h5py.File(folder / "betas_session01.hdf5", "w") as file:
+    with h5py.File(folder / f"betas_session{session:02d}.hdf5", "w") as file:
         shape = (TRIALS, *reversed(VOLUME))
         betas = file.create_dataset("betas", shape, np.int16, chunks=(TRIALS, 1, 1, 1))
         for z in range(VOLUME[2]):
@@ -94,7 +97,7 @@ def make_session(folder: Path, brain: np.ndarray) -> None:
     affine[:3, 3] = [-((size + 1) / 2 - 1) * 1.8 for size in VOLUME]
     header.set_sform(affine, code=1)
     header["vox_offset"], header["magic"] = 352, b"n+1"
-    with gzip.open(folder / "betas_session01.nii.gz", "wb", compresslevel=1) as stream:
+    with gzip.open(folder / f"betas_session{session:02d}.nii.gz", "wb", compresslevel=1) as stream:
         stream.write(header.binaryblock + bytes(4))
         for trial in range(TRIALS):
             volume = noise[starts + trial] * brain

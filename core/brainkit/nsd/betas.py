@@ -21,6 +21,7 @@ from brainkit.errors import DataError, UsageError
 from brainkit.nsd.files import reading
 from brainkit.nsd.hdf5 import opened
 from brainkit.nsd.layout import Volume
+from brainkit.nsd.nifti import ends_in_block, open_nifti
 
 SCALE = 300.0
 DATASET = "betas"
@@ -81,12 +82,12 @@ def inspect(path: Path, grid: SessionGrid) -> SessionHeader | None:
 def looks_cut(path: Path, header: SessionHeader) -> bool:
     """Say whether the length written at the end of a `.nii.gz` contradicts its header.
 
-    Reads 4 bytes; a file made of several gzip members looks cut without being so.
+    Reads a few bytes; a file of several gzip members may look cut without being so.
     """
     with reading(path), path.open("rb") as file:
         file.seek(-4, 2)
         (said,) = struct.unpack("<I", file.read(4))
-    return bool(said != header.n_bytes % (1 << 32))
+    return bool(said != header.n_bytes % (1 << 32)) and not ends_in_block(path)
 
 
 def read_session(path: Path, voxel_xyz: NDArray[np.int32], grid: SessionGrid) -> NDArray[Any]:
@@ -123,14 +124,8 @@ def bytes_to_read(path: Path, voxel_xyz: NDArray[np.int32], grid: SessionGrid) -
 
 
 def _inspect_nifti(path: Path, grid: SessionGrid) -> SessionHeader:
-    import nibabel
-
-    with reading(path):
-        with path.open("rb") as file:
-            if file.read(2) != b"\x1f\x8b":
-                raise ValueError("not a gzip file")
-        image: Any = nibabel.load(path)
-        slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
+    image = open_nifti(path)
+    slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
     shape = tuple(int(size) for size in image.shape)
     if len(shape) != 4 or shape[:3] != grid.volume:
         raise DataError(
@@ -181,9 +176,7 @@ def _check_dtype(path: Path, dtype: np.dtype[Any], grid: SessionGrid) -> None:
 def _fill_from_nifti(
     betas: NDArray[Any], path: Path, voxel_xyz: NDArray[np.int32]
 ) -> np.dtype[Any]:
-    import nibabel
-
-    image: Any = nibabel.load(path)
+    image = open_nifti(path)
     dtype, shape = image.get_data_dtype(), image.shape[:3]
     size = int(np.prod(shape)) * dtype.itemsize
     places = np.ravel_multi_index(tuple(voxel_xyz.T), shape, order="F")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +82,7 @@ def _curated(
         )
     try:
         with reading(path):
-            cells = np.load(path, mmap_mode="r", allow_pickle=False)
+            cells: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     except DataError as error:
         if "pickle" in str(error.__cause__).lower() or "object" in str(error.__cause__).lower():
             raise DataError(
@@ -88,13 +90,16 @@ def _curated(
                 "unicode; convert it with array.astype(str) on a machine where you trust it"
             ) from error
         raise
+    if not isinstance(cells, np.ndarray):
+        raise DataError(f"{path} is an archive of arrays, expected one array; download it again")
     if cells.ndim != 2 or cells.dtype.kind != "U":
         raise DataError(
             f"{path} is {cells.dtype} {cells.shape}, expected unicode (images, captions); "
             "download it again"
         )
     require_rows(path, image_ids, len(cells))
-    captions = tuple(_tidy(str(cell) for cell in cells[int(each)]) for each in image_ids)
+    with reading(path):
+        captions = tuple(_tidy(_texts(cells[int(each)])) for each in image_ids)
     for image_id, texts in zip(image_ids, captions, strict=True):
         if not texts:
             raise DataError(
@@ -102,6 +107,14 @@ def _curated(
                 "use COCO's captions with curated=False"
             )
     return captions
+
+
+def _texts(cells: NDArray[np.str_]) -> list[str]:
+    """Return a row as texts; NumPy itself would make texts of numbers that are no characters."""
+    native = cells.astype(cells.dtype.newbyteorder("="))
+    if native.view(np.uint32).max(initial=0) > sys.maxunicode:
+        raise ValueError("a cell holds what is no character")
+    return [str(cell) for cell in native]
 
 
 def _tidy(texts: Iterable[str]) -> tuple[str, ...]:

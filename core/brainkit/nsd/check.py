@@ -39,11 +39,13 @@ from brainkit.nsd.files import (
     told,
 )
 from brainkit.nsd.layout import LAYOUT_FILE, Layout, read_layout
+from brainkit.nsd.nifti import inflates
 from brainkit.nsd.noise import NCSNR
 from brainkit.nsd.roi import load_roi_volume
 from brainkit.nsd.sessions import FORMATS, left_over_sessions, present_sessions, session_path
 from brainkit.nsd.stimuli import count_stimuli
 from brainkit.nsd.tables import load_stimulus_table
+from brainkit.nsd.twins import same_files
 
 Found = TypeVar("Found")
 
@@ -238,6 +240,7 @@ def _check_preparation(
             path = session_path(folder, session, suffix)
             if findings.attempt(partial(_check_session, path, grid, findings)):
                 good.append(session)
+        findings.attempt(partial(_check_copies, folder, good, suffix, findings))
         if good:
             tests = f", {_tests(design, good)}" if design else ""
             findings.present.append(f"{label}: sessions {ranges(good)} as {suffix}{tests}")
@@ -253,6 +256,15 @@ def _check_preparation(
         findings.lacking.append(f"{label}: {NCSNR} (optional; needed for the noise ceiling)")
 
 
+def _check_copies(folder: Path, sessions: list[int], suffix: str, findings: _Findings) -> None:
+    for twins in same_files([session_path(folder, session, suffix) for session in sessions]):
+        others = f" (likewise {len(twins) - 2} more)" if twins[2:] else ""
+        findings.contradictions.append(
+            f"{twins[1]} is the same as {twins[0].name}{others}; only one of them can be of its "
+            "session, download them again"
+        )
+
+
 def _check_packed(folder: Path, findings: _Findings) -> None:
     unpacked = [path for path in listed(folder, ".nii") if not exists(path.with_suffix(".nii.gz"))]
     if unpacked:
@@ -262,7 +274,7 @@ def _check_packed(folder: Path, findings: _Findings) -> None:
 
 def _check_session(path: Path, grid: SessionGrid, findings: _Findings) -> bool:
     header = inspect(path, grid)
-    if header is None or not looks_cut(path, header):
+    if header is None or not looks_cut(path, header) or inflates(path, header.n_bytes):
         return True
     findings.contradictions.append(
         f"{path} seems truncated ({path.stat().st_size} bytes; its ending does not fit its header);"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from brainkit.errors import DataError, UsageError, did_you_mean
 from brainkit.nsd.files import design_path, exists, reading, responses_path, stimulus_table_path
 from brainkit.nsd.layout import Layout, read_layout
-from brainkit.nsd.tables import integers, read_columns
+from brainkit.nsd.tables import integers, read_columns, whole
 
 KEYS = ("masterordering", "subjectim", "sharedix")
 SPLITS = ("shared", "first-seen-85")
@@ -151,7 +152,23 @@ def _read_fields(path: Path) -> dict[str, NDArray[np.int64]]:
         for key in KEYS:
             if key not in loaded:
                 raise DataError(f"{path} has no field {key!r}; download it again")
-        return {key: np.atleast_2d(loaded[key]).astype(np.int64) for key in KEYS}
+    return {key: _whole_numbers(path, key, loaded[key]) for key in KEYS}
+
+
+def _whole_numbers(path: Path, key: str, values: Any) -> NDArray[np.int64]:
+    numbers = np.atleast_2d(values)
+    if numbers.dtype.kind not in "iuf" or numbers.ndim != 2:
+        raise DataError(
+            f"{path}: {key} is {numbers.dtype} {numbers.shape}, expected a table of whole numbers; "
+            "download it again"
+        )
+    wrong = numbers[~whole(numbers)]
+    if len(wrong):
+        raise DataError(
+            f"{path}: {key} holds {wrong[0]}, expected whole numbers (ids, counted from 1); "
+            "download it again"
+        )
+    return numbers.astype(np.int64)
 
 
 def _check_fields(path: Path, fields: dict[str, NDArray[np.int64]], layout: Layout) -> None:
@@ -195,6 +212,11 @@ def _check_responses(path: Path, subject: int, design: Design) -> None:
             "put the file of this subject there"
         )
     rows = len(table["73KID"])
+    if rows == 0:
+        raise DataError(
+            f"{path} has a header, but no trials; download it again, or delete it: it only guards "
+            "against files of other subjects"
+        )
     sessions = np.arange(rows) // design.trials_per_session + 1
     stray = np.flatnonzero(table["SESSION"] != sessions)
     if rows > len(design.image_ids) or len(stray):

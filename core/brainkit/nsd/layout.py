@@ -16,6 +16,9 @@ from brainkit.errors import DataError, UsageError
 from brainkit.nsd.files import exists, told
 
 LAYOUT_FILE = "brainkit-layout.toml"
+LARGEST_COUNT = 10_000_000
+LARGEST_VOLUME = 200_000_000
+MOST_SESSIONS = 10_000
 Volume = tuple[int, int, int]
 
 
@@ -129,15 +132,32 @@ def _layout(entries: dict[str, Any]) -> Layout:
     values = {name: value for name, value in entries.items() if name != "subjects"}
     for name, value in values.items():
         expected = type(getattr(Layout(), name))
-        if not isinstance(value, expected):
+        if type(value) is not expected:
             raise TypeError(f"{name} is {value!r}, expected {expected.__name__}")
+        if expected is not str and not 0 < value <= LARGEST_COUNT:
+            raise ValueError(f"{name} is {value!r}, expected a number from 1 to {LARGEST_COUNT}")
     if "subjects" in entries:
-        values["subjects"] = {
-            int(number): _subject_layout(subject) for number, subject in entries["subjects"].items()
-        }
+        values["subjects"] = _subjects(entries["subjects"])
     return Layout(**values)
+
+
+def _subjects(tables: Any) -> dict[int, SubjectLayout]:
+    if not isinstance(tables, dict) or not tables:
+        raise TypeError("subjects has no entry, expected a table [subjects.N] for each subject")
+    subjects = {int(number): _subject_layout(entries) for number, entries in tables.items()}
+    if min(subjects) < 1:
+        raise ValueError(f"there is a subject {min(subjects)}, expected numbers from 1")
+    return subjects
 
 
 def _subject_layout(entries: dict[str, Any]) -> SubjectLayout:
     x, y, z = (int(size) for size in entries["volume"])
-    return SubjectLayout(volume=(x, y, z), sessions=int(entries["sessions"]))
+    if min(x, y, z) < 1 or x * y * z > LARGEST_VOLUME:
+        raise ValueError(
+            f"volume is {entries['volume']}, expected three sizes of 1 or more and at most "
+            f"{LARGEST_VOLUME} voxels in all"
+        )
+    sessions = int(entries["sessions"])
+    if not 0 < sessions <= MOST_SESSIONS:
+        raise ValueError(f"sessions is {sessions}, expected 1 to {MOST_SESSIONS}")
+    return SubjectLayout(volume=(x, y, z), sessions=sessions)

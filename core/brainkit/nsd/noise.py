@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainkit.errors import DataError
-from brainkit.nsd.files import exists, reading
+from brainkit.nsd.files import exists
 from brainkit.nsd.layout import Volume
+from brainkit.nsd.nifti import open_nifti, volume_values
 
 NCSNR = "ncsnr.nii.gz"
 
@@ -26,20 +26,11 @@ def load_ncsnr(
     Raises:
         DataError: the file is damaged or on another grid.
     """
-    import nibabel
-
     path = folder / NCSNR
     absent = not exists(path) and not path.is_symlink()
     if absent and not exists(path.with_suffix("")):
         return None
-    with reading(path):
-        image: Any = nibabel.load(path)
-        values = np.asanyarray(image.dataobj)
-    if values.shape != volume:
-        raise DataError(
-            f"{path} has shape {values.shape}, expected {volume}; it belongs to another subject, "
-            "download it again"
-        )
+    values = volume_values(path, open_nifti(path), volume)
     chosen: NDArray[np.float32] = values[tuple(voxel_xyz.T)].astype(np.float32)
     return chosen
 

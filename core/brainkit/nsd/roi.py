@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,10 @@ from brainkit.errors import BrainkitWarning, DataError, UsageError, did_you_mean
 from brainkit.nsd.atlases import ATLASES, built_in_names, matches, volume_of
 from brainkit.nsd.files import colour_table_paths, exists, flaw, listed, reading, roi_folder
 from brainkit.nsd.layout import Layout, read_layout
+from brainkit.nsd.nifti import open_nifti, volume_values
 
 ROUNDING = 1e-3
+LARGEST_LABEL = 32_767
 ZOOM_TOLERANCE = 1e-3
 AFFINE_TOLERANCE = 1e-2
 
@@ -80,25 +83,33 @@ def load_roi_volume(root: Path, subject: int, name: str, layout: Layout | None =
         UsageError: the download has no volume of this name.
         DataError: the volume is damaged, on another grid, or holds values that are no labels.
     """
-    import nibabel
-
     layout = layout or read_layout(root)
     path = roi_folder(root, subject, layout.resolution) / f"{name}.nii.gz"
     if not exists(path) and not path.is_symlink():
         _no_volume(path, name)
-    with reading(path):
-        image = nibabel.load(path)
-        values = np.asanyarray(image.dataobj)
-        zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])
-        affine = np.asarray(image.affine, dtype=np.float64)
-    _check_grid(path, values.shape, zooms, subject=subject, layout=layout)
+    image = open_nifti(path)
+    zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])
+    affine = np.asarray(image.affine, dtype=np.float64)
+    _check_grid(path, image.shape, zooms, subject=subject, layout=layout)
+    labels = _labels(path, volume_values(path, image, layout.subject(subject).volume))
+    return RoiVolume(name, path, labels, label_names(root, subject, name), affine)
+
+
+def _labels(path: Path, values: NDArray[Any]) -> NDArray[np.int16]:
+    """Return whole numbers that files may hold as floats, int16 (X, Y, Z)."""
     labels = np.rint(values)
     if not np.isfinite(values).all() or np.abs(values - labels).max(initial=0) >= ROUNDING:
         raise DataError(
             f"{path} holds values that are no whole numbers, expected -1, 0 and label numbers; "
             "it is not a ROI volume, or was interpolated: download it again"
         )
-    return RoiVolume(name, path, labels.astype(np.int16), label_names(root, subject, name), affine)
+    if np.abs(labels).max(initial=0) > LARGEST_LABEL:
+        raise DataError(
+            f"{path} holds {labels.flat[np.abs(labels).argmax()]:.0f}, expected -1, 0 and label "
+            f"numbers up to {LARGEST_LABEL}; it is not a ROI volume, download it again"
+        )
+    whole: NDArray[np.int16] = labels.astype(np.int16)
+    return whole
 
 
 def label_names(root: Path, subject: int, volume: str) -> dict[int, str]:
@@ -191,7 +202,7 @@ def require_same_affine(path: Path, affine: NDArray[np.float64], roi: NDArray[np
         DataError: an entry differs by more than 0.01.
     """
     apart = float(np.abs(affine - roi).max())
-    if apart > AFFINE_TOLERANCE:
+    if not apart <= AFFINE_TOLERANCE:  # nor may it be NaN
         raise DataError(
             f"{path} and the ROI volume lie apart (affines differ by {apart:.3g}, expected at most "
             f"{AFFINE_TOLERANCE}); one is of another subject or resolution, download both again"
@@ -235,7 +246,7 @@ def _check_grid(
             f"{path} has shape {shape}, but the betas of subject {subject} are {expected}; it "
             "belongs to another subject or resolution, download it again"
         )
-    if max(abs(zoom - layout.voxel_size) for zoom in zooms) > ZOOM_TOLERANCE:
+    if not all(abs(zoom - layout.voxel_size) <= ZOOM_TOLERANCE for zoom in zooms):
         said = ", ".join(f"{zoom:.1f}" for zoom in zooms)
         raise DataError(
             f"{path} has voxels of {said} mm, but those of the betas are {layout.voxel_size} mm; "

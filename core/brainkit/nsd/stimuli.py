@@ -16,6 +16,7 @@ from brainkit.nsd.hdf5 import opened
 from brainkit.nsd.tables import require_rows
 
 DATASET = "imgBrick"
+LARGEST_SIDE = 4096
 
 
 def load_stimuli(root: Path, image_ids: Sequence[int] | NDArray[np.int32]) -> NDArray[np.uint8]:
@@ -63,5 +64,10 @@ def picture_array(path: Path) -> Iterator[Any]:
             raise DataError(
                 f"{path}: {DATASET} is {dataset.dtype} {dataset.shape}, expected uint8 (images, "
                 "height, width, 3); download it again"
+            )
+        if max(dataset.shape[1:]) > LARGEST_SIDE:
+            raise DataError(
+                f"{path}: {DATASET} has pictures of {dataset.shape[1]} x {dataset.shape[2]} pixels,"
+                f" expected at most {LARGEST_SIDE} a side; download it again"
             )
         yield dataset

@@ -15,6 +15,7 @@ from brainkit.errors import DataError
 from brainkit.nsd.files import reading, stimulus_table_path
 
 HEADS_SHOWN = 300
+LARGEST_EXACT = 2**53
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,25 @@ def integers(path: Path, columns: dict[str, list[str]], name: str) -> NDArray[np
         DataError: a cell is not a whole number.
     """
     try:
-        return np.array([int(float(cell)) for cell in columns[name]], dtype=np.int64)
+        numbers = np.array(columns[name], dtype=np.float64)
     except ValueError as error:
         raise DataError(
             f"{path}, column {name}: expected whole numbers ({error}); download it again"
         ) from error
+    wrong = np.flatnonzero(~whole(numbers))
+    if len(wrong):
+        raise DataError(
+            f"{path}, column {name}, data row {wrong[0] + 1}: {columns[name][wrong[0]]!r:.60} is "
+            "no whole number of a reasonable size; download it again"
+        )
+    return numbers.astype(np.int64)
+
+
+def whole(numbers: NDArray[Any]) -> NDArray[np.bool_]:
+    """Say which numbers are whole and so small that float64 holds them exactly."""
+    small = np.abs(numbers) < LARGEST_EXACT  # False for NaN too
+    exact: NDArray[np.bool_] = small & (np.where(small, numbers, 0) % 1 == 0)
+    return exact
 
 
 def load_stimulus_table(root: Path) -> StimulusTable:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from brainkit.nsd.betas import (
     read_session,
 )
 from brainkit.nsd.design import load_design
-from brainkit.nsd.files import PREPARATIONS, betas_folder, require_root
+from brainkit.nsd.files import PREPARATIONS, betas_folder, design_path, require_root
+from brainkit.nsd.flaws import Flaws
 from brainkit.nsd.layout import Layout, read_layout
 from brainkit.nsd.noise import load_ncsnr
 from brainkit.nsd.roi import require_same_affine, roi_voxels
@@ -106,16 +107,6 @@ class TrialsPlan:
         return len(np.unique(ids[self.rows.n_train :])), len(np.unique(ids))
 
 
-@dataclass
-class _Flaws:
-    """Counts of voxels without signal, gathered over sessions."""
-
-    dead: NDArray[np.int64]
-    not_finite: NDArray[np.bool_]
-    n_values: int = 0
-    sessions: list[int] = field(default_factory=list)
-
-
 def plan_trials(
     root: Path,
     subject: int,
@@ -150,10 +141,12 @@ def plan_trials(
     said = list(voxels.notes)
     if selection.sessions == "available":
         said += _session_notes(folder, files, of_subject.sessions)
+    rows = arrange(design, files, average=selection.repeats == "average", split=selection.split)
+    _require_both_sides(rows, design_path(root), selection.split)
     _require_whole(headers, voxels.xyz, grid)
     return TrialsPlan(
         files=files,
-        rows=arrange(design, files, average=selection.repeats == "average", split=selection.split),
+        rows=rows,
         voxel_xyz=voxels.xyz,
         grid=grid,
         total_sessions=of_subject.sessions,
@@ -206,10 +199,7 @@ def load_trials(
         raise UsageError(f"nan_policy is {nan_policy!r}, expected error, zero or drop")
     plan = plan_trials(root, subject, selection, layout, beta_format=beta_format, units=units)
     betas = np.zeros((len(plan.rows.image_ids), len(plan.voxel_xyz)), dtype=np.float32)
-    flaws = _Flaws(
-        dead=np.zeros(betas.shape[1], dtype=np.int64),
-        not_finite=np.zeros(betas.shape[1], dtype=np.bool_),
-    )
+    flaws = Flaws.of(betas.shape[1])
     for place in range(len(plan.files)):
         _add_session(betas, plan, place, selection.standardise, flaws, nan_policy)
         if progress is not None:
@@ -217,7 +207,7 @@ def load_trials(
     _finish(betas, plan, selection.standardise)
     ncsnr = load_ncsnr(plan.files[0].path.parent, plan.voxel_xyz, plan.grid.volume)
     kept = ~flaws.not_finite if nan_policy == "drop" else slice(None)
-    said = (*plan.warnings, *_flaw_sentences(flaws, plan, selection.roi, nan_policy))
+    said = (*plan.warnings, *flaws.sentences(len(plan.files), selection.roi, nan_policy))
     for sentence in said:
         warnings.warn(sentence, BrainkitWarning, stacklevel=2)
     return _trials(betas, plan, kept, ncsnr, selection.standardise, said)
@@ -228,7 +218,7 @@ def _add_session(
     plan: TrialsPlan,
     place: int,
     standardise: str,
-    flaws: _Flaws,
+    flaws: Flaws,
     nan_policy: str,
 ) -> None:
     """Read one session and add its trials to their rows; nothing of it outlives this call."""
@@ -236,7 +226,7 @@ def _add_session(
     if standardise == "session":
         _require_training(file, tested)
     raw = read_session(file.path, plan.voxel_xyz, plan.grid)
-    _note_flaws(flaws, raw, file, nan_policy)
+    flaws.note(raw, file.path, nan_policy)
     if standardise == "session":
         add_session_scores(betas, raw, rows, fit=~tested, scale=plan.grid.scale)
     else:
@@ -303,6 +293,23 @@ def _session_notes(folder: Path, files: tuple[SessionFile, ...], total: int) -> 
     return notes
 
 
+def _require_both_sides(rows: TrialRows, path: Path, split: str) -> None:
+    train, test = rows.image_ids[: rows.n_train], rows.image_ids[rows.n_train :]
+    for side, other, name in ((train, test, "training"), (test, train, "test")):
+        if not len(side):
+            raise DataError(
+                f"{path}: none of the images in these sessions ({len(np.unique(other))}) is a "
+                f"{name} image with split {split}; choose more selection.sessions, or another "
+                "selection.split"
+            )
+    both = np.intersect1d(train, test)
+    if len(both):
+        raise DataError(
+            f"{path} puts image {both[0]} (0-based) into training and test at once ({len(both)} "
+            "such images), since two of the subject's own ids stand for it; download it again"
+        )
+
+
 def _require_whole(
     headers: Mapping[Path, SessionHeader | None], voxel_xyz: NDArray[np.int32], grid: SessionGrid
 ) -> None:
@@ -318,43 +325,3 @@ def _require_training(file: SessionFile, tested: NDArray[np.bool_]) -> None:
             f"{file.path}: session {file.session} has no training trials to standardise by; "
             "leave it out, or set selection.standardise to 'train' or 'none'"
         )
-
-
-def _note_flaws(flaws: _Flaws, raw: NDArray[Any], file: SessionFile, nan_policy: str) -> None:
-    if raw.dtype.kind == "f":
-        bad = ~np.isfinite(raw)
-        voxels, values = int(bad.any(axis=0).sum()), int(bad.sum())
-        if voxels and nan_policy == "error":
-            plural = "voxel" if voxels == 1 else "voxels"
-            raise DataError(
-                f"{file.path} holds NaN or infinity in {voxels} {plural} ({values} values), "
-                "expected finite numbers; give nan_policy='drop' or 'zero', or use released files"
-            )
-        raw[bad] = 0
-        flaws.not_finite |= bad.any(axis=0)
-        flaws.n_values += values
-    flaws.dead += raw.min(axis=0) == raw.max(axis=0)
-    flaws.sessions.append(file.session)
-
-
-def _flaw_sentences(flaws: _Flaws, plan: TrialsPlan, roi: str, nan_policy: str) -> list[str]:
-    said = []
-    always = int((flaws.dead == len(plan.files)).sum())
-    sometimes = int((flaws.dead > 0).sum()) - always
-    if always or sometimes:
-        said.append(
-            f"ROI {roi}: {always} {_voxels(always)} without signal in all sessions and "
-            f"{sometimes} more in some; their values are constant there, standardised ones 0"
-        )
-    n_voxels = int(flaws.not_finite.sum())
-    if n_voxels:
-        done = "left out" if nan_policy == "drop" else "set to 0"
-        said.append(
-            f"ROI {roi}: {n_voxels} {_voxels(n_voxels)} with {flaws.n_values} values that are NaN "
-            f"or infinite, {done}"
-        )
-    return said
-
-
-def _voxels(count: int) -> str:
-    return "voxel" if count == 1 else "voxels"
