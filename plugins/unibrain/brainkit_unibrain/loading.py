@@ -126,9 +126,18 @@ def load_optimus(store: CheckpointStore) -> Optimus:
     config = OptimusConfig.from_dict(store.config(OPTIMUS))
     weights = own_tensors(store.load(OPTIMUS))
     network: Optimus = assemble(lambda: Optimus(config), weights, OPTIMUS.name)
+    _fill_buffers(network)
+    return frozen(network, store.device)
+
+
+def _fill_buffers(network: Optimus) -> None:
+    # No file holds these numbers, so on the meta device they stay without any.
     embeddings = network.encoder.embeddings
     embeddings.token_type_ids = torch.zeros(embeddings.token_type_ids.shape, dtype=torch.int64)
-    return frozen(network, store.device)
+    for block in network.decoder.transformer.h:
+        mask = getattr(block.attn, "bias", None)  # newer transformers keep no causal mask
+        if mask is not None:
+            block.attn.bias = torch.ones(mask.shape, dtype=torch.bool).tril()
 
 
 def load_reader(store: CheckpointStore) -> Callable[[Sequence[str]], Tensor]:

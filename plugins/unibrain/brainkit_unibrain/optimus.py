@@ -112,10 +112,11 @@ class Writer(nn.Module):
     def advance(self, ids: Tensor, position: int, cache: DynamicCache, added: Tensor) -> Tensor:
         """Run tokens that begin at a position and give the scores of each one's successor."""
         places = torch.arange(position, position + ids.shape[1], device=ids.device)[None]
+        # The cache has another name in newer transformers, but its place is the same.
         hidden = self.transformer(
+            *(None, cache),
             inputs_embeds=self.transformer.wte(ids) + added[:, None],
             position_ids=places.expand(len(ids), -1),
-            past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
         return F.linear(hidden, self.transformer.wte.weight)
