@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,6 +40,8 @@ def show(
 def listed(registry: Registry, *, as_json: bool) -> str:
     """Return the text of `list-plugins`."""
     if as_json:
+        import json
+
         return json.dumps([_entry(plugin) for plugin in registry.plugins], indent=2)
     return "\n".join(line for plugin in registry.plugins for line in _lines(plugin))
 

@@ -6,11 +6,13 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from brainkit.errors import UsageError, did_you_mean
-from brainkit.method import Lookup, Method
 from brainkit.options import option, options, pairs, parsed, validated
+
+if TYPE_CHECKING:
+    from brainkit.method import Lookup, Method
 
 MINIATURE = "miniature."
 OF_DATA = ("selection.", "regressor.")

@@ -8,7 +8,7 @@ from brainkit.errors import UsageError
 
 
 def resolved_device(name: str) -> str:
-    """Give "cpu", "cuda" or "cuda:n" for "auto" or one of these.
+    """Return "cpu", "cuda" or "cuda:n" for "auto" or one of these.
 
     Raises:
         UsageError: the name is none of these, or the device is absent.
@@ -32,7 +32,7 @@ def resolved_device(name: str) -> str:
 
 
 def resolved_dtype(name: str, device: str) -> str:
-    """Give the dtype networks run in: bfloat16 on CUDA and float32 on the CPU unless told."""
+    """Return the dtype networks run in: bfloat16 on CUDA and float32 on the CPU unless told."""
     if name != "auto":
         return name
     return "bfloat16" if device.startswith("cuda") else "float32"
