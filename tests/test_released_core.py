@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from brainkit.checkpoints import CheckpointStore
@@ -25,6 +26,7 @@ from brainkit.testing import converted
 from brainkit.weights import Config, Release
 from brainkit.weights.conversion import Conversion
 from brainkit.weights.convert import ReleasedFiles, convert
+from brainkit.weights.tokenizers import clip_file
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = json.loads(gzip.decompress((GOLDEN / "released/names.json.gz").read_bytes()))
@@ -230,6 +232,17 @@ def test_a_tokenizer_made_of_two_tables_is_transformers_own(tables, tmp_path):
     assert len({tuple(row) for row in expected.tolist()}) == len(TEXTS)
     cafe = expected[3, 1:-1].tolist()
     assert cafe[:4] == cafe[4:8] == cafe[8:12]  # composed, decomposed and in capitals
+
+
+def test_odd_texts_get_the_ids_they_always_got(tables):
+    """Accents, emoji, other scripts, special tokens in a text, nothing, and long ones."""
+    path = Path(__file__).parent / "golden/released/clip_ids.json"
+    known = json.loads(path.read_text(encoding="utf-8"))
+    tokenizer = Tokenizer.from_str(
+        clip_file((tables / "vocab.json", tables / "merges.txt")).decode()
+    )
+    assert [tokenizer.encode(each).ids for each in known["texts"]] == known["clip"]
+    assert [tokenizer.decode(each) for each in known["clip"]] == known["clip decoded"]
 
 
 def test_clip_comes_into_the_store_with_its_tokenizer(tables, tmp_path):

@@ -6,7 +6,9 @@ file, which holds the autoencoders and CLIP besides and is the one Brain-Diffuse
 *diffusers* folder, an image and a text network. The first file had the current one's name before it
 was renamed, so a file's layout is told from its tensors, never from its name.
 
-Optimus is one file without tokenizers; those are made from BERT's and GPT-2's vocabularies.
+Optimus is one file without tokenizers; those are made from BERT's and GPT-2's vocabularies. Its
+reader keeps letters and accents as they are (`brainkit_unibrain.loading` lowers sentences first, as
+the published code does).
 
 Source: SHI-Labs/Versatile-Diffusion and shi-labs/versatile-diffusion on the hub (Xu et al. 2022,
 arXiv 2211.08332); Li et al. 2020, arXiv 2004.04092, for Optimus.
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from brainkit.weights import (
@@ -30,7 +32,7 @@ from brainkit.weights import (
     Shapes,
     stems,
 )
-from brainkit_unibrain.vocabularies import reading_file, writing_file
+from brainkit.weights.tokenizers import bert_file, gpt2_file
 from brainkit_unibrain.walk import FourFlowConfig
 
 if TYPE_CHECKING:
@@ -181,6 +183,8 @@ def _either(folders: tuple[str, ...], *names: str) -> tuple[str, ...]:
     return (*own, *names, *(f"{folder}/tokenizer.json" for folder in folders))
 
 
+OWN_TOKENS: Final = ("<PAD>", "<BOS>", "<EOS>")
+"""What Optimus adds to GPT-2's tokens, in this order."""
 BERT_FOLDERS: Final = ("reader", "bert-base-cased", "google-bert/bert-base-cased")
 GPT2_FOLDERS: Final = ("writer", "gpt2", "openai-community/gpt2")
 PIECES: Final = "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783"
@@ -212,7 +216,7 @@ OPTIMUS: Final = Release(
         Companion(
             "reader/tokenizer.json",
             (_either(BERT_FOLDERS, "vocab.txt"),),
-            reading_file,
+            bert_file,
             (
                 Origin(
                     (RemoteFile("vocab.txt"),),
@@ -228,7 +232,7 @@ OPTIMUS: Final = Release(
                 _either(GPT2_FOLDERS, "vocab.json", "encoder.json"),
                 _either(GPT2_FOLDERS, "merges.txt", "vocab.bpe"),
             ),
-            writing_file,
+            partial(gpt2_file, added=OWN_TOKENS),
             (
                 Origin(
                     (RemoteFile("vocab.json", 0, PIECES), RemoteFile("merges.txt", 0, MERGES)),

@@ -1,4 +1,4 @@
-"""Optimus' tokenizers, made from published vocabularies, against transformers' own."""
+"""Optimus' tokenizers, made from published vocabularies, give the ids they always gave."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from transformers import BertTokenizer, GPT2Tokenizer
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import CheckpointError
+from brainkit.weights.tokenizers import BERT_SPECIAL, bert_file, gpt2_file
 from brainkit_unibrain.loading import load_reader, load_writer
 from brainkit_unibrain.parts import OptimusDecoder
-from brainkit_unibrain.released import OPTIMUS
+from brainkit_unibrain.released import OPTIMUS, OWN_TOKENS
 from brainkit_unibrain.sentences import clean
-from brainkit_unibrain.vocabularies import READER, WRITER, reading_file, writing_file
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SENTENCES = [
@@ -36,7 +36,7 @@ SENTENCES = [
 """With accents, marks, odd spaces, signs of other scripts, a word too long for any vocabulary."""
 
 BERT_PIECES = [
-    *READER[:1], "[unused1]", *READER[1:], *LETTERS, *(f"##{each}" for each in LETTERS),
+    *BERT_SPECIAL[:1], "[unused1]", *BERT_SPECIAL[1:], *LETTERS, *(f"##{each}" for each in LETTERS),
     "man", "wave", "surf", "##board", "caf", "##é", "é", "zebra", "##s", "3", "people", ".", ",",
     "!", "'", ";", "-", "\u201c", "狗", "[", "]", "two", "next",
 ]  # fmt: skip
@@ -67,6 +67,10 @@ def gpt2_files(folder: Path) -> tuple[Path, Path]:
     return folder / "vocab.json", folder / "merges.txt"
 
 
+def writer_file(paths: tuple[Path, ...]) -> bytes:
+    return gpt2_file(paths, added=OWN_TOKENS)
+
+
 def opened(content: bytes) -> Any:
     return Tokenizer.from_str(content.decode())
 
@@ -84,7 +88,7 @@ def gpt2(tmp_path: Path) -> Any:
 
 
 def test_sentences_are_cut_like_transformers_bert(tmp_path: Path, bert: Any) -> None:
-    ours = opened(reading_file((bert_files(tmp_path),)))
+    ours = opened(bert_file((bert_files(tmp_path),)))
     ids = [ours.encode(each).ids for each in SENTENCES]
     assert ids == [bert(each).input_ids for each in SENTENCES]
     assert len({tuple(each) for each in ids}) == len(SENTENCES)
@@ -94,7 +98,7 @@ def test_sentences_are_cut_like_transformers_bert(tmp_path: Path, bert: Any) -> 
 
 
 def test_sentences_are_cut_and_joined_like_transformers_gpt2(tmp_path: Path, gpt2: Any) -> None:
-    ours = opened(writing_file(gpt2_files(tmp_path)))
+    ours = opened(writer_file(gpt2_files(tmp_path)))
     sentences = ["a man waves", " a man isn't a wave.", "two-man, 3 man!", "café"]
     for sentence in sentences:
         ids = ours.encode(sentence).ids
@@ -105,9 +109,25 @@ def test_sentences_are_cut_and_joined_like_transformers_gpt2(tmp_path: Path, gpt
         assert ours.decode(ids) == gpt2.decode(ids, clean_up_tokenization_spaces=False)
 
 
+def golden_ids() -> Any:
+    """Return texts, and the ids that brainkit's own tables gave before transformers made them."""
+    path = Path(__file__).parent / "golden" / "tokenizer_ids.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_odd_texts_get_the_ids_they_always_got(tmp_path: Path) -> None:
+    """Accents, emoji, other scripts, special tokens in a text, nothing, and long ones."""
+    known = golden_ids()
+    reader = opened(bert_file((bert_files(tmp_path),)))
+    writer = opened(writer_file(gpt2_files(tmp_path)))
+    for tokenizer, name in ((reader, "bert"), (writer, "gpt2")):
+        assert [tokenizer.encode(each).ids for each in known["texts"]] == known[name]
+        assert [tokenizer.decode(each) for each in known[name]] == known[f"{name} decoded"]
+
+
 def test_the_writers_own_tokens_follow_gpt2s_in_their_order(tmp_path: Path) -> None:
-    ours = opened(writing_file(gpt2_files(tmp_path)))
-    assert [ours.token_to_id(each) for each in WRITER] == [120, 121, 122]
+    ours = opened(writer_file(gpt2_files(tmp_path)))
+    assert [ours.token_to_id(each) for each in OWN_TOKENS] == [120, 121, 122]
     assert ours.get_vocab_size() == 123
     # With the 50257 pieces of the published vocabulary these are the released network's ids.
     config = OPTIMUS.config
@@ -116,7 +136,7 @@ def test_the_writers_own_tokens_follow_gpt2s_in_their_order(tmp_path: Path) -> N
 
 
 def test_a_tokenizer_file_gives_what_the_two_tables_give(tmp_path: Path, bert: Any) -> None:
-    made = writing_file(gpt2_files(tmp_path))
+    made = writer_file(gpt2_files(tmp_path))
     for name, merges in (("pairs", [each.split(" ") for each in MERGES]), ("strings", MERGES)):
         loaded = json.loads(made)
         loaded["model"]["merges"] = merges
@@ -124,10 +144,10 @@ def test_a_tokenizer_file_gives_what_the_two_tables_give(tmp_path: Path, bert: A
         path = tmp_path / name / "tokenizer.json"
         path.parent.mkdir()
         path.write_text(json.dumps(loaded), encoding="utf-8")
-        assert writing_file((path, path)) == made
+        assert writer_file((path, path)) == made
     bert.save_pretrained(tmp_path / "saved")
-    reader = json.loads(reading_file((tmp_path / "saved/tokenizer.json",)))
-    assert reader == json.loads(reading_file((bert_files(tmp_path),)))
+    reader = json.loads(bert_file((tmp_path / "saved/tokenizer.json",)))
+    assert reader == json.loads(bert_file((bert_files(tmp_path),)))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +160,7 @@ def test_a_tokenizer_file_gives_what_the_two_tables_give(tmp_path: Path, bert: A
 def test_another_vocabulary_than_berts_is_refused(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "vocab.txt").write_text(content)
     with pytest.raises(CheckpointError, match=said):
-        reading_file((tmp_path / "vocab.txt",))
+        bert_file((tmp_path / "vocab.txt",))
 
 
 @pytest.mark.parametrize(
@@ -151,8 +171,8 @@ def test_another_vocabulary_than_berts_is_refused(tmp_path: Path, content: str, 
         ({"a": 0, "b": 2, END: 3}, "", "from 0 without gaps"),
         ({"a": "x"}, "", "no table from pieces to numbers"),
         ([1], "", "not the whole file of a tokenizer"),
-        ({"a": 0, "b": 1, END: 2}, "a b", "joins 'a b', which the vocabulary lacks"),
-        ({"a": 0, "b": 1, END: 2}, "a", "joins 'a', which the vocabulary lacks"),
+        ({"a": 0, "b": 1, END: 2}, "a b", "joins 'a b', which the vocabulary beside it lacks"),
+        ({"a": 0, "b": 1, END: 2}, "a", "joins 'a', which the vocabulary beside it lacks"),
     ],
 )
 def test_another_vocabulary_than_gpt2s_is_refused(
@@ -161,7 +181,7 @@ def test_another_vocabulary_than_gpt2s_is_refused(
     (tmp_path / "vocab.json").write_text(json.dumps(table))
     (tmp_path / "merges.txt").write_text(f"#version: 0.2\n{merges}\n")
     with pytest.raises(CheckpointError, match=said):
-        writing_file((tmp_path / "vocab.json", tmp_path / "merges.txt"))
+        writer_file((tmp_path / "vocab.json", tmp_path / "merges.txt"))
 
 
 def golden_store(folder: Path) -> CheckpointStore:

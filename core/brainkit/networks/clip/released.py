@@ -6,7 +6,7 @@ from typing import Any
 
 from brainkit.networks.clip import names
 from brainkit.weights import Companion, Config, Naming, Origin, Release, RemoteFile, Shapes, stems
-from brainkit.weights.tokenizers import tokenizer_file
+from brainkit.weights.tokenizers import clip_file
 
 
 def clip_shapes(config: Config) -> Shapes:
@@ -115,7 +115,7 @@ def clip_tokenizer(*folders: str) -> Companion:
     places = ("", "tokenizer/", *(f"{folder}/" for folder in folders))
     tables = [tuple(f"{place}{name}" for place in places) for name in ("vocab.json", "merges.txt")]
     whole = tuple(f"{place}tokenizer.json" for place in places)
-    return Companion("tokenizer.json", tuple(whole + each for each in tables), tokenizer_file)
+    return Companion("tokenizer.json", tuple(whole + each for each in tables), clip_file)
 
 
 def _open_clip(repository: str, revision: str, size: int, sha256: str) -> Origin:
