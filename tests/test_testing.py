@@ -57,6 +57,7 @@ BROKEN_METHODS = [
     ("says_what_it_is", {"source": " "}),
     ("its_parts_fit_together", {"decoders": {"caption": Told()}}),
     ("its_parts_fit_together", {"selection": Selection(sessions=0)}),
+    ("its_parts_fit_together", {"scores": ("ssim_variant",)}),
     ("its_parts_keep_the_common_promises", {"regressors": {"thumbnail": Unexplained()}}),
 ]
 

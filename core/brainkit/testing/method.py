@@ -30,10 +30,7 @@ def says_what_it_is(method: Method, store: CheckpointStore | None) -> None:
 
 
 def its_parts_fit_together(method: Method, store: CheckpointStore | None) -> None:
-    """`Method.check` passes: keys, needs and outputs agree, options lie within their limits.
-
-    Groups of scores that it names are there.
-    """
+    """`Method.check` passes: keys, outputs and limits are kept; its groups of `scores` exist."""
     require_fitting(method)
 
 

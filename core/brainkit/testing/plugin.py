@@ -58,7 +58,7 @@ def its_parts_keep_the_common_promises(module: ModuleType) -> None:
 
 
 def its_methods_fit_together(module: ModuleType) -> None:
-    """`Method.check` passes for every registered method."""
+    """`Method.check` passes for every registered method, and its groups of `scores` are there."""
     for kind, offer in _offers(module):
         if kind == "method":
             require_fitting(offer)
