@@ -164,8 +164,8 @@ def _refusal(field: dataclasses.Field[Any], annotation: Any, value: Any, address
     needed = field.default is field.default_factory is dataclasses.MISSING
     remedy = "correct it" if needed else "correct it or leave it out"
     plain = list(value) if isinstance(value, tuple) else value
-    shown = str(plain).lower() if isinstance(plain, bool) else repr(plain)
-    return f"{address} is {shown}, expected {expected}; {remedy}" + (f".{hint}" if hint else "")
+    written = str(plain).lower() if isinstance(plain, bool) else repr(plain)
+    return f"{address} is {written}, expected {expected}; {remedy}" + (f".{hint}" if hint else "")
 
 
 def expectation(annotation: Any, limits: Mapping[str, float] | None = None) -> str:

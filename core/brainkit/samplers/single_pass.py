@@ -49,11 +49,11 @@ class SinglePass:
             )
         best = lowest = None
         for candidate in range(self.candidates):
-            made = _made(condition, _seeds(seeds, candidate))
+            latent = _passed(condition, _seeds(seeds, candidate))
             if condition.misfit is None or self.candidates == 1:
-                best = made
+                best = latent
             else:
-                best, lowest = _lower(made, condition.misfit(made), best, lowest)
+                best, lowest = _lower(latent, condition.misfit(latent), best, lowest)
             if progress is not None:
                 progress(candidate + 1, self.candidates)
         assert best is not None
@@ -61,19 +61,19 @@ class SinglePass:
 
 
 def _lower(
-    made: Tensor, loss: Tensor, best: Tensor | None, lowest: Tensor | None
+    latent: Tensor, loss: Tensor, best: Tensor | None, lowest: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Keep, for each image, the latent of lower loss."""
     import torch
 
     if best is None or lowest is None:
-        return made, loss
+        return latent, loss
     better = loss < lowest
-    rows = better.view(-1, *(1,) * (made.ndim - 1))
-    return torch.where(rows, made, best), torch.where(better, loss, lowest)
+    rows = better.view(-1, *(1,) * (latent.ndim - 1))
+    return torch.where(rows, latent, best), torch.where(better, loss, lowest)
 
 
-def _made(condition: Condition, seeds: Sequence[int]) -> Tensor:
+def _passed(condition: Condition, seeds: Sequence[int]) -> Tensor:
     drawn = noise(condition.start.shape[1:], seeds).to(condition.start.device)
     level = condition.sigmas[-1]
     return condition.denoise(condition.start + level * drawn, level)

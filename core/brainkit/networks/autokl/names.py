@@ -48,10 +48,10 @@ def diffusers_name(name: str, levels: int) -> str:
     """
     for pattern, replacement in RULES:
         name = re.sub(pattern, replacement, name)
-    found = re.search(r"\.up\.(\d+)\.", name)
-    if found:
-        block = f".up_blocks.{levels - 1 - int(found.group(1))}."
-        name = name.replace(found.group(), block)
+    upper = re.search(r"\.up\.(\d+)\.", name)
+    if upper:
+        block = f".up_blocks.{levels - 1 - int(upper.group(1))}."
+        name = name.replace(upper.group(), block)
         name = re.sub(r"\.block\.(\d+)\.", r".resnets.\1.", name)
         name = name.replace(".upsample.", ".upsamplers.0.")
     return name
@@ -61,8 +61,8 @@ def own_names(names: Collection[str]) -> dict[str, str]:
     """Return, by published name of either kind, the name a tensor has in diffusers today."""
     if not is_official(names):
         return {n: OLD.sub(lambda m: f"{m[1]}.{OLD_ATTENTION[m[2]]}.", n) for n in names}
-    found = [re.match(r"encoder\.down\.(\d+)\.", name) for name in names]
-    levels = 1 + max(int(each[1]) for each in found if each)
+    matches = [re.match(r"encoder\.down\.(\d+)\.", name) for name in names]
+    levels = 1 + max(int(match[1]) for match in matches if match)
     return {name: diffusers_name(name, levels) for name in names}
 
 

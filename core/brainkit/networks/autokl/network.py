@@ -90,9 +90,9 @@ def signed_pixels(images: NDArray[np.uint8], side: int, resize: str = "bicubic")
 
 
 def _lanczos(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    made = np.empty((len(images), side, side, 3), np.uint8)
+    resized = np.empty((len(images), side, side, 3), np.uint8)
     for row, image in enumerate(images):
-        made[row] = np.asarray(
+        resized[row] = np.asarray(
             Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS)
         )
-    return made
+    return resized

@@ -56,8 +56,8 @@ def transformers_name(name: str) -> str:
 
 def official_pieces(config: Config, names: tuple[Collection[str], ...]) -> Mapping[str, Piece]:
     """Return where the tensors lie in a file of OpenAI's or open_clip's."""
-    found = dict(piece for name in names[0] for piece in _cut(name))
-    return found if _is_as_deep(found, config) else {}
+    pieces = dict(piece for name in names[0] for piece in _cut(name))
+    return pieces if _is_as_deep(pieces, config) else {}
 
 
 def _cut(name: str) -> Iterator[tuple[str, Piece]]:
@@ -73,18 +73,18 @@ def _cut(name: str) -> Iterator[tuple[str, Piece]]:
 
 def transformers_pieces(config: Config, names: tuple[Collection[str], ...]) -> Mapping[str, Piece]:
     """Return where the tensors lie in a file of transformers' CLIPModel."""
-    found = {name: Piece(name) for name in names[0]}
-    return found if _is_as_deep(found, config) else {}
+    pieces = {name: Piece(name) for name in names[0]}
+    return pieces if _is_as_deep(pieces, config) else {}
 
 
 def tower_pieces(config: Config, names: tuple[Collection[str], ...]) -> Mapping[str, Piece]:
     """Return where the tensors lie in a file of the text tower and one of the image tower."""
-    found = {
+    pieces = {
         tower_name(name, tower): Piece(name, file=index)
         for index, (tower, own) in enumerate(zip(TOWERS, names, strict=True))
         for name in own
     }
-    return found if _is_as_deep(found, config) else {}
+    return pieces if _is_as_deep(pieces, config) else {}
 
 
 def tower_name(name: str, tower: str) -> str:
@@ -101,8 +101,8 @@ def _is_as_deep(names: Iterable[str], config: Config) -> bool:
     """Say whether there are as many blocks as wanted: files of all CLIPs have the same names."""
     blocks = dict.fromkeys(TOWERS, -1)
     for name in names:
-        if found := re.match(r"(text|vision)_model\.encoder\.layers\.(\d+)\.", name):
-            blocks[found[1]] = max(blocks[found[1]], int(found[2]))
+        if layer := re.match(r"(text|vision)_model\.encoder\.layers\.(\d+)\.", name):
+            blocks[layer[1]] = max(blocks[layer[1]], int(layer[2]))
     return all(
         blocks[tower] < 0 or blocks[tower] + 1 == config[f"{tower}_config"]["num_hidden_layers"]
         for tower in TOWERS
