@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 from brainkit.cli import app
 from brainkit.console import human_size
+from brainkit.fetch.hub import MOVED
 from brainkit.fetch.known import Known, known, of_method
-from brainkit.fetch.moved import MOVED
 from brainkit.plugins import Registry, Source
 from brainkit.weights import Origin
 

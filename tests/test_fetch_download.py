@@ -14,9 +14,9 @@ from brainkit.data import Checkpoint
 from brainkit.errors import CheckpointError
 from brainkit.fetch import check_disks, plan, text
 from brainkit.fetch.download import Remote, begun, download
+from brainkit.fetch.hub import MOVED, moved, names
+from brainkit.fetch.inventory import leftovers
 from brainkit.fetch.known import Known
-from brainkit.fetch.moved import MOVED, moved, names
-from brainkit.fetch.state import leftovers
 from brainkit.weights import Origin, Release, RemoteFile
 
 sys.path.insert(0, str(Path(__file__).parent / "toys"))

@@ -24,8 +24,7 @@ from brainkit.run.config import RunConfig
 from brainkit.run.publish import summary
 from brainkit.samplers.diffusion import DDIM
 from brainkit.weights import Release
-from brainkit.weights.random import BLOCK, RandomStore, drawn
-from brainkit.weights.tokens import stand_in
+from brainkit.weights.random import BLOCK, RandomStore, drawn, stand_in
 
 SHAPES = {"net.weight": (192, 192), "net.bias": (192,), "norm.weight": (192,)}
 NET = Release("net", (), config={"side": 8}, shapes=lambda config: SHAPES)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 from brainkit import hookimpl
 from brainkit.data import Checkpoint
-from brainkit.fetch.moved import MOVED
+from brainkit.fetch.hub import MOVED
 from brainkit.method import Method
 from brainkit.weights import Companion, Naming, Origin, Piece, Release, RemoteFile
 

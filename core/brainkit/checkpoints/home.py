@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """Give the folder for caches and weights: `BRAINKIT_HOME`, or the user's cache folder."""
+    """Return the folder for caches and weights: `BRAINKIT_HOME`, or the user's cache folder."""
     import platformdirs
 
     chosen = os.environ.get("BRAINKIT_HOME")

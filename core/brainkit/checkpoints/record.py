@@ -54,7 +54,7 @@ class Record:
 
     @classmethod
     def read(cls, folder: Path) -> Record | None:
-        """Give the record of a checkpoint's folder; None when it was placed by hand.
+        """Return the record of a checkpoint's folder; None when it was placed by hand.
 
         Raises:
             CheckpointError: the file is damaged.
@@ -80,13 +80,13 @@ class Record:
 
 
 def facts_below(folder: Path) -> dict[str, FileFacts]:
-    """Give the facts of every file in a folder but its record, by their path in it."""
+    """Return the facts of every file in a folder but its record, by their path in it."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
     return {path.relative_to(folder).as_posix(): FileFacts.of(path) for path in paths}
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Give the SHA-256 (hex) of every file in a folder but its record, by their path in it.
+    """Return the SHA-256 (hex) of every file in a folder but its record, by their path in it.
 
     A file that is older than the record and as large as that says is not read again.
     """

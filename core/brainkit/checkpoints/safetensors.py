@@ -49,7 +49,7 @@ class Entry(NamedTuple):
         return SIZES[self.dtype] * prod(self.shape)
 
 
-class Header(NamedTuple):
+class SafetensorsHeader(NamedTuple):
     """What the header of a whole safetensors file says.
 
     Attributes:
@@ -73,7 +73,7 @@ def check_header(path: Path) -> dict[str, Entry]:
     return read_header(path).entries
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> SafetensorsHeader:
     """Return the header of a safetensors file after checking it against the file's length.
 
     Raises:
@@ -157,7 +157,7 @@ def _constant(word: str) -> NoReturn:
     raise _FaultError(f"its header is not JSON: it has the word {word}")
 
 
-def _header(parsed: Mapping[str, Any], start: int, size: int) -> Header:
+def _header(parsed: Mapping[str, Any], start: int, size: int) -> SafetensorsHeader:
     metadata = parsed.get(METADATA)
     if metadata is not None and type(metadata) is not dict:
         raise _FaultError(f"{METADATA} is {shown(metadata)}, expected texts by name")
@@ -170,7 +170,7 @@ def _header(parsed: Mapping[str, Any], start: int, size: int) -> Header:
             entries[name], places[name] = _tensor(name, value)
     _check_places(places, size - start)
     moved = {name: (begin + start, end + start) for name, (begin, end) in places.items()}
-    return Header(entries, moved, metadata or {})
+    return SafetensorsHeader(entries, moved, metadata or {})
 
 
 def _tensor(name: str, value: Any) -> tuple[Entry, tuple[int, int]]:

@@ -46,7 +46,7 @@ class CheckpointStore:
     miniature: bool = False
 
     def folder(self, checkpoint: Checkpoint) -> Path:
-        """Give the folder of a checkpoint, which has to hold its weights.
+        """Return the folder of a checkpoint, which has to hold its weights.
 
         Raises:
             CheckpointError: the folder or its weights are missing.
@@ -65,7 +65,7 @@ class CheckpointStore:
         return (self._place(checkpoint) / WEIGHTS).is_file()
 
     def config(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Give the configuration of the checkpoint's network."""
+        """Return the configuration of the checkpoint's network."""
         path = self.folder(checkpoint) / "config.json"
         try:
             loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -76,7 +76,7 @@ class CheckpointStore:
     def load(
         self, checkpoint: Checkpoint, prefix: str = "", dtype: torch.dtype | None = None
     ) -> dict[str, Tensor]:
-        """Give the tensors whose names begin with a prefix, which is cut off, on the CPU.
+        """Return the tensors whose names begin with a prefix, which is cut off, on the CPU.
 
         Tensors that the file has in the dtype asked for are mapped from it, not copied: a network
         on the meta device that takes them by `load_state_dict(..., assign=True)` is never held
@@ -111,7 +111,7 @@ class CheckpointStore:
         return tensors
 
     def shapes(self, checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
-        """Give the shape of every tensor, read from the file's header.
+        """Return the shape of every tensor, read from the file's header.
 
         Raises:
             CheckpointError: the weights are missing or damaged.
@@ -120,7 +120,7 @@ class CheckpointStore:
         return {name: entry.shape for name, entry in _checked(path, checkpoint).items()}
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
-        """Give a SHA-256 (hex) of the weights and of all files beside them, for stamps.
+        """Return a SHA-256 (hex) of the weights and of all files beside them, for stamps.
 
         Of files that `brainkit fetch` wrote and nobody changed, the recorded hashes are taken.
         """
@@ -131,7 +131,7 @@ class CheckpointStore:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def lacking(self, who: str, missing: Sequence[Checkpoint]) -> CheckpointError:
-        """Give the error for a method that lacks several checkpoints."""
+        """Return the error for a method that lacks several checkpoints."""
         names = ", ".join(each.name for each in missing)
         return CheckpointError(
             f"{who} lacks the weights of {names} in {self.root}; run `brainkit fetch {who}`, place "
@@ -139,7 +139,7 @@ class CheckpointStore:
         )
 
     def torch_dtype(self) -> torch.dtype:
-        """Give the torch dtype of the store's dtype name."""
+        """Return the torch dtype of the store's dtype name."""
         import torch
 
         dtype: torch.dtype = getattr(torch, self.dtype)
@@ -162,7 +162,7 @@ class CheckpointStore:
 
 
 def _checked(path: Path, checkpoint: Checkpoint) -> Mapping[str, Entry]:
-    """Give what a file holds, after checking its header before any library trusts it."""
+    """Return what a file holds, after checking its header before any library trusts it."""
     from brainkit.checkpoints.safetensors import check_header
 
     try:

@@ -45,7 +45,7 @@ class Asked:
 
 
 def fetch(registry: Registry, asked: Asked, store: Path, *, dry: bool, say: Say) -> Iterator[str]:
-    """Do what was asked for; gives what is to be printed.
+    """Do what was asked for; yields what is to be printed.
 
     Raises:
         UsageError: an unknown name, or options that exclude each other.

@@ -99,7 +99,7 @@ def _locked(lock: Path | None) -> AbstractContextManager[Any]:
 
 
 def begun(path: Path) -> int:
-    """Give the bytes that an earlier download of a file left."""
+    """Return the bytes that an earlier download of a file left."""
     part = path.with_name(path.name + PART)
     return part.stat().st_size if part.is_file() else 0
 
@@ -122,7 +122,7 @@ def remote_size(url: str) -> int:
 
 
 def refused(url: str, code: int) -> CheckpointError:
-    """Give the error for a server's refusal."""
+    """Return the error for a server's refusal."""
     host = urlsplit(url).netloc
     why = "is being refused, so try again later"
     if code in (404, 410):
@@ -135,7 +135,7 @@ def refused(url: str, code: int) -> CheckpointError:
 
 
 def unreachable(url: str, error: BaseException) -> UnreachableError:
-    """Give the error for a server that is not to be reached."""
+    """Return the error for a server that is not to be reached."""
     reason = getattr(error, "reason", None) or error
     return UnreachableError(
         f"{urlsplit(url).netloc} cannot be reached ({reason}); check the connection and "
@@ -195,7 +195,7 @@ def _transfer(remote: Remote, part: Path, progress: Progress) -> bool:
 
 
 def _start(remote: Remote, part: Path) -> int:
-    """Give the bytes that need not be transferred again."""
+    """Return the bytes that need not be transferred again."""
     if not part.is_file():
         return 0
     size = part.stat().st_size
@@ -299,7 +299,7 @@ class _Redirects(HTTPRedirectHandler):
 
 @cache
 def _opener() -> OpenerDirector:
-    """Give what opens URLs: certificates as other Python libraries have them, proxies as set."""
+    """Return what opens URLs: certificates as other Python libraries have them, proxies as set."""
     import os
 
     given = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")

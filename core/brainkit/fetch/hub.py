@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from brainkit.errors import CheckpointError
 from brainkit.fetch.download import Remote, begun, download, unreachable
-from brainkit.fetch.moved import moved, names
 from brainkit.weights import Origin, RemoteFile
 
 if TYPE_CHECKING:
@@ -23,6 +22,36 @@ if TYPE_CHECKING:
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+MOVED = {
+    "bert-base-cased": "google-bert/bert-base-cased",
+    "bert-base-uncased": "google-bert/bert-base-uncased",
+    "gpt2": "openai-community/gpt2",
+    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "runwayml/stable-diffusion-inpainting": "stable-diffusion-v1-5/stable-diffusion-inpainting",
+    "shi-labs/versatile-diffusion-model": "shi-labs/versatile-diffusion",
+}
+"""Ids that changed since papers and programs named them -> those of the same files now."""
+
+
+def moved(repository: str) -> str:
+    """Return the id that a repository has now, which is its own when it never moved.
+
+    >>> moved("runwayml/stable-diffusion-v1-5")
+    'stable-diffusion-v1-5/stable-diffusion-v1-5'
+    >>> moved("openai/clip-vit-large-patch14")
+    'openai/clip-vit-large-patch14'
+    """
+    return MOVED.get(repository, repository)
+
+
+def names(repository: str) -> tuple[str, ...]:
+    """Return every id a repository had, the present one first; caches may know it by an old one.
+
+    >>> names("gpt2")
+    ('openai-community/gpt2', 'gpt2')
+    """
+    present = moved(repository)
+    return present, *(old for old, new in MOVED.items() if new == present)
 
 
 @dataclass(frozen=True)
@@ -77,7 +106,7 @@ def _folder(repository: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Give the folder that downloaded files of the hub lie in."""
+    """Return the folder that downloaded files of the hub lie in."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
@@ -105,7 +134,7 @@ def find(origin: Origin, *, connect: bool) -> list[HubFile]:
 
 
 def fetch(file: HubFile, progress: Callable[[int, int], Any] = lambda done, size: None) -> Path:
-    """Give the path of a file in the hub's cache, where it is put when it is not there.
+    """Return the path of a file in the hub's cache, where it is put when it is not there.
 
     Raises:
         CheckpointError: it cannot be had, or has another hash than is published.
@@ -138,12 +167,12 @@ def _headers() -> dict[str, str]:
 
 
 def snapshot(path: Path, file: HubFile) -> Path:
-    """Give the folder that stands for the repository, from the path of one of its files."""
+    """Return the folder that stands for the repository, from the path of one of its files."""
     return path.parents[len(Path(file.path).parts) - 1]
 
 
 def _all_cached(origin: Origin) -> list[HubFile]:
-    """Give all of an origin's files if the cache has them from one commit, otherwise none."""
+    """Return all of an origin's files if the cache has them from one commit, otherwise none."""
     for repository in names(origin.repository):
         for commit in [origin.revision] if origin.revision else _cached_commits(repository):
             found = [_cached(repository, file, commit) for file in origin.files]
@@ -170,7 +199,7 @@ def _published(path: Path, file: RemoteFile) -> bool:
 
 
 def _cached_commits(repository: str) -> list[str]:
-    """Give the commits that the cache has files of, the newest of its main branch first."""
+    """Return the commits that the cache has files of, the newest of its main branch first."""
     folder = cache_folder() / _folder(repository)
     main, snapshots = folder / "refs" / "main", folder / "snapshots"
     first = [main.read_text(encoding="utf-8").strip()] if main.is_file() else []

@@ -55,7 +55,7 @@ class Known:
 
 
 def known(registry: Registry) -> dict[str, Known]:
-    """Give every checkpoint of methods and parts, then of scores, then of trainings, by name."""
+    """Return every checkpoint of methods and parts, then of scores, then of trainings, by name."""
     methods: list[Method] = [registry.get("method", name) for name in registry.names("method")]
     needed = {method.name: {each.name for each in method.checkpoints()} for method in methods}
     found: dict[str, Known] = {}
@@ -70,7 +70,7 @@ def known(registry: Registry) -> dict[str, Known]:
 
 
 def of_method(registry: Registry, method: Method) -> list[Known]:
-    """Give the checkpoints of a method, then those of its scores, which it can do without."""
+    """Return the checkpoints of a method, then those of its scores, which it can do without."""
     everything = known(registry)
     own = sorted({each.name for each in method.checkpoints()})
     named = {each.name: everything.get(each.name, Known(each)) for each in _read_by_scores(method)}
@@ -80,7 +80,7 @@ def of_method(registry: Registry, method: Method) -> list[Known]:
 
 
 def named(registry: Registry, name: str) -> list[Known]:
-    """Give the checkpoints that the name of a method, or of a checkpoint, stands for.
+    """Return the checkpoints that the name of a method, or of a checkpoint, stands for.
 
     Raises:
         UsageError: there is neither.
@@ -109,7 +109,7 @@ def _of_parts(registry: Registry, methods: list[Method]) -> Iterator[Checkpoint]
 
 
 def _of_trainings(found: Iterable[Checkpoint]) -> Iterator[Checkpoint]:
-    """Give what modules of releases list as `CHECKPOINTS` besides: those that no part loads."""
+    """Return what modules of releases list as `CHECKPOINTS` besides: those that no part loads."""
     modules = {each.release.partition(":")[0] for each in found if each.release}
     for name in sorted(modules):
         with suppress(ImportError):  # told when its release is asked for

@@ -3,22 +3,134 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 from brainkit.console import aligned, human_size
 from brainkit.errors import CheckpointError, UsageError
-from brainkit.fetch.download import UnreachableError
-from brainkit.fetch.hub import cache_folder
+from brainkit.fetch import hub
+from brainkit.fetch.download import Remote, UnreachableError, begun, download, remote_size
+from brainkit.fetch.inventory import DOWNLOADS, State, state
 from brainkit.fetch.known import Known
-from brainkit.fetch.remote import Found, find
-from brainkit.fetch.state import DOWNLOADS, State, state
-from brainkit.weights import Origin, Release
+from brainkit.weights import Origin, Release, RemoteFile
 
 SPARE = 1 << 26
 """Bytes of disk that have to stay free."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Files of an origin.
+
+    Attributes:
+        origin: with the id its repository has now.
+        sizes: bytes of each file, 0 when unknown.
+        missing: bytes of each that have to come.
+        commit: of the repository; empty elsewhere.
+        hub: the files on the hub.
+        direct: the files with an address of their own, each with its place.
+    """
+
+    origin: Origin
+    sizes: tuple[int, ...]
+    missing: tuple[int, ...]
+    commit: str = ""
+    hub: tuple[hub.HubFile, ...] = ()
+    direct: tuple[tuple[Remote, Path], ...] = ()
+
+    @property
+    def whence(self) -> str:
+        """Where the files are, in short."""
+        if self.origin.repository:
+            return f"{self.origin.repository}@{self.commit[:12]}"
+        return self.origin.url
+
+    @property
+    def complete(self) -> bool:
+        """Whether all files are on this machine."""
+        return not any(self.missing) and all(self.sizes)
+
+
+def find(origin: Origin, downloads: Path, *, connect: bool) -> Found:
+    """Find out what there is of an origin's files here, and what would have to come.
+
+    Args:
+        origin: any.
+        downloads: folder for files that are not on the hub.
+        connect: whether servers may be asked.
+
+    Raises:
+        CheckpointError: a file is not to be had; says why and what to do.
+    """
+    if origin.repository:
+        files = hub.find(origin, connect=connect)
+        present = replace(origin, repository=hub.moved(origin.repository))
+        sizes = tuple(file.size for file in files)
+        missing = tuple(file.missing for file in files)
+        return Found(present, sizes, missing, files[0].commit if files else "", hub=tuple(files))
+    if not origin.url:
+        raise _by_hand(origin)
+    return _direct(origin, downloads / _folder_of(origin.url), connect=connect)
+
+
+def bring(found: Found, progress: Callable[[str, int, int], Any]) -> Path:
+    """Bring all files here and give the folder that they lie in by their paths.
+
+    Args:
+        found: the files.
+        progress: told a file's path, its bytes that are here and all of its bytes.
+
+    Raises:
+        CheckpointError: a server refuses, the connection breaks for good, the disk is full, or a
+            file has another hash than is published.
+    """
+    folder = Path()
+    for file in found.hub:
+        folder = hub.snapshot(hub.fetch(file, partial(progress, file.path)), file)
+    if found.direct:
+        for (remote, path), named in zip(found.direct, found.origin.files, strict=True):
+            download(remote, path, partial(progress, named.path))
+            folder = path.parents[len(Path(named.path).parts) - 1]
+    return folder
+
+
+def _by_hand(origin: Origin) -> CheckpointError:
+    wanted = ", ".join(file.path for file in origin.files) or "the file"
+    return CheckpointError(
+        f"{wanted} cannot be fetched by a program; open {origin.page or 'the page of its paper'}, "
+        "save it by hand, and give it with --from PATH"
+    )
+
+
+def _folder_of(url: str) -> str:
+    """Return a folder's name that differs between addresses and can be read."""
+    return f"{urlsplit(url).netloc}-{sha256(url.encode()).hexdigest()[:8]}".replace(":", "-")
+
+
+def _direct(origin: Origin, folder: Path, *, connect: bool) -> Found:
+    asked = [_one(origin, file, folder / file.path, connect=connect) for file in origin.files]
+    sizes = tuple(remote.size for remote, _ in asked)
+    missing = tuple(
+        0 if path.is_file() else max(remote.size - begun(path), 0) for remote, path in asked
+    )
+    return Found(origin, sizes, missing, direct=tuple(asked))
+
+
+def _one(origin: Origin, file: RemoteFile, path: Path, *, connect: bool) -> tuple[Remote, Path]:
+    url = f"{origin.url.rstrip('/')}/{quote(file.path)}"
+    if path.is_file():
+        return Remote(url, path.stat().st_size, file.sha256), path
+    if not connect:
+        raise CheckpointError(
+            f"{path} is not there, and no connection may be made; download {url} on another "
+            "machine and give it with --from PATH, or copy that machine's checkpoint store"
+        )
+    return Remote(url, file.size or remote_size(url), file.sha256), path
 
 
 @dataclass(frozen=True)
@@ -163,7 +275,7 @@ def _numbered(origins: Sequence[Origin]) -> list[str]:
 
 
 def text(planned: FetchPlan, *, problems: bool = True) -> str:
-    """Give the table that is shown before anything starts, with why things cannot be had."""
+    """Return the table that is shown before anything starts, with why things cannot be had."""
     rows = [_row(item) for item in planned.items]
     lines = [f"checkpoint store {planned.store}", ""]
     for item, line in zip(planned.items, aligned(rows), strict=True):
@@ -175,7 +287,7 @@ def text(planned: FetchPlan, *, problems: bool = True) -> str:
 
 
 def grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Give for each problem the names of those that have it.
+    """Return for each problem the names of those that have it.
 
     >>> grouped([("late", "a"), ("cold", "b"), ("late", "c")])
     {'late': ['a', 'c'], 'cold': ['b']}
@@ -246,13 +358,13 @@ def _sums(planned: FetchPlan) -> Iterator[str]:
 
 
 def _disks(planned: FetchPlan) -> list[tuple[Path, int, int]]:
-    """Give (folder, bytes needed, bytes free) of each file system that is written.
+    """Return (folder, bytes needed, bytes free) of each file system that is written.
 
     What is downloaded stays until it is converted, and a checkpoint is about as large as its files.
     """
     needs = {planned.store: sum(sum(found.sizes) for found in planned.weights)}
     for found in planned.found:
-        folder = cache_folder() if found.hub else planned.store
+        folder = hub.cache_folder() if found.hub else planned.store
         needs[folder] = needs.get(folder, 0) + sum(found.missing)
     by_disk: dict[int, tuple[Path, int, int]] = {}
     for folder, needed in needs.items():

@@ -10,9 +10,8 @@ from pathlib import Path
 from brainkit.checkpoints.record import Record
 from brainkit.console import Bar, Say, human_size
 from brainkit.errors import CheckpointError, UsageError
-from brainkit.fetch.plan import FetchPlan, Item, Search, check_disks, grouped
-from brainkit.fetch.remote import Found, bring
-from brainkit.fetch.state import DOWNLOADS
+from brainkit.fetch.inventory import DOWNLOADS
+from brainkit.fetch.plan import FetchPlan, Found, Item, Search, bring, check_disks, grouped
 from brainkit.weights import Companion, Config, RemoteFile
 from brainkit.weights.convert import Converted, ReleasedFiles, convert
 
@@ -48,7 +47,7 @@ def alone(store: Path, say: Say) -> Iterator[None]:
 
 
 def carry_out(planned: FetchPlan, say: Say) -> Iterator[str]:
-    """Download and convert what is missing; gives a line for each checkpoint that is done.
+    """Download and convert what is missing; yields a line for each checkpoint that is done.
 
     Raises:
         CheckpointError: at the end, what failed of that which runs need; the rest is done.

@@ -165,7 +165,7 @@ SUFFIXES = (".safetensors", ".fp16.safetensors", ".safetensors.index.json", ".bi
 
 
 def stems(*paths: str) -> tuple[str, ...]:
-    """Give the paths that diffusers and transformers write weights to, safetensors first.
+    """Return the paths that diffusers and transformers write weights to, safetensors first.
 
     >>> stems("unet/diffusion_pytorch_model")[:2]
     ('unet/diffusion_pytorch_model.safetensors', 'unet/diffusion_pytorch_model.fp16.safetensors')

@@ -17,7 +17,6 @@ from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import CheckpointError
 from brainkit.seeds import seed_of
 from brainkit.weights import Config, Release, Shapes, release
-from brainkit.weights.tokens import stand_in
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +34,9 @@ SHIFT = re.compile(r"(^|[._/])(bias|beta|running_mean|w_avg)$")
 COUNT = re.compile(r"(^|[._/])(position_ids|num_batches_tracked)$")
 SMALL = 0.02
 
+FILLER = "word{}"
+"""Stands for every id that the miniature has no word for."""
+
 
 @dataclass(frozen=True)
 class RandomStore(CheckpointStore):
@@ -45,7 +47,7 @@ class RandomStore(CheckpointStore):
     """
 
     def folder(self, checkpoint: Checkpoint) -> Path:
-        """Give the folder with the checkpoint's tokenizers, writing them when they are not there.
+        """Return the folder with the checkpoint's tokenizers, writing them when they are not there.
 
         Raises:
             CheckpointError: the network's sizes are not known.
@@ -65,7 +67,7 @@ class RandomStore(CheckpointStore):
             return False
 
     def config(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Give the configuration of the released network."""
+        """Return the configuration of the released network."""
         manifest(checkpoint)
         copied: dict[str, Any] = json.loads(json.dumps(dict(release_of(checkpoint).config)))
         return copied
@@ -84,11 +86,11 @@ class RandomStore(CheckpointStore):
         }
 
     def shapes(self, checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
-        """Give the shape of every tensor of the released network."""
+        """Return the shape of every tensor of the released network."""
         return dict(manifest(checkpoint))
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
-        """Give a SHA-256 (hex) of all that the random weights depend on."""
+        """Return a SHA-256 (hex) of all that the random weights depend on."""
         facts = {
             "version": VERSION,
             "name": checkpoint.name,
@@ -99,7 +101,7 @@ class RandomStore(CheckpointStore):
         return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def lacking(self, who: str, missing: Sequence[Checkpoint]) -> CheckpointError:
-        """Give the error for a method whose networks have unknown sizes."""
+        """Return the error for a method whose networks have unknown sizes."""
         names = ", ".join(each.name for each in missing)
         return CheckpointError(
             f"{who} cannot run with random weights: the sizes of {names} are not known, since no "
@@ -108,7 +110,7 @@ class RandomStore(CheckpointStore):
 
 
 def release_of(checkpoint: Checkpoint) -> Release:
-    """Give the release that a checkpoint names.
+    """Return the release that a checkpoint names.
 
     Raises:
         CheckpointError: it names none, or one that cannot be imported.
@@ -120,7 +122,7 @@ def release_of(checkpoint: Checkpoint) -> Release:
 
 @cache
 def manifest(checkpoint: Checkpoint) -> Shapes:
-    """Give the shape of every tensor of a released network.
+    """Return the shape of every tensor of a released network.
 
     Raises:
         CheckpointError: there is no release, or it states no sizes.
@@ -174,7 +176,7 @@ def _filled(name: str, shape: tuple[int, ...], dtype: torch.dtype, spread: float
 
 @cache
 def _stand_ins(checkpoint: Checkpoint) -> Mapping[str, str]:
-    """Give the tokenizer files that the miniature of a checkpoint has, in the released sizes."""
+    """Return the tokenizer files that the miniature of a checkpoint has, in the released sizes."""
     miniature = CheckpointStore(Path(), miniature=True)
     if not checkpoint.miniature or not miniature.has(checkpoint):
         return {}
@@ -185,8 +187,52 @@ def _stand_ins(checkpoint: Checkpoint) -> Mapping[str, str]:
     }
 
 
+def stand_in(tokenizer: str, sizes: Sequence[int]) -> str:
+    """Turn the miniature's tokenizer into one with as many ids as a released network has.
+
+    Special tokens at the end of the miniature's vocabulary are at the end again, in the same order,
+    as CLIP's begin and end are the last two of 49408; those at its beginning and the words keep
+    their ids. Every other id gets a made-up word, so that whatever a network writes can be read.
+
+    Args:
+        tokenizer: a `tokenizer.json` of the kind WordLevel.
+        sizes: of the network's vocabularies. Of several, as in a text autoencoder that reads in
+            BERT's and writes in GPT-2's, the largest is that of special tokens at the end, the
+            smallest that of those at the beginning.
+
+    Returns:
+        the text of another `tokenizer.json`, without truncation and padding.
+    """
+    table: dict[str, Any] = json.loads(tokenizer)
+    vocabulary: dict[str, int] = table["model"]["vocab"]
+    special = {str(each["content"]) for each in table["added_tokens"]}
+    last = {token for token in special if vocabulary[token] > len(vocabulary) // 2}
+    size = max(sizes) if last else min(sizes)
+    moved = size - len(vocabulary)
+    ids = {token: old + moved * (token in last) for token, old in vocabulary.items()}
+    free = set(range(size)) - set(ids.values())
+    ids |= {FILLER.format(each): each for each in sorted(free)}
+    table["model"]["vocab"] = ids
+    _renumber(table, ids)
+    return json.dumps(table, ensure_ascii=False)
+
+
+def _renumber(table: dict[str, Any], ids: Mapping[str, int]) -> None:
+    """Put the new ids of special tokens everywhere a tokenizer file names them."""
+    for each in table["added_tokens"]:
+        each["id"] = ids[each["content"]]
+    table["truncation"] = table["padding"] = None
+    around = table.get("post_processor") or {}
+    for token, each in around.get("special_tokens", {}).items():
+        each["ids"] = [ids[token]]
+    for name in ("sep", "cls"):
+        if name in around:
+            token = around[name][0]
+            around[name] = [token, ids[token]]
+
+
 def _vocabularies(config: Config) -> list[int]:
-    """Give every `vocab_size` anywhere in a configuration."""
+    """Return every `vocab_size` anywhere in a configuration."""
     inner = (_vocabularies(each) for each in config.values() if isinstance(each, Mapping))
     own = [int(config["vocab_size"])] if "vocab_size" in config else []
     return own + [size for sizes in inner for size in sizes]

@@ -68,7 +68,7 @@ def _paths(*names: str) -> tuple[str, ...]:
 
 
 def four_flow_shapes(config: Config) -> Shapes:
-    """Give the shape of every tensor of a four-flow network, without making its weights."""
+    """Return the shape of every tensor of a four-flow network, without making its weights."""
     from brainkit.networks.assemble import manifest
     from brainkit_unibrain.networks import FourFlow
 
@@ -76,7 +76,7 @@ def four_flow_shapes(config: Config) -> Shapes:
 
 
 def optimus_shapes(config: Config) -> Shapes:
-    """Give the shape of every tensor of an Optimus, without making its weights."""
+    """Return the shape of every tensor of an Optimus, without making its weights."""
     from brainkit.networks.assemble import manifest
     from brainkit_unibrain.optimus import Optimus, OptimusConfig
 
@@ -177,7 +177,7 @@ FOUR_FLOW: Final = Release(
 
 
 def _either(folders: tuple[str, ...], *names: str) -> tuple[str, ...]:
-    """Give the paths a tokenizer's file may have; by a name that many tokenizers have in folders
+    """Return the paths a tokenizer's file may have; by a name that many tokenizers have in folders
     of its own only, and there last, as it may have been made for other sentences."""
     own = [f"{folder}/{name}" for folder in folders for name in names]
     return (*own, *names, *(f"{folder}/tokenizer.json" for folder in folders))
