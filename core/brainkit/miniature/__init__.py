@@ -37,7 +37,7 @@ class MiniaturePaths:
 def miniature(
     cache: Path | None = None, difficulty: Difficulty | None = None, seed: int = 0
 ) -> MiniaturePaths:
-    """Give the simulated subject, making it on first use (seconds, about 70 MB).
+    """Return the simulated subject, making it on first use (seconds, about 70 MB).
 
     The same difficulty, seed and brainkit give the same bytes; another brainkit whose miniature
     differs makes its own folder.

@@ -157,7 +157,7 @@ def lay_out(voxels: int) -> Anatomy:
 def responses(
     images: NDArray[np.uint8], scenes: Sequence[Scene], anatomy: Anatomy, seed: int
 ) -> Doubles:
-    """Give the noiseless response of every brain voxel to every image.
+    """Return the noiseless response of every brain voxel to every image.
 
     Args:
         images: uint8 (images, height, width, 3).
@@ -190,7 +190,7 @@ MAPS: Final = 15
 
 
 def picture_maps(images: NDArray[np.uint8]) -> Doubles:
-    """Give what early voxels see: float64 (15 maps, images, height / 2 * width / 2).
+    """Return what early voxels see: float64 (15 maps, images, height / 2 * width / 2).
 
     Eight of contrast energy (two scales, fine first, by four orientations), then luminance, red
     against green, blue against yellow, and four of signed edges (the slope of luminance to the

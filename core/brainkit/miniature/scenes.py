@@ -185,7 +185,7 @@ def make_scene(seed: int) -> Scene:
 
 
 def allowed_colours(kind: str, background: str) -> tuple[str, ...]:
-    """Give the colours of this kind that stand out from this background."""
+    """Return the colours of this kind that stand out from this background."""
     return tuple(c for c in KIND_COLOURS[kind] if c not in CLASHES[background])
 
 
@@ -284,7 +284,7 @@ def _a(phrase: str) -> str:
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Give every word that a caption can hold, sorted."""
+    """Return every word that a caption can hold, sorted."""
     tables = (BACKGROUNDS, SYNONYMS, VERBS, SIZES, POSITIONS)
     phrases = [phrase for table in tables for entry in table.values() for phrase in entry]
     phrases += [

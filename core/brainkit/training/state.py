@@ -35,7 +35,7 @@ def take_moments(
     *,
     separator: str = ".",
 ) -> None:
-    """Give an optimiser copies of what `moments` returned under the same prefix.
+    """Put copies of what `moments` returned under the same prefix into an optimiser.
 
     Raises:
         IndexError: there is a moment of a parameter that the optimiser does not have.

@@ -72,7 +72,7 @@ class Aligned:
         progress: Progress | None = None,
         journal: Journal | None = None,
     ) -> Tensor:
-        """Give finished latents, float32 (batch, *latent), one seed each.
+        """Return finished latents, float32 (batch, *latent), one seed each.
 
         Raises:
             UsageError: a variable cannot be changed under this condition.
@@ -85,11 +85,11 @@ class Aligned:
         return Descent.begun(self, condition, seeds, journal).run(progress)
 
     def walker(self) -> DDIM:
-        """Give the sampler that walks once."""
+        """Return the sampler that walks once."""
         return DDIM(steps=self.steps, noise_lead=self.noise_lead)
 
     def rate_at(self, iteration: int) -> float:
-        """Give the learning rate of the update that ends an iteration, 0-based."""
+        """Return the learning rate of the update that ends an iteration, 0-based."""
         return self.rate * self.decay ** (iteration + 1)
 
     def _check(self, condition: Condition) -> None:

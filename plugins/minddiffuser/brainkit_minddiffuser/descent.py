@@ -93,7 +93,7 @@ class Descent:
         return descent
 
     def run(self, progress: Progress | None = None) -> Tensor:
-        """Iterate until every image is done; give its latent, float32 (batch, *latent)."""
+        """Iterate until every image is done; return its latent, float32 (batch, *latent)."""
         n = self.options.iterations
         while waiting := [row for row, each in enumerate(self.traces) if each.iteration < n]:
             self.iterate(waiting)

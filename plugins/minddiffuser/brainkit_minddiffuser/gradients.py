@@ -39,7 +39,7 @@ class Chain:
     stored_steps: int = 0
 
     def walk(self, condition: Condition, variables: Mapping[str, Tensor], drawn: Tensor) -> Tensor:
-        """Give finished latents of variables "z" and, if it is one, "c", and of noise.
+        """Return finished latents of variables "z" and, if it is one, "c", and of noise.
 
         All are float32: z, noise and latents (batch, *latent), c (batch, *context).
         """
@@ -117,7 +117,7 @@ def adam(
     rates: Sequence[float],
     updates: Sequence[int],
 ) -> tuple[Variables, Variables]:
-    """Give what Adam subtracts from each variable, and its new moments.
+    """Return what Adam subtracts from each variable, and its new moments.
 
         first' = 0.9 first + 0.1 g,  second' = 0.999 second + 0.001 g^2,
         rate / (1 - 0.9^u) first' / (sqrt(second' / (1 - 0.999^u)) + 1e-8)
@@ -145,7 +145,7 @@ def adam(
 
 
 def plain(gradients: Mapping[str, Tensor], rates: Sequence[float]) -> Variables:
-    """Give what plain gradient descent subtracts: rate times gradient, a rate per image."""
+    """Return what plain gradient descent subtracts: rate times gradient, a rate per image."""
     return {name: per_image(rates, each) * each for name, each in gradients.items()}
 
 

@@ -38,7 +38,7 @@ ENDS = {
 
 
 def diffusers_unet_name(name: str, layers: int) -> str | None:
-    """Give diffusers' name of a UNet tensor of the CompVis layout, or None if there is none.
+    """Return diffusers' name of a UNet tensor of the CompVis layout, or None if there is none.
 
     CompVis counts the blocks of a side through: on the way down each level has its layers and a
     downsampler, on the way up one layer more, the last with the upsampler.
@@ -75,7 +75,7 @@ def diffusers_unet_name(name: str, layers: int) -> str | None:
 
 
 def averaged_name(name: str) -> str:
-    """Give the name of a UNet tensor's running average in a `full-ema` file.
+    """Return the name of a UNet tensor's running average in a `full-ema` file.
 
     >>> averaged_name("model.diffusion_model.out.2.weight")
     'model_ema.diffusion_modelout2weight'
@@ -84,17 +84,17 @@ def averaged_name(name: str) -> str:
 
 
 def diffusers_pieces(config: Config, names: tuple[Collection[str], ...]) -> Mapping[str, Piece]:
-    """Give where the tensors lie in a file of diffusers: under their own names."""
+    """Return where the tensors lie in a file of diffusers: under their own names."""
     return {} if _is_compvis(names[0]) else {name: Piece(name) for name in names[0]}
 
 
 def compvis_pieces(config: Config, names: tuple[Collection[str], ...]) -> Mapping[str, Piece]:
-    """Give where the tensors lie in a CompVis file, but nothing when it has running averages."""
+    """Return where the tensors lie in a CompVis file, but nothing when it has running averages."""
     return {} if _is_averaged(names[0]) else _renamed(names[0])
 
 
 def averaged_pieces(config: Config, names: tuple[Collection[str], ...]) -> Mapping[str, Piece]:
-    """Give where the running averages lie in a `full-ema` file: they are what was published."""
+    """Return where the running averages lie in a `full-ema` file: they are what was published."""
     if not _is_averaged(names[0]):
         return {}
     raw = _renamed(names[0])
@@ -110,7 +110,7 @@ def _is_averaged(names: Iterable[str]) -> bool:
 
 
 def _renamed(names: Iterable[str]) -> dict[str, Piece]:
-    """Give the tensors of a CompVis file that are known, by diffusers' name."""
+    """Return the tensors of a CompVis file that are known, by diffusers' name."""
     own = [name for name in names if name.startswith(UNET_PREFIX)]
     layers = _layers_per_level(own)
     named = {name: diffusers_unet_name(name, layers) for name in own}
@@ -127,7 +127,7 @@ def _layers_per_level(names: Iterable[str]) -> int:
 
 
 def text_names(names: Iterable[str]) -> dict[str, str]:
-    """Give for each tensor of the text tower, by CLIP's own name, the name it has in a file.
+    """Return for each tensor of the text tower, by CLIP's own name, the name it has in a file.
 
     The file is a CompVis single file or diffusers' `text_encoder`; newest files lack the prefix
     `text_model.`. Positions' numbers, 0 to 76, are passed over.

@@ -44,7 +44,7 @@ def load_unet(store: CheckpointStore) -> Any:
 def load_reader(
     store: CheckpointStore, length: int | None = None
 ) -> Callable[[Sequence[str]], Tensor]:
-    """Give a function from texts to the text tower's last hidden states.
+    """Return a function from texts to the text tower's last hidden states.
 
     Args:
         store: where the text tower is.
@@ -66,7 +66,7 @@ def load_reader(
 def load_stable_diffusion(
     store: CheckpointStore, options: StableDiffusion
 ) -> Callable[[Features], dict[str, Condition]]:
-    """Give a function from decoded features to the condition of MindDiffuser's images."""
+    """Return a function from decoded features to the condition of MindDiffuser's images."""
     begin, misfit = load_stage1(store, options), load_misfit_when_asked(store)
 
     def condition(features: Features) -> dict[str, Condition]:
@@ -81,7 +81,7 @@ def load_stable_diffusion(
 def load_low_resolution(
     store: CheckpointStore, options: LowResolution
 ) -> Callable[[Features], dict[str, Condition]]:
-    """Give a function from decoded features to the condition of Takagi & Nishimoto's images."""
+    """Return a function from decoded features to the condition of Takagi & Nishimoto's images."""
     begin, enlarge = load_stage1(store, options), load_enlarger(store, options.posterior)
 
     def condition(features: Features) -> dict[str, Condition]:
@@ -94,7 +94,7 @@ def load_low_resolution(
 def load_stage1(
     store: CheckpointStore, options: StableDiffusion | LowResolution
 ) -> Callable[[Tensor, Tensor], Condition]:
-    """Give a function from a latent and a context to the condition that diffuses between them.
+    """Return a function from a latent and a context to the condition that diffuses between them.
 
     The latent is (batch, channels, height, width), the context (batch, tokens, dim).
     """
@@ -121,7 +121,7 @@ def load_stage1(
 def denoiser(
     network: Any, empty: Tensor, guidance: float
 ) -> tuple[Callable[[Tensor], Denoise], Tensor]:
-    """Give a function from a context to its guided denoiser, and the network's noise levels.
+    """Return a function from a context to its guided denoiser, and the network's noise levels.
 
     Latents and contexts keep their dtype; the network computes in its own. Gradients reach both.
 
@@ -152,13 +152,13 @@ def denoiser(
 
 
 def untouched(latent: Tensor) -> Condition:
-    """Give a condition whose every walk ends where it starts: nothing to diffuse towards."""
+    """Return a condition whose every walk ends where it starts: nothing to diffuse towards."""
     sigmas = torch.linspace(*UNTOUCHED, 1000, device=latent.device)
     return Condition(lambda noised, sigma: noised, latent, sigmas, strength=1e-3)
 
 
 def load_enlarger(store: CheckpointStore, posterior: str) -> Callable[[Tensor], Tensor]:
-    """Give a function from small latents to those of the same pictures at the network's own side.
+    """Return a function from small latents to those of the same pictures at the network's own side.
 
     Pictures have 8 bits a colour, cut off and not rounded, as published. Each is handled alone, so
     that a colour near the edge of two values does not depend on its batch.
@@ -186,7 +186,7 @@ def load_enlarger(store: CheckpointStore, posterior: str) -> Callable[[Tensor], 
 def load_misfit_when_asked(
     store: CheckpointStore,
 ) -> Callable[[Features], Callable[[Tensor], Tensor]]:
-    """Give a function from features to the structural loss, whose networks wait for its first call.
+    """Return a function from features to the structural loss; its networks wait for the first call.
 
     Samplers that descend no loss then never load them.
     """

@@ -45,7 +45,7 @@ class SdText:
     checkpoints = (CLIP_L14,)
 
     def shape(self, store: CheckpointStore) -> tuple[int, ...]:
-        """Give (tokens, dim) from the network's configuration.
+        """Return (tokens, dim) from the network's configuration.
 
         Raises:
             UsageError: the text tower cannot read so many tokens, or so few.
@@ -54,7 +54,7 @@ class SdText:
         return (length, int(store.config(CLIP_L14)["text_config"]["hidden_size"]))
 
     def load(self, store: CheckpointStore) -> Callable[[Stimuli], Tensor]:
-        """Give a function from stimuli to float32 (batch, tokens, dim)."""
+        """Return a function from stimuli to float32 (batch, tokens, dim)."""
         import torch
 
         from brainkit_minddiffuser.loading import load_reader
@@ -102,7 +102,7 @@ class StableDiffusion:
     def load(
         self, store: CheckpointStore
     ) -> Callable[[Mapping[str, Tensor]], dict[str, Condition]]:
-        """Give a function from the eight features to the condition "image"."""
+        """Return a function from the eight features to the condition "image"."""
         from brainkit_minddiffuser.loading import load_stable_diffusion
 
         return load_stable_diffusion(store, self)

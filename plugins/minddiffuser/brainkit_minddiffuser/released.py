@@ -41,7 +41,7 @@ stored in another precision."""
 
 
 def unet_shapes(config: Config) -> Shapes:
-    """Give names and shapes of diffusers' UNet2DConditionModel of a configuration."""
+    """Return names and shapes of diffusers' UNet2DConditionModel of a configuration."""
     from diffusers import UNet2DConditionModel
 
     return manifest(lambda: UNet2DConditionModel.from_config(dict(config)))
@@ -67,7 +67,7 @@ def remarks_on_texts(conversion: Conversion, store: Path, stack: ExitStack) -> S
 
 
 def _text_file(conversion: Conversion) -> Path | None:
-    """Give the file with the text tower: the single one, or the one in the folder beside."""
+    """Return the file with the text tower: the single one, or the one in the folder beside."""
     file = conversion.files[0]
     if conversion.layout != "diffusers":
         return file
@@ -84,7 +84,7 @@ def _is_same(file: WeightFile, name: str, clip: WeightFile, own: str) -> bool:
 
 
 def _numbers(file: WeightFile, name: str) -> Tensor:
-    """Give the numbers of a tensor as float32 (numbers,)."""
+    """Return the numbers of a tensor as float32 (numbers,)."""
     import torch
 
     known = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16}

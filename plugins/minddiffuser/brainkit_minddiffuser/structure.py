@@ -57,7 +57,7 @@ class ClipLayer:
     checkpoints = (CLIP_B32,)
 
     def shape(self, store: CheckpointStore) -> tuple[int, ...]:
-        """Give (tokens, dim), or (dim,) of the final layer, from the network's configuration.
+        """Return (tokens, dim), or (dim,) of the final layer, from the network's configuration.
 
         Raises:
             UsageError: the network has no such layer.
@@ -76,7 +76,7 @@ class ClipLayer:
         return (patches**2 + 1, int(vision["hidden_size"]))
 
     def load(self, store: CheckpointStore) -> Callable[[Stimuli], Tensor]:
-        """Give a function from stimuli to float32 (batch, *shape)."""
+        """Return a function from stimuli to float32 (batch, *shape)."""
         import torch
 
         from brainkit.networks.clip.network import load_network
@@ -122,7 +122,7 @@ PUBLISHED = Structure()
 
 
 def feature_name(layer: Layer) -> str:
-    """Give the feature that holds a layer.
+    """Return the feature that holds a layer.
 
     >>> feature_name(3)
     'layer_3'
@@ -148,9 +148,10 @@ def load_misfit(
 
 
 def load_unit_decoder(store: CheckpointStore) -> Callable[[Tensor], Tensor]:
-    """Give a function from latents (batch, *latent) to images (batch, 3, height, width) in [0, 1].
+    """Return a function from latents (batch, *latent) to images in [0, 1].
 
-    Gradients pass; they are computed block by block again, so that only one block's are kept.
+    Images are (batch, 3, height, width). Gradients pass; they are
+    computed block by block again, so that only one block's are kept.
     """
     from brainkit.networks.autokl.network import decoded, load_autokl
 
@@ -162,7 +163,7 @@ def load_unit_decoder(store: CheckpointStore) -> Callable[[Tensor], Tensor]:
 def structural_misfit(
     decode: Callable[[Tensor], Tensor], network: Any, structure: Structure = PUBLISHED
 ) -> Callable[[Mapping[str, Tensor]], Misfit]:
-    """Give the structural loss for a decoder of latents and a CLIP vision network.
+    """Return the structural loss for a decoder of latents and a CLIP vision network.
 
     For each image, with f_l the features of what its latent decodes to, t_l the predicted ones and
     m_l = 1 where a unit is predicted (t_l = 0 elsewhere), both flattened,
@@ -204,7 +205,7 @@ def structural_misfit(
 
 
 def layer_weights(targets: Mapping[Layer, Tensor], layers: Sequence[int]) -> Tensor:
-    """Give each image's weight a_l of each block's squared error, (batch, layers).
+    """Return each image's weight a_l of each block's squared error, (batch, layers).
 
     a_l = e_l (1 / |t_l|) / sum_j (1 / |t_j|), with e = 1.5 for block 1, 1.2 for block 2, else 1;
     not normalised again.
@@ -227,7 +228,7 @@ def layer_weights(targets: Mapping[Layer, Tensor], layers: Sequence[int]) -> Ten
 
 
 def side_of(network: Any) -> int:
-    """Give the height and width in pixels that a CLIP vision network reads."""
+    """Return the height and width in pixels that a CLIP vision network reads."""
     return int(network.config.image_size)
 
 

@@ -46,7 +46,7 @@ class LowResolution:
     def load(
         self, store: CheckpointStore
     ) -> Callable[[Mapping[str, Tensor]], dict[str, Condition]]:
-        """Give a function from both features to the condition "image"."""
+        """Return a function from both features to the condition "image"."""
         from brainkit_minddiffuser.loading import load_low_resolution
 
         return load_low_resolution(store, self)

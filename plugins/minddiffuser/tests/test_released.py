@@ -55,7 +55,7 @@ def as_folder(tiny: Tiny, path: Path) -> Path:
 
 
 def as_half_folder(tiny: Tiny, path: Path) -> Path:
-    """Give a folder of which only the half-precision variants were downloaded."""
+    """Return a folder of which only the half-precision variants were downloaded."""
     folder = tiny.folder(path / "folder")
     for name in ("unet", "vae"):
         whole = folder / name / "diffusion_pytorch_model.safetensors"
@@ -66,7 +66,7 @@ def as_half_folder(tiny: Tiny, path: Path) -> Path:
 
 
 def as_old_folder(tiny: Tiny, path: Path) -> Path:
-    """Give a folder of pickles whose autoencoder has the attention names of old."""
+    """Return a folder of pickles whose autoencoder has the attention names of old."""
     folder = tiny.folder(path / "folder")
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
     vae = tiny.tensors("vae")
@@ -118,7 +118,7 @@ def test_one_file_serves_both_networks_in_one_reading(tiny: Tiny, tmp_path: Path
 
 
 def with_averages(tiny: Tiny) -> dict[str, Tensor]:
-    """Give the tensors of a full-ema file: raw ones that differ, and their averages."""
+    """Return the tensors of a full-ema file: raw ones that differ, and their averages."""
     tensors = tiny.compvis()
     for name in [name for name in tensors if name.startswith(RAW)]:
         tensors["model_ema." + name.removeprefix("model.").replace(".", "")] = tensors[name]

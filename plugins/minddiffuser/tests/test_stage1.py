@@ -50,7 +50,7 @@ def store(folder: Path, dtype: str) -> CheckpointStore:
 
 
 def stage1(folder: Path, dtype: str, case: str) -> tuple[Condition, DDIM, Tensor]:
-    """Give the case's condition, its sampler and the noise."""
+    """Return the case's condition, its sampler and the noise."""
     z, c, uc, drawn = (FILE[name].to(getattr(torch, dtype)) for name in ("z", "c", "uc", "noise"))
     denoise_with, sigmas = denoiser(load_unet(store(folder, dtype)), uc, CASES[case]["guidance"])
     strength = CASES[case]["decode_steps"] / CASES[case]["steps"]

@@ -41,7 +41,7 @@ def clip():
 
 
 def golden_targets(numbers, rows=1):
-    """Give the golden targets as a regressor predicts them: NaN where a unit is left out."""
+    """Return the golden targets as a regressor predicts them: NaN where a unit is left out."""
     features = {"layer_final": numbers["VisionTransformer-1.target"].repeat(rows, 1)}
     for layer in LAYERS:
         target = numbers[f"Linear-{2 * layer}.target"]

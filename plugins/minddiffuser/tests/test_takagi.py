@@ -26,7 +26,7 @@ SIDE, LOW = 64, 40
 
 @pytest.fixture(scope="module")
 def latents() -> Tensor:
-    """Give small latents of three scenes, (3, 4, 10, 10)."""
+    """Return small latents of three scenes, (3, 4, 10, 10)."""
     stimuli = Stimuli(images(range(3)), (), np.arange(3, dtype=np.int32))
     encoder = AutoKL(scale=LOW / SIDE, resize="lanczos")
     with torch.no_grad():
@@ -41,7 +41,7 @@ def low_pictures(latents: Tensor) -> list[Image.Image]:
 
 
 def posterior(latents: Tensor) -> tuple[Tensor, Tensor]:
-    """Give mean and spread of the latents of the enlarged pictures, by Pillow and diffusers."""
+    """Return mean and spread of the latents of the enlarged pictures, by Pillow and diffusers."""
     network = load_autokl(SMALL)
     large = [np.asarray(each.resize((SIDE, SIDE))) for each in low_pictures(latents)]
     pixels = torch.tensor(np.stack(large)).permute(0, 3, 1, 2) / 127.5 - 1

@@ -59,14 +59,14 @@ class Tiny:
         self.text = CLIPTextModel(CLIPTextConfig(**TEXT)).eval().requires_grad_(False)
 
     def tensors(self, network: str) -> dict[str, Tensor]:
-        """Give the tensors of "unet", "vae" or "text_encoder", as published folders name them."""
+        """Return the tensors of "unet", "vae" or "text_encoder", as published folders name them."""
         own = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text}[network].state_dict()
         if network != "text_encoder":
             return dict(own)
         return {f"text_model.{name.removeprefix('text_model.')}": t for name, t in own.items()}
 
     def compvis(self) -> dict[str, Tensor]:
-        """Give the 1145 tensors of the single file, named by the published table."""
+        """Return the 1145 tensors of the single file, named by the published table."""
         tensors: dict[str, Tensor] = {}
         for network, rows in ROWS.items():
             own = self.tensors(network)
@@ -84,7 +84,7 @@ class Tiny:
         return path
 
     def noise_of(self, unet: Any) -> Tensor:
-        """Give what a UNet predicts for fixed numbers."""
+        """Return what a UNet predicts for fixed numbers."""
         numbers = torch.Generator().manual_seed(1)
         latent = torch.randn(1, 4, 8, 8, generator=numbers)
         context = torch.randn(1, 5, 16, generator=numbers)

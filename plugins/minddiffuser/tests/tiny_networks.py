@@ -69,7 +69,7 @@ def tiny_clip() -> Any:
 
 
 def renamed(published: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the image tower's tensors by transformers' names from those by OpenAI's."""
+    """Return the image tower's tensors by transformers' names from those by OpenAI's."""
     file, sizes = {f"visual.{n}": t for n, t in published.items()}, golden_config()["clip_visual"]
     config = {"vision_config": {"num_hidden_layers": sizes["layers"]}}
     tensors = {}

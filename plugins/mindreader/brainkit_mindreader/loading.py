@@ -60,7 +60,7 @@ def load_two_heads(
 def load_lafite(
     store: CheckpointStore, options: Lafite
 ) -> Callable[[Features], dict[str, Condition]]:
-    """Give a function from decoded embeddings to the condition of Mind Reader's images."""
+    """Return a function from decoded embeddings to the condition of Mind Reader's images."""
     network, embed = load_generator(store), load_picture_embedding(store)
     if network.shape.f_dims != (network.shape.f_dims[0],) * 2:
         raise CheckpointError(
@@ -95,7 +95,7 @@ def load_lafite(
 
 
 def unit_row(feature: Tensor, dim: int, name: str) -> Tensor:
-    """Give the embedding a method reads of a feature, float32 (batch, dim), of length 1.
+    """Return the embedding a method reads of a feature, float32 (batch, dim), of length 1.
 
     Args:
         feature: (batch, rows, dim) or (batch, dim).
@@ -112,7 +112,7 @@ def unit_row(feature: Tensor, dim: int, name: str) -> Tensor:
 
 
 def load_picture_embedding(store: CheckpointStore) -> Callable[[Tensor], Tensor]:
-    """Give a function from pictures (batch, 3, side, side) in [-1, 1] to CLIP embeddings.
+    """Return a function from pictures (batch, 3, side, side) in [-1, 1] to CLIP embeddings.
 
     Pictures are resized whole (bicubic, antialiased). CLIP is loaded at the first call; gradients
     reach the pictures; embeddings are float32 (batch, dim), clamped and of length 1 as targets are.
@@ -135,5 +135,5 @@ def load_picture_embedding(store: CheckpointStore) -> Callable[[Tensor], Tensor]
 
 
 def seeded(latent: Tensor) -> Sequence[torch.Generator]:
-    """Give one source of randomness a row, which depends on that row's numbers alone."""
+    """Return one source of randomness a row, which depends on that row's numbers alone."""
     return [torch.Generator().manual_seed(seed) for seed in seeds_of(latent)]

@@ -50,7 +50,7 @@ class Lafite:
     def load(
         self, store: CheckpointStore
     ) -> Callable[[Mapping[str, Tensor]], dict[str, Condition]]:
-        """Give a function from both features to the condition "image"."""
+        """Return a function from both features to the condition "image"."""
         from brainkit_mindreader.loading import load_lafite
 
         return load_lafite(store, self)

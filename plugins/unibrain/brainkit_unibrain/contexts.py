@@ -54,14 +54,14 @@ def text_tokens(network: CLIPTextModelWithProjection, ids: Tensor) -> Tensor:
 
 
 def load_image_context(store: CheckpointStore) -> Callable[[NDArray[np.uint8]], Tensor]:
-    """Give a function from uint8 images (batch, height, width, 3) to contexts (batch, 257, 768)."""
+    """Return a function from uint8 (batch, height, width, 3) to contexts (batch, 257, 768)."""
     network = load_network(store, CLIP_L14, "vision")
     side = int(network.config.image_size)
     return lambda images: image_tokens(network, pixel_values(images, side).to(store.device))
 
 
 def load_text_context(store: CheckpointStore) -> Callable[[Sequence[str]], Tensor]:
-    """Give a function from texts to contexts float32 (batch, 77, 768)."""
+    """Return a function from texts to contexts float32 (batch, 77, 768)."""
     network = load_network(store, CLIP_L14, "text")
     tokens = load_tokenizer(store, CLIP_L14)
     return lambda texts: text_tokens(network, tokens(texts).to(store.device))

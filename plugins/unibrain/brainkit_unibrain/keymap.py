@@ -47,7 +47,7 @@ class Names(NamedTuple):
 
 
 def places(config: FourFlowConfig) -> tuple[list[Place], list[Place]]:
-    """Give the places of all data blocks and of all context blocks, in the order of the walk."""
+    """Return the places of all data blocks and of all context blocks, in the order of the walk."""
     levels, per_level = len(config.channel_mult), config.num_res_blocks + 1
     data, context = [Place("input_blocks.0.0", "conv_in")], []
     for level in range(levels):

@@ -49,7 +49,7 @@ def load_four_flow(store: CheckpointStore) -> Network:
 def load_flows(
     store: CheckpointStore, options: FourFlow
 ) -> Callable[[Mapping[str, Tensor]], dict[str, Condition]]:
-    """Give a function from predicted features to the conditions of both flows."""
+    """Return a function from predicted features to the conditions of both flows."""
     if not (options.use_ci or options.use_ct):
         return _only_latents(options)
     empty = unconditional_contexts(store, options.uncond_image)
@@ -141,7 +141,7 @@ def _fill_buffers(network: Optimus) -> None:
 
 
 def load_reader(store: CheckpointStore) -> Callable[[Sequence[str]], Tensor]:
-    """Give a function from sentences to posterior means, float32 (batch, latent)."""
+    """Return a function from sentences to posterior means, float32 (batch, latent)."""
     network = load_optimus(store)
     tokenizer = _tokenizer(store, "reader", {"[PAD]": 0}, network.encoder.config.vocab_size)
     positions = network.encoder.config.max_position_embeddings
@@ -159,7 +159,7 @@ def load_reader(store: CheckpointStore) -> Callable[[Sequence[str]], Tensor]:
 def load_writer(
     store: CheckpointStore, options: OptimusDecoder
 ) -> Callable[[Tensor, Sequence[int]], list[str]]:
-    """Give a function from latents (batch, latent) and a seed each to captions."""
+    """Return a function from latents (batch, latent) and a seed each to captions."""
     network = load_optimus(store)
     config = network.config
     named = {"<PAD>": config.pad, "<BOS>": config.bos, "<EOS>": config.eos}

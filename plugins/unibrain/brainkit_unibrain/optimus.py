@@ -62,7 +62,7 @@ class Reader(BertModel):  # type: ignore[misc]  # transformers is read untyped
         self.linear = nn.Linear(bert.hidden_size, 2 * config.latent, bias=False)
 
     def posterior(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Give mean and log variance, both float (batch, latent), of sentences.
+        """Return mean and log variance, both float (batch, latent), of sentences.
 
         Args:
             ids: int64 (batch, tokens), [CLS] ... [SEP], padded with 0
@@ -82,7 +82,7 @@ class Transformer(GPT2Model):  # type: ignore[misc]  # transformers is read unty
         self.linear_emb = nn.Linear(config.latent, gpt2.n_embd, bias=False)
 
     def memory(self, latent: Tensor) -> DynamicCache:
-        """Give a key and value cache whose one slot per layer holds the latent (batch, latent)."""
+        """Return a cache whose one slot per layer holds the latent (batch, latent)."""
         cache = DynamicCache()
         for layer, part in enumerate(self.linear(latent).chunk(self.config.n_layer, dim=-1)):
             slot = part.unflatten(-1, (self.config.n_head, 1, -1))
@@ -98,7 +98,7 @@ class Writer(nn.Module):
         self.transformer = Transformer(config)
 
     def logits(self, latent: Tensor, ids: Tensor) -> Tensor:
-        """Give the scores of the next token after each token of known sentences.
+        """Return the scores of the next token after each token of known sentences.
 
         Args:
             latent: float (batch, latent)

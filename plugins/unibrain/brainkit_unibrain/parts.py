@@ -35,14 +35,14 @@ class VdClipImage:
     checkpoints = (CLIP_L14,)
 
     def shape(self, store: CheckpointStore) -> tuple[int, ...]:
-        """Give (tokens, dim) from the network's configuration."""
+        """Return (tokens, dim) from the network's configuration."""
         config = store.config(CLIP_L14)
         vision = config["vision_config"]
         patches = int(vision["image_size"]) // int(vision["patch_size"])
         return (patches**2 + 1, int(config["projection_dim"]))
 
     def load(self, store: CheckpointStore) -> Callable[[Stimuli], Tensor]:
-        """Give a function from stimuli to float32 (batch, tokens, dim)."""
+        """Return a function from stimuli to float32 (batch, tokens, dim)."""
         from brainkit_unibrain.contexts import load_image_context
 
         context = load_image_context(store)
@@ -65,7 +65,7 @@ class VdClipText:
     checkpoints = (CLIP_L14,)
 
     def shape(self, store: CheckpointStore) -> tuple[int, ...]:
-        """Give (tokens, dim) from the network's configuration."""
+        """Return (tokens, dim) from the network's configuration."""
         config = store.config(CLIP_L14)
         return (
             int(config["text_config"]["max_position_embeddings"]),
@@ -73,7 +73,7 @@ class VdClipText:
         )
 
     def load(self, store: CheckpointStore) -> Callable[[Stimuli], Tensor]:
-        """Give a function from stimuli to float32 (batch, tokens, dim)."""
+        """Return a function from stimuli to float32 (batch, tokens, dim)."""
         from brainkit_unibrain.contexts import load_text_context
 
         context = load_text_context(store)
@@ -99,11 +99,11 @@ class OptimusEncoder:
     checkpoints = (OPTIMUS,)
 
     def shape(self, store: CheckpointStore) -> tuple[int, ...]:
-        """Give (latent,) from the network's configuration."""
+        """Return (latent,) from the network's configuration."""
         return (int(store.config(OPTIMUS)["latent"]),)
 
     def load(self, store: CheckpointStore) -> Callable[[Stimuli], Tensor]:
-        """Give a function from stimuli to float32 (batch, latent)."""
+        """Return a function from stimuli to float32 (batch, latent)."""
         from brainkit_unibrain.loading import load_reader
 
         read = load_reader(store)
@@ -131,7 +131,7 @@ class OptimusDecoder:
     checkpoints = (OPTIMUS,)
 
     def load(self, store: CheckpointStore) -> Callable[[Tensor, Sequence[int]], list[str]]:
-        """Give a function from latents (batch, latent) and one seed each to captions."""
+        """Return a function from latents (batch, latent) and one seed each to captions."""
         from brainkit_unibrain.loading import load_writer
 
         return load_writer(store, self)
@@ -173,7 +173,7 @@ class FourFlow:
         return f"FourFlow({', '.join(f'{k}={v!r}' for k, v in values.items())})"
 
     def weights(self, output: str) -> dict[str, float]:
-        """Give the weights of the image and the text context for one output; they sum to 1."""
+        """Return the weights of the image and the text context for one output; they sum to 1."""
         share = self.image_weight if output == "image" else self.caption_image_weight
         weights = {"image": share * self.use_ci, "text": (1 - share) * self.use_ct}
         if self.use_ci != self.use_ct:
@@ -183,7 +183,7 @@ class FourFlow:
     def load(
         self, store: CheckpointStore
     ) -> Callable[[Mapping[str, Tensor]], dict[str, Condition]]:
-        """Give a function from the four features to the conditions "image" and "caption"."""
+        """Return a function from the four features to the conditions "image" and "caption"."""
         from brainkit_unibrain.loading import load_flows
 
         return load_flows(store, self)

@@ -127,7 +127,7 @@ def make_config(tokenizer: PreTrainedTokenizerFast, shape: Shape) -> CLIPConfig:
 
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Tensor:
-    """Give token ids, int64 (batch, 32), padded with the end token."""
+    """Return token ids, int64 (batch, 32), padded with the end token."""
     encoded = tokenizer(
         texts, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
     )
@@ -135,7 +135,7 @@ def tokenize(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Tensor:
 
 
 def training_tokens(tokenizer: PreTrainedTokenizerFast) -> Tensor:
-    """Give the tokens of all captions of the training scenes, int64 (batch, 5, 32)."""
+    """Return the tokens of all captions of the training scenes, int64 (batch, 5, 32)."""
     texts = [text for seed in TRAIN_SEEDS for text in captions(make_scene(seed))]
     return tokenize(tokenizer, texts).view(len(TRAIN_SEEDS), 5, MAX_TOKENS)
 

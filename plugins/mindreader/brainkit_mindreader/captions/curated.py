@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Table = Callable[[int], tuple[str, ...]]
-"""Gives the captions that are kept of an image id, at least one."""
+"""Returns the captions that are kept of an image id, at least one."""
 
 
 def tidied(texts: Iterable[str]) -> tuple[str, ...]:

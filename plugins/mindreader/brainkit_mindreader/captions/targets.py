@@ -45,11 +45,11 @@ class ClipB32Image:
     checkpoints = (CLIP_B32,)
 
     def shape(self, store: CheckpointStore) -> tuple[int, ...]:
-        """Give (1 + views, dim) from the network's configuration."""
+        """Return (1 + views, dim) from the network's configuration."""
         return (1 + self.views, _dim(store))
 
     def load(self, store: CheckpointStore) -> Callable[[Stimuli], Tensor]:
-        """Give a function from stimuli to float32 (batch, 1 + views, dim)."""
+        """Return a function from stimuli to float32 (batch, 1 + views, dim)."""
         import torch
 
         from brainkit.networks.clip.network import load_image_embedding
@@ -105,11 +105,11 @@ class ClipB32Text:
         return (Path(self.curated),) if self.curated else ()
 
     def shape(self, store: CheckpointStore) -> tuple[int, ...]:
-        """Give (rows, dim) from the network's configuration."""
+        """Return (rows, dim) from the network's configuration."""
         return (PLACES if self.captions in ("screened", "all") else 1, _dim(store))
 
     def load(self, store: CheckpointStore) -> Callable[[Stimuli], Tensor]:
-        """Give a function from stimuli to float32 (batch, rows, dim).
+        """Return a function from stimuli to float32 (batch, rows, dim).
 
         Raises:
             DataError: the table cannot be read; when called, an image has no caption.
@@ -156,7 +156,7 @@ def bounded(raw: Tensor, clamp: float = CLAMP) -> Tensor:
 
 
 def first_row(embeddings: Tensor) -> Tensor:
-    """Give (batch, dim) of (batch, dim) or (batch, rows, dim), of which the first row counts."""
+    """Return (batch, dim) of (batch, dim) or (batch, rows, dim), of which the first row counts."""
     return embeddings[:, 0] if embeddings.ndim == 3 else embeddings
 
 

@@ -1,4 +1,4 @@
-"""Give a LAFITE network, which reads one condition, a second head by copying its first.
+"""Return the weights of a LAFITE network with a second head, a copy of its first.
 
 Mind Reader began its training so: `pre_01` is `pre_0` and `pre_11` is `pre_1` in every layer of the
 generator, `fts2` is `fts` in the discriminator. Under two equal conditions the generator then makes
@@ -21,7 +21,7 @@ READER = re.compile(r"(.*\.)fts\.(weight|bias)")
 
 
 def two_heads(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the weights of a generator or discriminator with two heads from those with one.
+    """Return the weights of a generator or discriminator with two heads from those with one.
 
     Args:
         state: named tensors; weights that have two heads, or none, come back as they are.
@@ -36,7 +36,7 @@ def two_heads(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def second(name: str) -> str | None:
-    """Give the second head's name for a tensor of the first head, None for any other tensor.
+    """Return the second head's name for a tensor of the first head, None for any other tensor.
 
     >>> second("synthesis.b8.conv0.pre_1.bias"), second("b4.fts.weight")
     ('synthesis.b8.conv0.pre_11.bias', 'b4.fts2.weight')

@@ -57,11 +57,11 @@ class Weights:
     form: Form = "cosine"
 
     def agreement(self, first: Tensor, second: Tensor) -> Tensor:
-        """Give the mean contrastive term of a batch."""
+        """Return the mean contrastive term of a batch."""
         return contrast(first, second, self.temperature, self.lam, self.form).mean()
 
     def agreements(self, found: Sequence[Tensor], partners: Sequence[Tensor]) -> Tensor:
-        """Give the sum over pairs of batches of their mean contrastive terms."""
+        """Return the sum over pairs of batches of their mean contrastive terms."""
         pairs = zip(found, partners, strict=True)
         return torch.stack([self.agreement(one, other) for one, other in pairs]).sum()
 
@@ -94,7 +94,7 @@ def generator_terms(
     seen: Seen,
     weights: Weights,
 ) -> Terms:
-    """Give the weighted terms of the generator's loss, scalars to be added.
+    """Return the weighted terms of the generator's loss, scalars to be added.
 
     Args:
         fake: the verdict on generated pictures; None leaves the adversarial terms out.
@@ -134,12 +134,12 @@ def generator_terms(
 
 
 def fake_terms(fake: Verdict) -> Terms:
-    """Give the discriminator's loss on generated pictures."""
+    """Return the discriminator's loss on generated pictures."""
     return {"fake": functional.softplus(fake.logit).mean()}
 
 
 def real_terms(real: Verdict, conditions: Sequence[Tensor], weights: Weights) -> Terms:
-    """Give the discriminator's loss on true pictures."""
+    """Return the discriminator's loss on true pictures."""
     terms = {"real": functional.softplus(-real.logit).mean()}
     if weights.heads:
         terms["real_read"] = -weights.heads * weights.agreements(real.heads, conditions)
@@ -147,7 +147,7 @@ def real_terms(real: Verdict, conditions: Sequence[Tensor], weights: Weights) ->
 
 
 def r1(pictures: Tensor, verdict: Verdict, gamma: float) -> Tensor:
-    """Give gamma / 2 times the squared gradient of the summed logits, (batch,).
+    """Return gamma / 2 times the squared gradient of the summed logits, (batch,).
 
     Args:
         pictures: true ones that require gradients.
@@ -159,7 +159,7 @@ def r1(pictures: Tensor, verdict: Verdict, gamma: float) -> Tensor:
 
 
 def path_lengths(pictures: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
-    """Give how far pictures move with their style vectors, (batch,).
+    """Return how far pictures move with their style vectors, (batch,).
 
     Args:
         pictures: generated, (batch, 3, height, width).
@@ -175,7 +175,7 @@ def path_lengths(pictures: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
 def path_length_penalty(
     lengths: Tensor, mean: Tensor, weight: float = 2.0, decay: float = 0.01
 ) -> tuple[Tensor, Tensor]:
-    """Give the penalty (batch,) for lengths away from their running mean, and the new mean ().
+    """Return the penalty (batch,) for lengths away from their running mean, and the new mean ().
 
     Args:
         lengths: of paths, (batch,).
@@ -218,7 +218,7 @@ def mapper_terms(
     weights: Weights,
     joint: JointWeights = JointWeights(),
 ) -> Terms:
-    """Give the weighted terms of one mapper's loss, scalars to be added.
+    """Return the weighted terms of one mapper's loss, scalars to be added.
 
     Args:
         mapper: 0 for the image's, 1 for the caption's.
@@ -239,7 +239,7 @@ def mapper_terms(
 
 
 def noised(condition: Tensor, noise: Tensor, share: float | Tensor = 0.1) -> Tensor:
-    """Give a condition of length 1 with a share of noise in it.
+    """Return a condition of length 1 with a share of noise in it.
 
     Args:
         condition: (batch, dim), of any length: noise weighs more in short ones, as published.

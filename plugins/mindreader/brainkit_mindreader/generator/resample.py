@@ -16,7 +16,7 @@ TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
 def binomial_filter() -> Tensor:
-    """Give the filter float32 (4, 4), of sum 1."""
+    """Return the filter float32 (4, 4), of sum 1."""
     taps = torch.tensor(TAPS)
     return torch.outer(taps, taps) / taps.sum() ** 2
 
@@ -36,14 +36,14 @@ def filtered(maps: Tensor, kernel: Tensor, padding: int, stride: int = 1) -> Ten
 
 
 def doubled(maps: Tensor, kernel: Tensor) -> Tensor:
-    """Give maps of twice the side: zeros between the numbers, then the filter times 4."""
+    """Return maps of twice the side: zeros between the numbers, then the filter times 4."""
     depthwise = _for_each_channel(4 * kernel, maps)
     groups = maps.shape[1]
     return functional.conv_transpose2d(maps, depthwise, stride=2, padding=1, groups=groups)
 
 
 def halved(maps: Tensor, kernel: Tensor) -> Tensor:
-    """Give maps of half the side."""
+    """Return maps of half the side."""
     return filtered(maps, kernel, padding=1, stride=2)
 
 

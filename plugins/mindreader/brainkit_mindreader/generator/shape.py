@@ -69,11 +69,11 @@ class GeneratorShape:
         return cls(**known | {"f_dims": tuple(known.get("f_dims", cls.f_dims))})
 
     def config(self) -> dict[str, Any]:
-        """Give the table for a configuration file."""
+        """Return the table for a configuration file."""
         return asdict(self) | {"f_dims": list(self.f_dims)}
 
     def with_heads(self, heads: int) -> GeneratorShape:
-        """Give the same shape with so many conditions, each as wide as the first."""
+        """Return the same shape with so many conditions, each as wide as the first."""
         return replace(self, f_dims=self.f_dims[:1] * heads)
 
     @property
@@ -87,5 +87,5 @@ class GeneratorShape:
         return 2 * len(self.sides)
 
     def channels(self, side: int) -> int:
-        """Give the channels of the feature map of a side."""
+        """Return the channels of the feature map of a side."""
         return min(self.channel_base // side, self.channel_max)

@@ -25,7 +25,7 @@ UNCLAMPED = 3e38
 
 
 def generator_shape(tensors: Tensors, arguments: Mapping[str, Any]) -> GeneratorShape:
-    """Give the sizes of a generator; those whose tensors are missing are the released ones.
+    """Return the sizes of a generator; those whose tensors are missing are the released ones.
 
     Args:
         tensors: by their official names.
@@ -54,7 +54,7 @@ def generator_shape(tensors: Tensors, arguments: Mapping[str, Any]) -> Generator
 def discriminator_shape(
     tensors: Tensors, arguments: Mapping[str, Any], generator: GeneratorShape
 ) -> GeneratorShape:
-    """Give the sizes of a discriminator; what it has no tensors of is the generator's."""
+    """Return the sizes of a discriminator; what it has no tensors of is the generator's."""
     widths = _channels(tensors, r"b(\d+)\.conv0\.weight")
     widths[SMALLEST] = _axis(tensors, f"b{SMALLEST}.fc.weight", 0, generator.channels(SMALLEST))
     readers = [name for name in ("fts", "fts2") if f"b{SMALLEST}.{name}.weight" in tensors]
@@ -70,7 +70,7 @@ def discriminator_shape(
 
 
 def _channels(tensors: Tensors, pattern: str) -> dict[int, int]:
-    """Give the channels at each side of a power of 2 from 8 on, of which there is at least one."""
+    """Return the channels at each side of a power of 2 from 8 on, at least one."""
     found = {}
     for name in tensors:
         matched = re.fullmatch(pattern, name)
@@ -85,12 +85,12 @@ def _is_side(side: int) -> bool:
 
 
 def _base(widths: Mapping[int, int]) -> int:
-    """Give the least base that yields these channels; the true one may have been a rest larger."""
+    """Return the least base that yields these channels; the true one may be a rest larger."""
     return max(side * channels for side, channels in widths.items())
 
 
 def _axis(tensors: Tensors, name: str, axis: int, usual: int) -> int:
-    """Give the length of a tensor's axis, or the usual one where there is no such tensor."""
+    """Return the length of a tensor's axis, or the usual one where there is no such tensor."""
     shape = tensors[name].shape if name in tensors else ()
     return int(shape[axis]) if axis < len(shape) else usual
 

@@ -45,7 +45,7 @@ class Noise:
     generators: Sequence[Randomness] = ()
 
     def of(self, layer: StyledConvolution, batch: int) -> Tensor | None:
-        """Give a layer's noise, to be broadcast over (batch, channels, side, side).
+        """Return a layer's noise, to be broadcast over (batch, channels, side, side).
 
         Raises:
             DataError: "random" has not as many generators as pictures.
@@ -83,7 +83,7 @@ class Styled(nn.Module):
         self.affine_0 = FullyConnected(width, channels, bias=1.0)
 
     def style(self, w: Tensor, conditions: Conditions) -> Tensor:
-        """Give the factor of every input channel, (batch, channels)."""
+        """Return the factor of every input channel, (batch, channels)."""
         seen: list[Tensor] = []
         for index, condition in enumerate(conditions):
             if condition is not None:
@@ -113,7 +113,7 @@ class StyledConvolution(Styled):
         self.register_buffer("noise_const", torch.randn(side, side))
 
     def forward(self, maps: Tensor, w: Tensor, conditions: Conditions, noise: Noise) -> Tensor:
-        """Give (batch, out, side, side)."""
+        """Return (batch, out, side, side)."""
         weight: Tensor = self.weight
         styles = self.style(w, conditions)
         if halved(maps.device):
@@ -141,14 +141,14 @@ class ToRGB(Styled):
         self.bias = nn.Parameter(torch.zeros(COLOURS))
 
     def forward(self, maps: Tensor, w: Tensor, conditions: Conditions) -> Tensor:
-        """Give (batch, 3, side, side)."""
+        """Return (batch, 3, side, side)."""
         styles = self.style(w, conditions) * self.scale
         maps = functional.conv2d(maps * _over_maps(styles, maps), self.weight)
         return activated(maps, self.bias, "linear", clamp=self.clamp)
 
 
 def branch_names(index: int) -> tuple[str, str]:
-    """Give the names of both layers of a condition's branch.
+    """Return the names of both layers of a condition's branch.
 
     >>> branch_names(0), branch_names(1)
     (('pre_0', 'pre_1'), ('pre_01', 'pre_11'))
@@ -187,7 +187,7 @@ def balanced(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
-    """Give the factor (batch, out) that brings outputs of unit inputs back to unit spread.
+    """Return the factor (batch, out) that brings outputs of unit inputs back to unit spread.
 
         d_bo = 1 / sqrt(sum over inputs i and places k of (W_oik s_bi)^2 + 1e-8)
 

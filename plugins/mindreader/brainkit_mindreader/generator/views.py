@@ -36,7 +36,7 @@ class View(Protocol):
     """What a network sees in pictures."""
 
     def __call__(self, pictures: Tensor, generator: Randomness) -> Tensor:
-        """Give one vector a picture, float32 (batch, numbers), that gradients pass through."""
+        """Return one vector a picture, float32 (batch, numbers), that gradients pass through."""
         ...
 
 
@@ -74,7 +74,7 @@ def draw_window(side: int, seen: int, share: float, randomness: Randomness) -> W
 
 
 def view(pictures: Tensor, seen: int, window: Window) -> Tensor:
-    """Give what is seen through a window, standardised by CLIP's mean and spread of colours.
+    """Return what is seen through a window, standardised by CLIP's mean and spread of colours.
 
     Args:
         pictures: (batch, 3, side, side) in [-1, 1].
@@ -96,7 +96,7 @@ def view(pictures: Tensor, seen: int, window: Window) -> Tensor:
 def random_view(
     pictures: Tensor, seen: int, share: float, randomness: Randomness, per: Per = "sample"
 ) -> Tensor:
-    """Give what is seen through random windows, (batch, 3, seen, seen).
+    """Return what is seen through random windows, (batch, 3, seen, seen).
 
     Args:
         pictures: (batch, 3, side, side) in [-1, 1].
@@ -155,7 +155,7 @@ def load_resnet_view(store: CheckpointStore, per: Per = "sample") -> View:
 
 
 def resnet_vector(features: Tensor, per: Per = "sample") -> Tensor:
-    """Give one vector a picture of what its places show, (batch, height * width).
+    """Return one vector a picture of what its places show, (batch, height * width).
 
     For each place, the largest of its channels over the largest of all places, and twice the mean
     of its channels over the largest such mean.

@@ -18,7 +18,7 @@ def contrast(
     lam: float = 0.0,
     form: Form = "cosine",
 ) -> Tensor:
-    """Give how well each row's partner is told from the batch, a log-probability, float (batch,).
+    """Return how well each row's partner is told from the batch, a log-probability, float (batch,).
 
     With S the cosines over the temperature, lam weighs the softmax over the second argument's rows
     and 1 - lam that over the first's. The temperature's logarithm is added, as published.

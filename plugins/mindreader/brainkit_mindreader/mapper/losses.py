@@ -40,7 +40,7 @@ class MapperLoss:
     lam: float = 0.5
 
     def __call__(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Give the loss of a batch, a scalar; terms of weight 0 are left out.
+        """Return the loss of a batch, a scalar; terms of weight 0 are left out.
 
         Args:
             predicted: float (batch, dim).

@@ -80,7 +80,7 @@ class Residual(nn.Module):
         )
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Give the block's signal of the same shape."""
+        """Return the block's signal of the same shape."""
         return functional.relu_(self.net(signal) + signal)
 
 
@@ -109,7 +109,7 @@ class MapperNetwork(nn.Module):
         self.fc = nn.Sequential(nn.ReLU(), first, nn.ReLU(), second)
 
     def forward(self, betas: Tensor) -> Tensor:
-        """Give embeddings, float (batch, dim), not of length 1.
+        """Return embeddings, float (batch, dim), not of length 1.
 
         Args:
             betas: padded, float (batch, length), or (length,) for a batch of one.
@@ -127,7 +127,7 @@ class MapperNetwork(nn.Module):
         return embeddings.sigmoid() if self.shape.sigmoid else embeddings
 
     def mapped(self, betas: Tensor) -> Tensor:
-        """Give the map before it is rectified, float (batch, dim, positions)."""
+        """Return the map before it is rectified, float (batch, dim, positions)."""
         found: Tensor = self.encoder(self._as_signal(betas))
         return found
 
@@ -152,14 +152,14 @@ class MapperNetwork(nn.Module):
 
 
 def _product(convolution: nn.Module) -> tuple[Tensor, Tensor]:
-    """Give the matrix and the bias of a convolution of kernel 1."""
+    """Return the matrix and the bias of a convolution of kernel 1."""
     assert isinstance(convolution, nn.Conv1d)
     assert convolution.bias is not None
     return convolution.weight[:, :, 0], convolution.bias
 
 
 def padding(voxels: int, layers: int, length: int = 0) -> tuple[int, int]:
-    """Give how many zeros go to the left and to the right of a trial's voxels.
+    """Return how many zeros go to the left and to the right of a trial's voxels.
 
     Args:
         voxels: numbers of a trial.

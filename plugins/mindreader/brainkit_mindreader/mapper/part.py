@@ -130,7 +130,7 @@ class Mapper:
         return found.reshape(-1, *shape)
 
     def _targets(self, feature: Tensor) -> Tensor:
-        """Give a view of the feature as (trials, alternatives, dim)."""
+        """Return a view of the feature as (trials, alternatives, dim)."""
         import torch
 
         rows = feature.shape[1] if self.alternatives and feature.ndim > 2 else 1

@@ -166,7 +166,7 @@ class MapperTraining:
 
     @torch.no_grad()
     def _held_loss(self) -> list[float]:
-        """Give the mean loss over the held-out trials; nothing when there are none."""
+        """Return the mean loss over the held-out trials; nothing when there are none."""
         if not len(self.held_out):
             return []
         total = 0.0
@@ -194,7 +194,7 @@ class MapperTraining:
 
 
 def drawn_network(options: Mapper, length: int, dim: int) -> MapperNetwork:
-    """Give a network on the CPU whose weights are torch's usual first ones, from the seed."""
+    """Return a network on the CPU whose weights are torch's usual first ones, from the seed."""
     sizes = options.layers, options.blocks, options.hidden, options.fc
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(options.seed)
@@ -202,7 +202,7 @@ def drawn_network(options: Mapper, length: int, dim: int) -> MapperNetwork:
 
 
 def split(targets: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Give the trials to learn from and those held out, int64 ascending; images stay whole.
+    """Return the trials to learn from and those held out, int64 ascending; images stay whole.
 
     Trials of equal targets are of one image. Of two images or more at least one is held out and
     one learned, unless the share is 0.
@@ -226,7 +226,7 @@ def split(targets: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
 def network_of(
     weights: Mapping[str, Tensor], sigmoid: bool, device: torch.device
 ) -> tuple[MapperNetwork, tuple[int, int]]:
-    """Give the network of what `Mapper.fit` gave, and the zeros to the left and to the right.
+    """Return the network of what `Mapper.fit` gave, and the zeros to the left and to the right.
 
     Raises:
         DataError: the tensors are not those of a mapper.
@@ -240,7 +240,7 @@ def network_of(
 
 @torch.no_grad()
 def predicted(network: MapperNetwork, betas: Tensor, pad: tuple[int, int], batch: int) -> Tensor:
-    """Give embeddings, float32 (trials, dim), of betas (trials, voxels), in batches."""
+    """Return embeddings, float32 (trials, dim), of betas (trials, voxels), in batches."""
     parts = [network(functional.pad(some.float(), pad)) for some in torch.split(betas, batch)]
     return torch.cat(parts)
 

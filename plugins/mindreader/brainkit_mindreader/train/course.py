@@ -113,7 +113,7 @@ class Course:
 
 
 def described(values: Mapping[str, float]) -> str:
-    """Give numbers by name in one line."""
+    """Return numbers by name in one line."""
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 

@@ -34,7 +34,7 @@ class Draws:
     def of_step(
         cls, step: int, batch: int, *, seed: int = 0, process: int = 0, processes: int = 1
     ) -> Draws:
-        """Give a process its share of a step's random numbers.
+        """Return a process's share of a step's random numbers.
 
         Shares interleave, which keeps the discriminator's groups together: whatever the number of
         processes, the same pictures are compared with each other.
@@ -47,19 +47,19 @@ class Draws:
         return len(self.each)
 
     def first(self, n: int) -> Draws:
-        """Give the random numbers of the first n pictures."""
+        """Return the random numbers of the first n pictures."""
         return Draws(self.common, self.each[:n])
 
     def normal(self, *shape: int) -> Tensor:
-        """Give standard normal float32 (pictures, *shape)."""
+        """Return standard normal float32 (pictures, *shape)."""
         return torch.stack([torch.randn(shape, generator=one) for one in self.each])
 
     def uniform(self) -> Tensor:
-        """Give float32 (pictures, 1) in [0, 1)."""
+        """Return float32 (pictures, 1) in [0, 1)."""
         return torch.stack([torch.rand(1, generator=one) for one in self.each])
 
     def integers(self, high: int) -> Tensor:
-        """Give int64 (pictures,) in [0, high)."""
+        """Return int64 (pictures,) in [0, high)."""
         return torch.cat([torch.randint(high, (1,), generator=one) for one in self.each])
 
     def chance(self, share: float) -> bool:
@@ -67,7 +67,7 @@ class Draws:
         return float(torch.rand([], generator=self.common)) < share
 
     def one_of(self, low: int, high: int) -> int:
-        """Give one number in [low, high) for the whole batch."""
+        """Return one number in [low, high) for the whole batch."""
         return int(torch.randint(low, high, [], generator=self.common))
 
 
@@ -91,4 +91,4 @@ class Batch:
 
 
 Draw = Callable[[Draws], Batch]
-"""Gives one process's share of a batch, as many pictures as there are draws."""
+"""Returns one process's share of a batch, as many pictures as there are draws."""

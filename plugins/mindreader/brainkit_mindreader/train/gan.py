@@ -57,7 +57,7 @@ class Watcher(Protocol):
     """Sees in pictures what a loss term asks for."""
 
     def __call__(self, pictures: Tensor, generator: Randomness) -> Tensor:
-        """Give one vector a picture, (batch, numbers), that gradients pass through."""
+        """Return one vector a picture, (batch, numbers), that gradients pass through."""
         ...
 
 
@@ -230,7 +230,7 @@ class GanTraining:
         return pictures
 
     def _styles(self, draws: Draws) -> Tensor:
-        """Give style vectors of z = 0, some from random z, late ones mixed from another z."""
+        """Return style vectors of z = 0, some from random z, late ones mixed from another z."""
         shape, recipe = self.generator.shape, self.recipe
         z = draws.normal(shape.z_dim) * (draws.uniform() < recipe.random_z)
         ws: Tensor = self.generator.mapping(z.to(self.device))
@@ -247,7 +247,7 @@ class GanTraining:
         return Noise("random", draws.each)
 
     def _conditions(self, conditions: Sequence[Tensor], draws: Draws) -> list[Tensor]:
-        """Give conditions of length 1 with fresh noise."""
+        """Return conditions of length 1 with fresh noise."""
         least, most = self.recipe.condition_noise
         noisy = []
         for condition in conditions:
@@ -293,7 +293,7 @@ class GanTraining:
                 group["lr"] = group["own_rate"] * share
 
     def networks(self) -> dict[str, nn.Module]:
-        """Give every network that changes, by name."""
+        """Return every network that changes, by name."""
         found: dict[str, nn.Module] = {
             "generator": self.generator,
             "discriminator": self.discriminator,
@@ -302,7 +302,7 @@ class GanTraining:
         return found | ({"mappers": self.joint.networks} if self.joint else {})
 
     def optimisers(self) -> dict[str, torch.optim.Adam]:
-        """Give every optimiser by name."""
+        """Return every optimiser by name."""
         found = {
             "generator_adam": self.generator_adam,
             "discriminator_adam": self.discriminator_adam,
@@ -311,5 +311,5 @@ class GanTraining:
 
 
 def floats(terms: Terms) -> dict[str, float]:
-    """Give terms as plain numbers."""
+    """Return terms as plain numbers."""
     return {name: float(value.detach()) for name, value in terms.items()}

@@ -55,12 +55,12 @@ class Joint:
         self.weights, self.joint = recipe.weights, joint
 
     def predicted(self, betas: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Give the embeddings as they are now, without gradients; (batch, dim) each."""
+        """Return the embeddings as they are now, without gradients; (batch, dim) each."""
         with torch.no_grad():
             return tuple(net(each) for net, each in zip(self.networks, betas, strict=True))
 
     def learning(self, mapper: int, betas: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Give the embeddings with gradients to one of the mappers."""
+        """Return the embeddings with gradients to one of the mappers."""
         found = list(self.predicted(betas))
         found[mapper] = self.networks[mapper](betas[mapper])
         return tuple(found)
@@ -68,7 +68,7 @@ class Joint:
     def terms(
         self, mapper: int, conditions: Sequence[Tensor], target: Tensor, verdict: Verdict
     ) -> Terms:
-        """Give the weighted terms of one mapper's loss.
+        """Return the weighted terms of one mapper's loss.
 
         Args:
             mapper: its number.

@@ -60,13 +60,13 @@ class Recipe:
     seed: int = 0
 
     def weights_at(self, progress: float) -> Weights:
-        """Give the weights of the loss terms at a progress in [0, 1]."""
+        """Return the weights of the loss terms at a progress in [0, 1]."""
         if self.paired_late is None or progress < self.decay_from:
             return self.weights
         return replace(self.weights, paired=self.paired_late)
 
     def gamma_at(self, resolution: int) -> float:
-        """Give the weight of R1 for pictures of a side in pixels."""
+        """Return the weight of R1 for pictures of a side in pixels."""
         return 2e-4 * resolution**2 / self.batch if self.gamma is None else self.gamma
 
     @property

@@ -85,12 +85,12 @@ class Scenes:
         self.text = embedding("clip_b32_text", lambda: _text(store))
 
     def draw(self, draws: Draws) -> Batch:
-        """Give random scenes, each with one of its captions."""
+        """Return random scenes, each with one of its captions."""
         rows, which = draws.integers(len(self.image)), draws.integers(PER_IMAGE)
         return self.batch(rows, self.text[rows, which])
 
     def batch(self, rows: Tensor, text: Tensor) -> Batch:
-        """Give the scenes of some rows under a text embedding of each."""
+        """Return the scenes of some rows under a text embedding of each."""
         return Batch(
             as_signed(self.pictures[rows.numpy()]).to(self.device),
             (self.image[rows].float().to(self.device), text.float().to(self.device)),
@@ -135,7 +135,7 @@ class Judged:
 
     @torch.no_grad()
     def pictures_of(self, generator: Generator) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """Give the pictures made of the scenes' embeddings, uint8 (batch, height, width, 3)."""
+        """Return the pictures made of the scenes' embeddings, uint8 (batch, height, width, 3)."""
         conditions = [torch.nn.functional.normalize(each, dim=1) for each in self.batch.conditions]
         z = torch.zeros(len(self.scenes), generator.shape.z_dim, device=conditions[0].device)
         made = generator(z, conditions)
@@ -205,7 +205,7 @@ def _loop(
 
 
 def _common(progress: float, accelerator: Accelerator) -> float:
-    """Give the main process's progress, so that all do the same steps."""
+    """Return the main process's progress, so that all do the same steps."""
     if accelerator.num_processes == 1:
         return progress
     from accelerate.utils import broadcast

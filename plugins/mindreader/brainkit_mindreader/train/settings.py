@@ -17,7 +17,7 @@ from brainkit_mindreader.train.recipe import Recipe
 
 
 def tuning(args: argparse.Namespace, *, miniature: bool) -> Tuning:
-    """Give the settings of stage 2.
+    """Return the settings of stage 2.
 
     Args:
         args: what was typed.
@@ -54,14 +54,14 @@ def tuning(args: argparse.Namespace, *, miniature: bool) -> Tuning:
 
 
 def miniature_weights() -> Weights:
-    """Give the loss weights that the miniature's generator is trained with."""
+    """Return the loss weights that the miniature's generator is trained with."""
     from brainkit_mindreader.train.scenes import RECIPE
 
     return RECIPE.weights
 
 
 def weights(texts: Sequence[str], begin: Weights) -> Weights:
-    """Give loss weights in which some are set by TERM=FACTOR.
+    """Return loss weights in which some are set by TERM=FACTOR.
 
     Raises:
         UsageError: a term is unknown or a factor is no number, or below 0.

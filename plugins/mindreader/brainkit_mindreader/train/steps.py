@@ -86,7 +86,7 @@ def apply_gradients(
 
 
 def over_processes(tensor: Tensor, accelerator: Accelerator) -> Tensor:
-    """Give the mean of a tensor over all processes."""
+    """Return the mean of a tensor over all processes."""
     if accelerator.num_processes == 1:
         return tensor
     mean: Tensor = accelerator.reduce(tensor, "mean")
@@ -95,7 +95,7 @@ def over_processes(tensor: Tensor, accelerator: Accelerator) -> Tensor:
 
 @torch.no_grad()
 def make_alike(net: nn.Module, accelerator: Accelerator) -> None:
-    """Give every process the main process's weights and buffers."""
+    """Bring the main process's weights and buffers to every process."""
     if accelerator.num_processes == 1:
         return
     from accelerate.utils import broadcast

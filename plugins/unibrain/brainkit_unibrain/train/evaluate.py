@@ -91,7 +91,7 @@ def captions_of(latent: Tensor, judged: HeldOut) -> list[str]:
 
 
 def caption_recall(wrote: Sequence[str], scenes: Sequence[Scene]) -> float:
-    """Give the share of objects that the captions name."""
+    """Return the share of objects that the captions name."""
     truth = [{thing.kind for thing in scene.objects} for scene in scenes]
     found = sum(len(kinds & kinds_in(text)) for kinds, text in zip(truth, wrote, strict=True))
     return found / sum(len(kinds) for kinds in truth)

@@ -48,7 +48,7 @@ class Features:
 
 
 def encoders(store: CheckpointStore) -> dict[str, tuple[Checkpoint, Callable[[], Encode]]]:
-    """Give for each feature the weights it depends on and what loads its encoder."""
+    """Return for each feature the weights it depends on and what loads its encoder."""
     return {
         "image_tokens": (CLIP_L14, lambda: _of_pictures(load_image_context(store))),
         "text_tokens": (CLIP_L14, lambda: _of_captions(load_text_context(store))),

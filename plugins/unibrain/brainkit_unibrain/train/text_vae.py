@@ -67,7 +67,7 @@ def writing_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def small_config(reader: PreTrainedTokenizerFast, writer: PreTrainedTokenizerFast) -> OptimusConfig:
-    """Give the sizes of the miniature's Optimus."""
+    """Return the sizes of the miniature's Optimus."""
     bert = {
         "vocab_size": len(reader),
         "hidden_size": WIDTH,
@@ -90,7 +90,7 @@ def small_config(reader: PreTrainedTokenizerFast, writer: PreTrainedTokenizerFas
 
 
 def both_ids(sentences: list[str]) -> tuple[Tensor, Tensor]:
-    """Give sentences as ids for the encoder and, with begin and end, for the decoder."""
+    """Return sentences as ids for the encoder and, with begin and end, for the decoder."""
     reader, writer = reading_tokenizer(), writing_tokenizer()
     read = reader(sentences, padding=True, return_tensors="pt").input_ids
     begun = [f"<BOS> {sentence} <EOS>" for sentence in sentences]
@@ -99,7 +99,7 @@ def both_ids(sentences: list[str]) -> tuple[Tensor, Tensor]:
 
 
 def loss_of(net: Optimus, read: Tensor, written: Tensor, progress: float) -> Tensor:
-    """Give the loss of one batch: tokens missed, and information beyond the prior.
+    """Return the loss of one batch: tokens missed, and information beyond the prior.
 
     Training begins as a plain autoencoder; noise and the cost of information set in slowly. In the
     end the encoder rests, and the decoder alone learns from less noise.
