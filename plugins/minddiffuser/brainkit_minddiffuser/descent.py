@@ -109,13 +109,15 @@ class Descent:
         framed = [row for row in rows if self.traces[row].iteration % self.options.every == 0]
         self._judge(framed)
         drawn = self.draw([each.iteration for each in self.traces])
-        found = evaluate(self.chain, self.condition, self.variables, drawn)
-        losses = found.losses.tolist()
+        evaluation = evaluate(self.chain, self.condition, self.variables, drawn)
+        losses = evaluation.losses.tolist()
         for row in rows:
             self.traces[row].losses.append(losses[row])
         for row in framed:
-            self.traces[row].frames[self.traces[row].iteration] = found.latents[row].half().cpu()
-        self._update(found.gradients, rows)
+            self.traces[row].frames[self.traces[row].iteration] = (
+                evaluation.latents[row].half().cpu()
+            )
+        self._update(evaluation.gradients, rows)
         for row in rows:
             self.traces[row].iteration += 1
             done = self.traces[row].iteration
@@ -155,10 +157,10 @@ class Descent:
             return
         assert self.condition.misfit is not None  # `Aligned` checks it
         first = self._walked(0) if first is None else first
-        judged = [self.condition.misfit(first).detach()]
+        misfits = [self.condition.misfit(first).detach()]
         for number in range(1, self.options.judge_noises):
-            judged.append(self.condition.misfit(self._walked(number)).detach())
-        means = torch.stack(judged).mean(dim=0).tolist()
+            misfits.append(self.condition.misfit(self._walked(number)).detach())
+        means = torch.stack(misfits).mean(dim=0).tolist()
         for row in rows:
             if means[row] < self.traces[row].lowest:
                 self.traces[row].lowest = means[row]

@@ -103,10 +103,10 @@ def evaluate(
         leaves = {name: each.detach().clone().requires_grad_() for name, each in variables.items()}
         latents = chain.walk(condition, leaves, drawn)
         losses = condition.misfit(latents)
-        found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
+        slopes = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
     gradients = {
         name: torch.zeros_like(leaf) if gradient is None else gradient
-        for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
+        for (name, leaf), gradient in zip(leaves.items(), slopes, strict=True)
     }
     return Evaluation(latents.detach(), losses.detach(), gradients)
 

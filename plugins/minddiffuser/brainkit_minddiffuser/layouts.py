@@ -53,10 +53,10 @@ def diffusers_unet_name(name: str, layers: int) -> str | None:
     path, _, tensor = name.removeprefix(UNET_PREFIX).rpartition(".")
     if path in ENDS:
         return f"{ENDS[path]}.{tensor}"
-    found = re.fullmatch(r"(?:(input|output)_blocks\.(\d+)|middle_block)\.(\d+)\.(.+)", path)
-    if found is None:
+    matched = re.fullmatch(r"(?:(input|output)_blocks\.(\d+)|middle_block)\.(\d+)\.(.+)", path)
+    if matched is None:
         return None
-    side, count, slot, rest = found[1], int(found[2] or 0), int(found[3]), found[4]
+    side, count, slot, rest = matched[1], int(matched[2] or 0), int(matched[3]), matched[4]
     if side == "input":
         level, index = divmod(count - 1, layers + 1)
         block = f"down_blocks.{level}"
@@ -122,8 +122,9 @@ def _layers_per_level(names: Iterable[str]) -> int:
     blocks = [
         re.match(r"input_blocks\.(\d+)\.(0\.op)?", n.removeprefix(UNET_PREFIX)) for n in names
     ]
-    downs = [int(found[1]) for found in blocks if found and found[2]]
-    return min(downs) - 1 if downs else max([1, *(int(found[1]) for found in blocks if found)])
+    numbers = [int(matched[1]) for matched in blocks if matched]
+    downs = [int(matched[1]) for matched in blocks if matched and matched[2]]
+    return min(downs) - 1 if downs else max([1, *numbers])
 
 
 def text_names(names: Iterable[str]) -> dict[str, str]:

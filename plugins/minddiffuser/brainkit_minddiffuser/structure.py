@@ -190,13 +190,13 @@ def structural_misfit(
 
         def misfit(latent: Tensor) -> Tensor:
             pixels = prepare(decode(latent), side, "bicubic")
-            found = layer_features(network, pixels, structure.wanted)
+            features = layer_features(network, pixels, structure.wanted)
             loss = weights.new_zeros(len(latent))
             for layer, weight in zip(structure.layers, weights.unbind(1), strict=True):
-                error = _error(targets[layer], kept[layer], found[layer], layer)
+                error = _error(targets[layer], kept[layer], features[layer], layer)
                 loss = loss + (1 - w) * weight * error
             if w:
-                loss = loss + 0.1 * w * _turned(found["final"], targets["final"])
+                loss = loss + 0.1 * w * _turned(features["final"], targets["final"])
             return loss
 
         return misfit
@@ -271,16 +271,16 @@ def layer_features(network: Any, pixels: Tensor, wanted: Sequence[Layer]) -> dic
     blocks = tower.encoder.layers
     n_run = len(blocks) if "final" in wanted else max(each for each in wanted if each != "final")
     tokens: Tensor = tower.pre_layrnorm(tower.embeddings(pixels))
-    found: dict[Layer, Tensor] = {}
+    features: dict[Layer, Tensor] = {}
     for number, block in enumerate(blocks[:n_run], start=1):
         attended = tokens + block.self_attn(block.layer_norm1(tokens))[0]
         added: Tensor = block.mlp(block.layer_norm2(attended))
         tokens = attended + added
         if number in wanted:
-            found[number] = added
+            features[number] = added
     if "final" in wanted:
-        found["final"] = network.visual_projection(tower.post_layernorm(tokens[:, 0]))
-    return found
+        features["final"] = network.visual_projection(tower.post_layernorm(tokens[:, 0]))
+    return features
 
 
 def _targets(features: Mapping[str, Tensor], structure: Structure) -> dict[Layer, Tensor]:
@@ -293,16 +293,16 @@ def _targets(features: Mapping[str, Tensor], structure: Structure) -> dict[Layer
     return {layer: features[feature_name(layer)] for layer in structure.wanted}
 
 
-def _error(target: Tensor, kept: Tensor, found: Tensor, layer: int) -> Tensor:
-    if target.shape != found.shape:
+def _error(target: Tensor, kept: Tensor, features: Tensor, layer: int) -> Tensor:
+    if target.shape != features.shape:
         raise DataError(
             f"{feature_name(layer)} was predicted as {tuple(target.shape)}, but {CLIP_B32.name} "
-            f"gives {tuple(found.shape)}; encode with the same network"
+            f"gives {tuple(features.shape)}; encode with the same network"
         )
-    return (target - kept * found).square().flatten(1).mean(dim=1)
+    return (target - kept * features).square().flatten(1).mean(dim=1)
 
 
-def _turned(found: Tensor, target: Tensor) -> Tensor:
+def _turned(features: Tensor, target: Tensor) -> Tensor:
     from torch.nn.functional import cosine_similarity
 
-    return 1 - cosine_similarity(found, target, dim=1)
+    return 1 - cosine_similarity(features, target, dim=1)

@@ -40,13 +40,13 @@ class HeldOut:
 def held_out(store: CheckpointStore, n_scenes: int = N_SCENES) -> HeldOut:
     """Prepare held-out scenes."""
     seeds = HELD_OUT_SEEDS[:n_scenes]
-    made = features_of(seeds, store, None)
+    features = features_of(seeds, store, None)
     return HeldOut(
         [make_scene(seed) for seed in seeds],
         images(seeds),
-        made.latent.float().to(store.device),
-        made.short.float().mean(dim=1).to(store.device),
-        made.empty[:, :SHORT].to(store.device),
+        features.latent.float().to(store.device),
+        features.short.float().mean(dim=1).to(store.device),
+        features.empty[:, :SHORT].to(store.device),
         store,
     )
 

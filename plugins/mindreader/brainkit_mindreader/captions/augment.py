@@ -72,12 +72,12 @@ def copies(image: NDArray[np.uint8], image_id: int, count: int) -> NDArray[np.ui
     """
     pixels = resized(image)
     height, width = pixels.shape[-2:]
-    made = torch.zeros(count, SIDE, SIDE, 3, dtype=torch.uint8)
+    copies = torch.zeros(count, SIDE, SIDE, 3, dtype=torch.uint8)
     for number in range(count):
         choices = drawn(seeded(image_id, number), height, width)
         copy = augmented(pixels, choices)
-        made[number] = (copy * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
-    copied: NDArray[np.uint8] = made.numpy()
+        copies[number] = (copy * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+    copied: NDArray[np.uint8] = copies.numpy()
     return copied
 
 

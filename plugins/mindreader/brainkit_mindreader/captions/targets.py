@@ -125,13 +125,13 @@ class ClipB32Text:
         rule = load_rule(store, self.ratio, self.scale) if self.reads == "both" else None
 
         def encode(stimuli: Stimuli) -> Tensor:
-            said = said_of(stimuli, table)
-            every = embed([text for texts in said for text in texts])
-            found = list(torch.split(every, [len(texts) for texts in said]))
+            captions = said_of(stimuli, table)
+            every = embed([text for texts in captions for text in texts])
+            embeddings = list(torch.split(every, [len(texts) for texts in captions]))
             if rule:
-                masks = rule(stimuli.images, found)
-                found = [each[kept] for each, kept in zip(found, masks, strict=True)]
-            rows = [self._rows(each) for each in found]
+                masks = rule(stimuli.images, embeddings)
+                embeddings = [each[kept] for each, kept in zip(embeddings, masks, strict=True)]
+            rows = [self._rows(each) for each in embeddings]
             stacked = torch.stack(rows) if rows else every
             return bounded(stacked, self.clamp).reshape(-1, *shape)
 

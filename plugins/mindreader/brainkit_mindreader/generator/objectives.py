@@ -60,9 +60,9 @@ class Weights:
         """Return the mean contrastive term of a batch."""
         return contrast(first, second, self.temperature, self.lam, self.form).mean()
 
-    def agreements(self, found: Sequence[Tensor], partners: Sequence[Tensor]) -> Tensor:
+    def agreements(self, heads: Sequence[Tensor], partners: Sequence[Tensor]) -> Tensor:
         """Return the sum over pairs of batches of their mean contrastive terms."""
-        pairs = zip(found, partners, strict=True)
+        pairs = zip(heads, partners, strict=True)
         return torch.stack([self.agreement(one, other) for one, other in pairs]).sum()
 
 
@@ -112,8 +112,8 @@ def generator_terms(
         if weights.heads:
             terms["heads"] = -weights.heads * weights.agreements(fake.heads, conditions)
         if weights.real_heads:
-            found = _of(real, "real_heads").heads
-            terms["real_heads"] = -weights.real_heads * weights.agreements(found, fake.heads)
+            heads = _of(real, "real_heads").heads
+            terms["real_heads"] = -weights.real_heads * weights.agreements(heads, fake.heads)
         if weights.matching:
             pairs = zip(fake.maps, _of(real, "matching").maps, strict=True)
             apart = [(one.float() - other.detach().float()).abs().mean() for one, other in pairs]

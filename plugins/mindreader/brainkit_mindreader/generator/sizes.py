@@ -71,13 +71,13 @@ def discriminator_shape(
 
 def _channels(tensors: Tensors, pattern: str) -> dict[int, int]:
     """Return the channels at each side of a power of 2 from 8 on, at least one."""
-    found = {}
+    channels = {}
     for name in tensors:
         matched = re.fullmatch(pattern, name)
         if matched and _is_side(int(matched[1])):
-            found[int(matched[1])] = _axis(tensors, name, 0, 1)
+            channels[int(matched[1])] = _axis(tensors, name, 0, 1)
     usual = GeneratorShape()
-    return found or {usual.resolution: usual.channels(usual.resolution)}
+    return channels or {usual.resolution: usual.channels(usual.resolution)}
 
 
 def _is_side(side: int) -> bool:

@@ -57,6 +57,6 @@ class MapperLoss:
         return loss
 
     def _told_apart(self, predicted: Tensor, target: Tensor) -> Tensor:
-        found = contrast(predicted, target, self.temperature, self.lam).mean()
+        agreement = contrast(predicted, target, self.temperature, self.lam).mean()
         # `contrast` adds the temperature's logarithm as the generator's loss does.
-        return found - math.log(self.temperature) if self.temperature > 0 else found
+        return agreement - math.log(self.temperature) if self.temperature > 0 else agreement

@@ -128,8 +128,8 @@ class MapperNetwork(nn.Module):
 
     def mapped(self, betas: Tensor) -> Tensor:
         """Return the map before it is rectified, float (batch, dim, positions)."""
-        found: Tensor = self.encoder(self._as_signal(betas))
-        return found
+        positions: Tensor = self.encoder(self._as_signal(betas))
+        return positions
 
     def _as_signal(self, betas: Tensor) -> Tensor:
         if betas.shape[-1] != self.shape.length:
@@ -143,8 +143,8 @@ class MapperNetwork(nn.Module):
         """Read (batch, hidden, positions) into (batch, dim): both layers are matrix products."""
         (last, bias), first, second = map(_product, (self.encoder[-1], self.fc[1], self.fc[3]))
         rows = torch.baddbmm(bias[None, :, None], last.expand(len(signal), -1, -1), signal)
-        found = functional.linear(functional.relu_(rows), *first)
-        return functional.linear(functional.relu_(found), *second)[..., 0]
+        read = functional.linear(functional.relu_(rows), *first)
+        return functional.linear(functional.relu_(read), *second)[..., 0]
 
     @property
     def _map_bytes(self) -> int:

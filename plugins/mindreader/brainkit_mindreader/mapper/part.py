@@ -123,11 +123,13 @@ class Mapper:
 
         network, pad = network_of(weights, self.sigmoid, betas.device)
         check_new(betas, (network.shape.length - sum(pad),))
-        found = predicted(network, betas, pad, self.batch)
+        embeddings = predicted(network, betas, pad, self.batch)
         shape = feature.shape[1:]
         if self.alternatives and len(shape) > 1:
-            return found.reshape(-1, 1, *shape[1:]).repeat(1, shape[0], *(1 for _ in shape[1:]))
-        return found.reshape(-1, *shape)
+            return embeddings.reshape(-1, 1, *shape[1:]).repeat(
+                1, shape[0], *(1 for _ in shape[1:])
+            )
+        return embeddings.reshape(-1, *shape)
 
     def _targets(self, feature: Tensor) -> Tensor:
         """Return a view of the feature as (trials, alternatives, dim)."""

@@ -127,20 +127,20 @@ class GanTraining:
         if self.joint:
             batch = replace(batch, conditions=self.joint.predicted(batch.betas))
         adversary = progress >= recipe.adversary_from
-        said = self._generator_step(batch, draws, adversary, recipe.weights_at(progress))
+        losses = self._generator_step(batch, draws, adversary, recipe.weights_at(progress))
         if adversary and recipe.path_every and self.step % recipe.path_every == 0:
-            said |= self._path_step(batch, draws)
+            losses |= self._path_step(batch, draws)
         if adversary:
-            said |= self._discriminator_step(batch, draws)
+            losses |= self._discriminator_step(batch, draws)
             if recipe.r1_every and self.step % recipe.r1_every == 0:
-                said |= self._r1_step(batch, draws)
+                losses |= self._r1_step(batch, draws)
         if adversary and self.joint:
             for mapper in range(len(batch.betas)):
-                said |= self._joint_step(self.joint, mapper, batch, draws)
+                losses |= self._joint_step(self.joint, mapper, batch, draws)
         self._average()
         self.step += 1
         self.pictures += recipe.batch
-        return said
+        return losses
 
     def _generator_step(
         self, batch: Batch, draws: Draws, adversary: bool, weights: Weights
@@ -294,20 +294,20 @@ class GanTraining:
 
     def networks(self) -> dict[str, nn.Module]:
         """Return every network that changes, by name."""
-        found: dict[str, nn.Module] = {
+        networks: dict[str, nn.Module] = {
             "generator": self.generator,
             "discriminator": self.discriminator,
             "averaged": self.averaged,
         }
-        return found | ({"mappers": self.joint.networks} if self.joint else {})
+        return networks | ({"mappers": self.joint.networks} if self.joint else {})
 
     def optimisers(self) -> dict[str, torch.optim.Adam]:
         """Return every optimiser by name."""
-        found = {
+        optimisers = {
             "generator_adam": self.generator_adam,
             "discriminator_adam": self.discriminator_adam,
         }
-        return found | ({"mappers_adam": self.joint.adam} if self.joint else {})
+        return optimisers | ({"mappers_adam": self.joint.adam} if self.joint else {})
 
 
 def floats(terms: Terms) -> dict[str, float]:

@@ -61,9 +61,9 @@ class Joint:
 
     def learning(self, mapper: int, betas: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the embeddings with gradients to one of the mappers."""
-        found = list(self.predicted(betas))
-        found[mapper] = self.networks[mapper](betas[mapper])
-        return tuple(found)
+        embeddings = list(self.predicted(betas))
+        embeddings[mapper] = self.networks[mapper](betas[mapper])
+        return tuple(embeddings)
 
     def terms(
         self, mapper: int, conditions: Sequence[Tensor], target: Tensor, verdict: Verdict
