@@ -153,13 +153,13 @@ def test_snapshots_hold_pictures_a_curve_and_checkpoints_that_load(place, work):
     grids = sorted((folder / "pictures").iterdir())
     assert [each.name for each in grids] == ["000000012.png", "000000024.png"]
     assert Image.open(grids[0]).size == (4 * 16, 2 * 16), "true test images above generated ones"
-    for name in ("mindreader-generator", "mindreader-discriminator"):
+    judging = {"use_norm": False, "mbstd_group_size": 4}
+    for name, more in (("mindreader-generator", {}), ("mindreader-discriminator", judging)):
         written = load_file(to / name / "model.safetensors")
         last = load_file(folder / "last" / name / "model.safetensors")
         assert all(torch.equal(last[key], written[key]) for key in last)
-        assert json.loads((to / name / "config.json").read_text()) == SHAPE_64.config() | {
-            "f_dims": [64, 64]
-        }
+        config = json.loads((to / name / "config.json").read_text())
+        assert config == SHAPE_64.config() | {"f_dims": [64, 64]} | more
     began = load_file(init / "mindreader-generator" / "model.safetensors")
     ended = load_file(to / "mindreader-generator" / "model.safetensors")
     assert not torch.equal(began["synthesis.b16.conv1.weight"], ended["synthesis.b16.conv1.weight"])
