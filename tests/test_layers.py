@@ -264,6 +264,18 @@ def test_a_plugin_imports_no_other_plugin(plugin):
     assert top & others == set()
 
 
+def declares_checkpoints(path: Path) -> bool:
+    calls = (node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call))
+    return any(ast.unparse(call.func) == "Checkpoint" for call in calls)
+
+
+@pytest.mark.parametrize("package", PACKAGES[1:], ids=lambda path: path.name)
+def test_a_plugin_declares_its_checkpoints_in_a_module_that_imports_none_of_it(package):
+    leaf = package / "checkpoints.py"
+    assert [path for path in sources(package) if declares_checkpoints(path)] == [leaf]
+    assert [name for name, _ in imports(parsed(leaf)) if name.startswith(package.name)] == []
+
+
 def listed_names(module: str) -> set[str]:
     """Return the names in `__all__` of a package of core."""
     tree = parsed(CORE / module / "__init__.py")

@@ -38,7 +38,7 @@ class Call:
 
 @cache
 def named(module: str, name: str) -> Any:
-    """Give a function that pickles under a module and name, which need not exist."""
+    """Return a function that pickles under a module and name, which need not exist."""
 
     def function(*_: object) -> None:
         raise AssertionError("a name of a pickle was called")
@@ -53,12 +53,12 @@ def named(module: str, name: str) -> Any:
 
 
 def network(tensors: dict[str, Any], class_name: str = "Generator", **arguments: object) -> Call:
-    """Give what pickles as a network of these tensors; parameters and buffers by their type."""
+    """Return what pickles as a network of these tensors; parameters and buffers by their type."""
     return module(nested(tensors), class_name, _init_kwargs=arguments)
 
 
 def nested(tensors: dict[str, Any]) -> dict[str, Any]:
-    """Give tables within tables, one for each dot in a name."""
+    """Return tables within tables, one for each dot in a name."""
     found: dict[str, Any] = {}
     for name, tensor in tensors.items():
         *path, last = name.split(".")
@@ -70,7 +70,7 @@ def nested(tensors: dict[str, Any]) -> dict[str, Any]:
 
 
 def module(content: dict[str, Any], class_name: str = "Block", **state: object) -> Call:
-    """Give what pickles as a persistent module; tables in its content are modules within it."""
+    """Return what pickles as a persistent module; tables in its content are modules within it."""
     parameters = {n: each for n, each in content.items() if isinstance(each, Parameter)}
     modules = {n: each for n, each in content.items() if isinstance(each, dict | Call)}
     buffers = {n: content[n] for n in content.keys() - parameters.keys() - modules.keys()}
@@ -83,7 +83,7 @@ def module(content: dict[str, Any], class_name: str = "Block", **state: object) 
 
 
 def persistent(state: object, class_name: str = "Block") -> Call:
-    """Give what pickles as a persistent object; its source raises an error if it is run."""
+    """Return what pickles as a persistent object; its source raises an error if it is run."""
     return Call(
         named("torch_utils.persistence", "_reconstruct_persistent_obj"),
         {
@@ -103,7 +103,7 @@ def written(path: Path, content: object, protocol: int = 4) -> Path:
 
 
 def text(value: str) -> bytes:
-    """Give the opcode of a text, of any letters."""
+    """Return the opcode of a text, of any letters."""
     content = value.encode("utf-8", "surrogatepass")
     return b"X" + struct.pack("<I", len(content)) + content
 

@@ -33,7 +33,7 @@ def drawn(*shape):
 
 
 def perturbed(network):
-    """Give a network whose biases, noise strengths and averages are not 0 either."""
+    """Return a network whose biases, noise strengths and averages are not 0 either."""
     torch.manual_seed(0)
     state = {n: t + 0.3 * torch.randn_like(t) for n, t in network.state_dict().items()}
     network.load_state_dict(state)

@@ -39,7 +39,7 @@ class Diary:
 
 
 def images(count: int, repeats: int, dim: int = 6, voxels: int = 10) -> tuple[Tensor, Tensor]:
-    """Give noisy betas and the targets of images shown several times, in drawn order."""
+    """Return noisy betas and the targets of images shown several times, in drawn order."""
     draw = torch.Generator().manual_seed(3)
     seen = torch.randn(count, dim, generator=draw)
     order = torch.randperm(count * repeats, generator=draw) % count

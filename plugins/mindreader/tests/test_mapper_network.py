@@ -123,7 +123,7 @@ def test_betas_of_another_length_are_refused():
 
 
 def losses() -> dict[str, MapperLoss]:
-    """Give the loss that each golden name stands for."""
+    """Return the loss that each golden name stands for."""
     made = {"mse": MapperLoss(1, 0, 0), "cos": MapperLoss(0, 1, 0)}
     made["contrastive.t0"] = MapperLoss(0, 0, 1, temperature=0)
     for temperature in (0.1, 0.5):

@@ -208,7 +208,7 @@ def checked(nsd, tmp_path, capsys):
 
 
 def rows_by_id(nsd, keep):
-    """Give a table's rows for every image id, filled where the subject saw the image."""
+    """Return a table's rows for every image id, filled where the subject saw the image."""
     ids = np.unique(load_design(nsd, 1).image_ids)
     rows = [[""] for _ in range(max(ids) + 1)]
     for image_id, (texts, mask) in zip(ids, ruled(nsd, ids, STORE), strict=True):

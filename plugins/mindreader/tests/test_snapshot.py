@@ -328,7 +328,7 @@ def test_bytes_that_are_no_storage_are_refused(content):
 
 
 def forged_storage(**changed: bytes) -> bytes:
-    """Give a storage of two numbers, parts of its bytes changed."""
+    """Return a storage of two numbers, parts of its bytes changed."""
     parts = {
         "magic": b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
         "protocol": b"\x80\x02M\xe9\x03.",

@@ -76,7 +76,7 @@ def places(config: FourFlowConfig) -> tuple[list[Place], list[Place]]:
 
 
 def names_of(config: FourFlowConfig) -> dict[str, Names]:
-    """Give, for every official name, the names in the other layouts.
+    """Return, for every official name, the names in the other layouts.
 
     Every name occurs once. The text network of the diffusers folder holds a copy of the time
     embedding besides, which is left out here.

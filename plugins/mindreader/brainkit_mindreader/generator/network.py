@@ -44,7 +44,7 @@ class StyleMapping(nn.Module):
         self.register_buffer("w_avg", torch.zeros(shape.w_dim))
 
     def forward(self, z: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """Give style vectors (batch, num_ws, w_dim) for noise (batch, z_dim).
+        """Return style vectors (batch, num_ws, w_dim) for noise (batch, z_dim).
 
         Args:
             z: noise.
@@ -91,7 +91,7 @@ class Block(nn.Module):
         conditions: Conditions,
         noise: Noise,
     ) -> tuple[Tensor, Tensor]:
-        """Give feature maps and picture at this block's side; the first block is given None."""
+        """Return feature maps and picture at this block's side; the first block is given None."""
         if maps is None or picture is None:
             maps = laid_out(self.const.expand(len(ws[0]), *self.const.shape))
             maps = self.conv1(maps, ws[0], conditions, noise)
@@ -114,7 +114,7 @@ class Synthesis(nn.Module):
             self.add_module(f"b{side}", Block(shape, side))
 
     def forward(self, ws: Tensor, conditions: Conditions, noise: Noise) -> Tensor:
-        """Give (batch, 3, side, side) for style vectors (batch, num_ws, w_dim).
+        """Return (batch, 3, side, side) for style vectors (batch, num_ws, w_dim).
 
         Raises:
             DataError: the conditions are not those of the shape.
@@ -166,7 +166,7 @@ class Generator(nn.Module):
         psi: float = 1.0,
         cutoff: int | None = None,
     ) -> Tensor:
-        """Give float32 (batch, 3, resolution, resolution).
+        """Return float32 (batch, 3, resolution, resolution).
 
         Args:
             z: noise (batch, z_dim).

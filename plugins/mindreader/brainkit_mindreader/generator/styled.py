@@ -165,7 +165,7 @@ def merge_branches(branches: Sequence[Tensor], merge: Merge) -> Tensor:
 
 
 def signed_max(first: Tensor, second: Tensor) -> Tensor:
-    """Give, entry by entry, the one of larger magnitude with its sign; the second where equal."""
+    """Return, entry by entry, the one of larger magnitude with its sign; the second where equal."""
     return torch.where(first.abs() > second.abs(), first, second)
 
 
