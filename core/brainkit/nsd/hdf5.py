@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from brainkit.errors import DataError, printable
 from brainkit.nsd.files import reading
 
 NAMES_SHOWN = 10
+LARGEST_PROBE = 1 << 22  # bytes
 
 
 @contextmanager
@@ -44,8 +46,23 @@ def opened(path: Path, name: str) -> Iterator[Any]:
 
 
 def _never_written(dataset: Any) -> bool:
-    elsewhere = dataset.is_virtual or dataset.external
-    return bool(dataset.size and not elsewhere and dataset.id.get_storage_size() == 0)
+    if not dataset.size or dataset.is_virtual or dataset.external or _has_middle(dataset):
+        return False
+    # HDF5 adds up the sizes of all chunks: half a second for a session of one chunk a voxel.
+    return bool(dataset.id.get_storage_size() == 0)
+
+
+def _has_middle(dataset: Any) -> bool:
+    """Say whether the middle chunk is there; False also where that would take much to tell."""
+    chunks = dataset.chunks
+    if chunks is None or math.prod(chunks) * dataset.dtype.itemsize > LARGEST_PROBE:
+        return False
+    middle = tuple(n // 2 // chunk * chunk for n, chunk in zip(dataset.shape, chunks, strict=True))
+    try:
+        dataset.id.read_direct_chunk(middle)
+    except (OSError, RuntimeError, MemoryError):  # which of them depends on what else is there
+        return False
+    return True
 
 
 def _names(file: Any) -> str:
