@@ -103,7 +103,7 @@ def test_a_report_reads_as_text_and_as_json(nsd):
     assert [line for line in lines if line.endswith(":")] == ["has:", "lacks:", "contradictions:"]
     content = json.loads(report.json())
     assert content["contradictions"] == list(report.contradictions)
-    assert set(content) == {"root", "present", "lacking", "contradictions"}
+    assert set(content) == {"root", "present", "lacking", "contradictions", "warnings"}
 
 
 def test_another_folder_or_subject_is_refused(tmp_path):

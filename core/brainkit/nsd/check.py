@@ -1,4 +1,4 @@
-"""What a download has, lacks and contradicts, without reading anything large."""
+"""What a download has, lacks and contradicts, without reading anything large whole."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from brainkit.nsd.roi import load_roi_volume
 from brainkit.nsd.sessions import FORMATS, left_over_sessions, present_sessions, session_path
 from brainkit.nsd.stimuli import count_stimuli
 from brainkit.nsd.tables import load_stimulus_table
-from brainkit.nsd.twins import same_files
+from brainkit.nsd.twins import leak, repeated_photographs, same_files
 
 Found = TypeVar("Found")
 
@@ -59,12 +59,14 @@ class Report:
         present: what is there and usable.
         lacking: what is not there; only some methods need all of it.
         contradictions: what is there and wrong, each with what to do.
+        warnings: what is valid, but makes scores mean less.
     """
 
     root: Path
     present: tuple[str, ...]
     lacking: tuple[str, ...]
     contradictions: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Give the report for people, one finding a line."""
@@ -75,15 +77,18 @@ class Report:
             ("contradictions", self.contradictions),
         ):
             parts += ["", f"{title}:", *(f"  {line}" for line in lines or ("nothing",))]
+        if self.warnings:
+            parts += ["", "warnings:", *(f"  {line}" for line in self.warnings)]
         return "\n".join(map(printable, parts))
 
     def json(self) -> str:
-        """Give the report for programs: keys root, present, lacking and contradictions."""
+        """Give the report for programs: keys root, present, lacking, contradictions, warnings."""
         content = {
             "root": str(self.root),
             "present": self.present,
             "lacking": self.lacking,
             "contradictions": self.contradictions,
+            "warnings": self.warnings,
         }
         return json.dumps(content, indent=2, ensure_ascii=False)
 
@@ -93,6 +98,7 @@ class _Findings:
     present: list[str] = field(default_factory=list)
     lacking: list[str] = field(default_factory=list)
     contradictions: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def attempt(self, make: Callable[[], Found]) -> Found | None:
         try:
@@ -103,7 +109,9 @@ class _Findings:
 
 
 def check_data(root: Path, subject: int | None = None, layout: Layout | None = None) -> Report:
-    """Say what an NSD download has, lacks and contradicts; reads headers and small tables only.
+    """Say what an NSD download has, lacks and contradicts, and what makes its scores mean less.
+
+    Reads headers, small tables, and one row of pixels of each picture that a subject saw.
 
     Args:
         root: folder that holds `nsddata/` and `nsddata_betas/`.
@@ -118,8 +126,10 @@ def check_data(root: Path, subject: int | None = None, layout: Layout | None = N
     findings = _Findings()
     if exists(root / LAYOUT_FILE):
         findings.present.append(f"{LAYOUT_FILE}: sizes of its own instead of the release's")
-    for section in (_check_table, _check_pictures, _check_captions):
+    for section in (_check_table, _check_pictures):
         findings.attempt(partial(section, root, layout, findings))
+    comparable = not findings.contradictions
+    findings.attempt(partial(_check_captions, root, findings))
     numbers = [subject] if subject is not None else _subjects(root, layout)
     if not numbers:
         findings.lacking.append("every subject: no subjNN folder below nsddata or nsddata_betas")
@@ -130,9 +140,15 @@ def check_data(root: Path, subject: int | None = None, layout: Layout | None = N
         design = _check_design(root, number, layout, findings)
         if design is not None and presented is not None:
             findings.attempt(partial(check_presentations, root, number, design, presented[number]))
+        if design is not None and comparable:
+            findings.attempt(partial(_check_leaks, root, number, layout, design, findings))
         _check_subject(root, number, layout, design, findings)
     return Report(
-        root, tuple(findings.present), tuple(findings.lacking), tuple(findings.contradictions)
+        root,
+        tuple(findings.present),
+        tuple(findings.lacking),
+        tuple(findings.contradictions),
+        tuple(findings.warnings),
     )
 
 
@@ -156,7 +172,7 @@ def _check_pictures(root: Path, layout: Layout, findings: _Findings) -> None:
         _compare(findings, str(pictures), count, layout.stimuli, "pictures")
 
 
-def _check_captions(root: Path, layout: Layout, findings: _Findings) -> None:
+def _check_captions(root: Path, findings: _Findings) -> None:
     captions = [path for path in annotation_paths(root) if exists(path)]
     for path in captions or annotation_paths(root)[:2]:
         if _there(path, findings) and findings.attempt(partial(_whole_json, path, findings)):
@@ -175,6 +191,18 @@ def _check_design(root: Path, subject: int, layout: Layout, findings: _Findings)
             f"{subject_name(subject)}: nsd_expdesign.mat, {len(design.image_ids)} trials"
         )
     return design
+
+
+def _check_leaks(
+    root: Path, subject: int, layout: Layout, design: Design, findings: _Findings
+) -> None:
+    sessions = range(1, layout.subject(subject).sessions + 1)
+    photographs = repeated_photographs(root, design.image_ids)
+    for split in SPLITS:
+        sides = [design.presented(sessions, test=side, split=split) for side in (False, True)]
+        sentence = leak(photographs, split, *sides)
+        if sentence:
+            findings.warnings.append(f"{subject_name(subject)}: {sentence}")
 
 
 def _check_subject(

@@ -12,16 +12,18 @@ from brainkit.errors import DataError, printable
 from brainkit.nsd.files import reading
 
 NAMES_SHOWN = 10
+CHUNKS_CACHED = 1 << 20  # bytes, HDF5's own default
 LARGEST_PROBE = 1 << 22  # bytes
 
 
 @contextmanager
-def opened(path: Path, name: str) -> Iterator[Any]:
+def opened(path: Path, name: str, cached: int = CHUNKS_CACHED) -> Iterator[Any]:
     """Open a dataset without a lock: network disks refuse locks, and so do programs that write.
 
     Args:
         path: the file.
         name: of the dataset at its top.
+        cached: bytes of chunks that HDF5 keeps.
 
     Returns:
         A context that gives the `h5py.Dataset`.
@@ -31,7 +33,7 @@ def opened(path: Path, name: str) -> Iterator[Any]:
     """
     import h5py
 
-    with reading(path), h5py.File(path, "r", locking=False) as file:
+    with reading(path), h5py.File(path, "r", locking=False, rdcc_nbytes=cached) as file:
         if name not in file or not isinstance(file[name], h5py.Dataset):
             raise DataError(
                 f"{path} has no dataset {name!r} (it has {_names(file)}); {_again(path)}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from brainkit.errors import DataError
 from brainkit.nsd.files import stimuli_path
-from brainkit.nsd.hdf5 import opened
+from brainkit.nsd.hdf5 import CHUNKS_CACHED, opened
 from brainkit.nsd.tables import require_rows
 
 DATASET = "imgBrick"
@@ -53,13 +53,17 @@ def count_stimuli(root: Path) -> int:
 
 
 @contextmanager
-def picture_array(path: Path) -> Iterator[Any]:
+def picture_array(path: Path, cached: int = CHUNKS_CACHED) -> Iterator[Any]:
     """Open the picture array: an `h5py.Dataset`, uint8 (images, height, width, 3).
+
+    Args:
+        path: the file.
+        cached: bytes of chunks that HDF5 keeps; with 0 it reads no more of a picture than asked.
 
     Raises:
         DataError: the file is missing or damaged, or the array is of another kind.
     """
-    with opened(path, DATASET) as dataset:
+    with opened(path, DATASET, cached) as dataset:
         if dataset.ndim != 4 or dataset.shape[3] != 3 or dataset.dtype != np.uint8:
             raise DataError(
                 f"{path}: {DATASET} is {dataset.dtype} {dataset.shape}, expected uint8 (images, "

@@ -105,6 +105,36 @@ def load_stimulus_table(root: Path) -> StimulusTable:
     )
 
 
+def coco_ids_of(root: Path, image_ids: NDArray[Any]) -> NDArray[np.int64]:
+    """Read the COCO ids of some pictures; of the other rows nothing is parsed.
+
+    Args:
+        root: the download.
+        image_ids: int (images,), 0-based ids, ascending and distinct.
+
+    Returns:
+        int64 (images,).
+
+    Raises:
+        DataError: as `load_stimulus_table`, or the table has too few rows.
+    """
+    path = stimulus_table_path(root)
+    with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
+        header = next(csv.reader(file), [])
+        wanted = set(image_ids.tolist())
+        lines = (line for number, line in enumerate(file) if number in wanted)
+        rows = [dict(zip(header, row, strict=False)) for row in csv.reader(lines)]
+    numbers = [row.get("cocoId", "") for row in rows]
+    in_order = [row.get("nsdId") for row in rows] == [str(each) for each in image_ids]
+    if in_order and all(map(str.isdecimal, numbers)):
+        return integers(path, {"cocoId": numbers}, "cocoId")
+    # A row may take several lines, or numbers be written otherwise: then the whole table is read.
+    table = load_stimulus_table(root).coco_ids
+    require_rows(path, image_ids, len(table))
+    asked: NDArray[np.int64] = table[image_ids]
+    return asked
+
+
 def require_rows(path: Path, image_ids: Sequence[int] | NDArray[Any], rows: int) -> None:
     """Check that 0-based image ids lie within a table of so many rows.
 

@@ -34,6 +34,7 @@ from brainkit.nsd.roi import require_same_affine, roi_voxels
 from brainkit.nsd.rows import TrialRows, arrange
 from brainkit.nsd.sessions import SessionFile, find_sessions, left_over_sessions
 from brainkit.nsd.standardise import MODES, add_raw, add_session_scores, score_by_train
+from brainkit.nsd.twins import leak, repeated_photographs
 
 Progress = Callable[[int, int], None]
 REPEATS = ("average", "single")
@@ -207,7 +208,8 @@ def load_trials(
     _finish(betas, plan, selection.standardise)
     ncsnr = load_ncsnr(plan.files[0].path.parent, plan.voxel_xyz, plan.grid.volume)
     kept = ~flaws.not_finite if nan_policy == "drop" else slice(None)
-    said = (*plan.warnings, *flaws.sentences(len(plan.files), selection.roi, nan_policy))
+    leaking = _leak_sentences(root, plan)
+    said = (*plan.warnings, *leaking, *flaws.sentences(len(plan.files), selection.roi, nan_policy))
     for sentence in said:
         warnings.warn(sentence, BrainkitWarning, stacklevel=2)
     return _trials(betas, plan, kept, ncsnr, selection.standardise, said)
@@ -308,6 +310,16 @@ def _require_both_sides(rows: TrialRows, path: Path, split: str) -> None:
             f"{path} puts image {both[0]} (0-based) into training and test at once ({len(both)} "
             "such images), since two of the subject's own ids stand for it; download it again"
         )
+
+
+def _leak_sentences(root: Path, plan: TrialsPlan) -> list[str]:
+    ids, n_train = plan.rows.image_ids, plan.rows.n_train
+    try:
+        photographs = repeated_photographs(root, ids)
+    except DataError as error:
+        return [f"whether a photograph is on both sides of the split cannot be told: {error}"]
+    sentence = leak(photographs, plan.split, ids[:n_train], ids[n_train:])
+    return [sentence] if sentence else []
 
 
 def _require_whole(
