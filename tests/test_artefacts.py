@@ -18,9 +18,7 @@ from safetensors.torch import load_file
 
 from brainkit.errors import DataError
 from brainkit.run.artefact import (
-    GrowingTensors,
     Recipe,
-    Rows,
     is_current,
     read_header,
     read_recipe,
@@ -30,6 +28,7 @@ from brainkit.run.artefact import (
     write_text,
     written_aside,
 )
+from brainkit.run.growing import GrowingTensors, TensorRows
 
 RECIPE = Recipe(
     step="features/clip_image",
@@ -204,7 +203,7 @@ def test_a_header_of_another_shape_is_no_recipe(tmp_path, header):
 
 # --- growing files ------------------------------------------------------------------------------
 
-ROWS = (Rows("train", "F16", (10, 2, 3)), Rows("test", "F32", (4, 5)))
+ROWS = (TensorRows("train", "F16", (10, 2, 3)), TensorRows("test", "F32", (4, 5)))
 RNG = np.random.default_rng(3)
 TRAIN = RNG.standard_normal((10, 2, 3)).astype(np.float16)
 TEST = RNG.standard_normal((4, 5)).astype(np.float32)
@@ -265,7 +264,8 @@ def test_a_killed_process_is_continued_to_the_same_bytes(tmp_path):
     code = f"""
         import numpy as np, os, signal
         from pathlib import Path
-        from brainkit.run.artefact import GrowingTensors, Recipe, Rows
+        from brainkit.run.artefact import Recipe
+        from brainkit.run.growing import GrowingTensors, TensorRows
         train = np.load({str(tmp_path / "train.npy")!r})
         growing = GrowingTensors(Path({str(path)!r}), {ROWS!r}, {RECIPE!r})
         growing.write("train", 0, train[:3])
@@ -318,7 +318,7 @@ def test_rows_that_do_not_fit_are_refused(tmp_path, start, rows):
 
 def test_empty_tensors_can_be_grown(tmp_path):
     path = tmp_path / "f.safetensors"
-    growing = GrowingTensors(path, (Rows("train", "F16", (0, 3)),), RECIPE)
+    growing = GrowingTensors(path, (TensorRows("train", "F16", (0, 3)),), RECIPE)
     growing.write("train", 0, np.zeros((0, 3)))
     growing.finish()
     assert load_file(path)["train"].shape == (0, 3)

@@ -24,7 +24,7 @@ from brainkit.regressors import Ridge
 from brainkit.regressors.voxel_selected import VoxelSelectedRidge
 from brainkit.run import Run, prepare, run
 from brainkit.run.config import RunConfig
-from brainkit.run.maps.command import map_runs
+from brainkit.run.finished import map_runs
 from brainkit.run.maps.facts import Facts, read, table
 from brainkit.run.maps.feature import FeatureMaps
 from brainkit.run.maps.regions import RegionMean
@@ -495,8 +495,8 @@ def tuned(request, tmp_path_factory) -> Run:
     from brainkit.encoders.clip import ClipText
     from brainkit.miniature import miniature
     from brainkit.miniature.brain import Difficulty
-    from brainkit.run import regress as steps
-    from brainkit.run.step import Work
+    from brainkit.run import predictions
+    from brainkit.run.shared import Work
     from brainkit.testing.toys import TOYS
 
     folder = tmp_path_factory.mktemp("tuned")
@@ -515,17 +515,16 @@ def tuned(request, tmp_path_factory) -> Run:
         store=CheckpointStore(folder, miniature=True),
         nsd=miniature(folder, difficulty=subject).nsd,
     )
-    trials = steps.load(made)
+    known = predictions(made)
     for name in READ:
-        steps.predict(made, name, trials, steps.encode(made, name))
-        FeatureMaps(made, name, trials).write()
+        FeatureMaps(made, name, known).write()
     return made
 
 
 @pytest.mark.parametrize(("feature", "region"), READ.items())
 def test_on_the_miniature_a_feature_is_read_from_the_region_tuned_to_it(tuned, feature, region):
     streams = np.asarray(regions_of(tuned.nsd, "streams").dataobj)
-    maps = sorted((tuned.folder / "maps").glob(f"{feature}-*.nii.gz"))
+    maps = sorted((tuned.folder.root / "maps").glob(f"{feature}-*.nii.gz"))
     assert maps
     for path in maps:
         values = nibabel.load(path).get_fdata()

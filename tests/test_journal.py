@@ -13,11 +13,9 @@ from safetensors.torch import load_file
 
 from brainkit.errors import UsageError
 from brainkit.run import prepare, run
-from brainkit.run.artefact import Recipe
+from brainkit.run.artefact import Artefact, Recipe
 from brainkit.run.config import RunConfig
-from brainkit.run.journal import FileJournal
-from brainkit.run.sample import strip_frames
-from brainkit.run.step import Artefact
+from brainkit.run.journal import FileJournal, strip_frames
 
 
 @pytest.fixture

@@ -22,10 +22,9 @@ from safetensors.numpy import save_file
 import brainkit
 from brainkit.plugins import Registry, Source
 from brainkit.run import prepare, run
-from brainkit.run.artefact import KEY, sidecar
+from brainkit.run.artefact import RECIPE_KEY, sidecar
 from brainkit.run.config import RunConfig
-from brainkit.run.finished import finished
-from brainkit.run.maps.command import map_runs
+from brainkit.run.finished import finished, map_runs
 
 KEPT = Path(__file__).parent / "golden" / "kept_run"
 RECORD = json.loads(gzip.decompress((KEPT / "recipes.json.gz").read_bytes()))
@@ -147,10 +146,10 @@ def _write_skeleton(path: Path, recipe: str) -> None:
     from PIL.PngImagePlugin import PngInfo
 
     if path.suffix == ".safetensors":
-        save_file({}, path, metadata={KEY: recipe})
+        save_file({}, path, metadata={RECIPE_KEY: recipe})
     elif path.suffix == ".png":
         info = PngInfo()
-        info.add_text(KEY, recipe)
+        info.add_text(RECIPE_KEY, recipe)
         Image.new("RGB", (1, 1)).save(path, pnginfo=info)
     else:
         path.write_text("")

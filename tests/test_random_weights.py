@@ -301,7 +301,7 @@ def test_a_second_run_computes_nothing_and_its_file_makes_it_again(do, methods, 
     repeated = prepare(config, methods, [].append)
     run(repeated)
     first = sorted((folder / "images").glob("*.png"))
-    second = sorted((repeated.folder / "images").glob("*.png"))
+    second = sorted((repeated.folder.root / "images").glob("*.png"))
     assert [each.read_bytes() for each in first] == [each.read_bytes() for each in second]
 
 
@@ -309,11 +309,14 @@ def test_released_weights_on_the_miniature_do_not_mix_with_its_own(methods, tmp_
     config = RunConfig("mixed", work=tmp_path, weights="released", checkpoints=tmp_path / "store")
     with pytest.raises(CheckpointError, match="brainkit fetch net"):
         prepare(config, methods, [].append)
-    from brainkit.run.line import place_of
+    from brainkit.run.folder import subject_folder
 
-    assert place_of(config) == "miniature-released"
-    assert place_of(RunConfig("mixed", weights="released", nsd=tmp_path)) == "nsd"
-    assert place_of(RunConfig("mixed")) == "miniature"
+    def place(of: RunConfig) -> str:
+        return subject_folder(Path(), of.data, of.networks, of.subject).parts[0]
+
+    assert place(config) == "miniature-released"
+    assert place(RunConfig("mixed", weights="released", nsd=tmp_path)) == "nsd"
+    assert place(RunConfig("mixed")) == "miniature"
 
 
 def test_a_method_whose_sizes_are_unknown_says_so_in_one_sentence(do):

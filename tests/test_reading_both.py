@@ -15,7 +15,7 @@ from brainkit.nsd import load_captions, load_stimuli
 from brainkit.options import option
 from brainkit.run import prepare
 from brainkit.run.config import RunConfig
-from brainkit.run.regress import encode, stimuli_reader
+from brainkit.run.encode import encode, stimuli_reader
 
 
 @dataclass(frozen=True)

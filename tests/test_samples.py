@@ -22,7 +22,7 @@ from brainkit.errors import UsageError
 from brainkit.plugins import Registry, Source
 from brainkit.run import prepare, run
 from brainkit.run.config import RunConfig, read_config
-from brainkit.run.sample import image_seed
+from brainkit.run.shared import image_seed
 
 
 @pytest.fixture

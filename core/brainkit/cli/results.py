@@ -32,7 +32,7 @@ def map_voxels(
     """
     from brainkit.console import to_stderr
     from brainkit.plugins import Registry
-    from brainkit.run.maps.command import map_runs
+    from brainkit.run.finished import map_runs
 
     for text in map_runs(work, Registry.installed(), asked=feature or (), say=to_stderr):
         print(text)

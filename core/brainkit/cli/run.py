@@ -88,7 +88,7 @@ def plan(run: Run) -> str:
         f"tests    {run.plan.test_images}",
         f"network  {run.store.dtype} on {run.store.device}, batches of {run.config.batch_size}",
         f"reads    {run.plan.text()}",
-        f"writes   {run.folder}",
+        f"writes   {run.folder.root}",
     ]
     return "\n".join(lines)
 

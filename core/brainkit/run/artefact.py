@@ -19,16 +19,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainkit.errors import DataError
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
 LAYOUT = 1
-KEY = "brainkit"
-SIZES = {"F32": 4, "F16": 2, "I32": 4}
+RECIPE_KEY = "brainkit"
 
 
 @dataclass(frozen=True)
@@ -55,26 +52,26 @@ class Recipe:
         return sha256(self.text().encode()).hexdigest()[:16]
 
     def text(self) -> str:
-        """Give the recipe as one line of JSON."""
+        """Return the recipe as one line of JSON."""
         return json.dumps({"layout": LAYOUT, **asdict(self)}, sort_keys=True)
 
     def changes(self, old: Mapping[str, Any]) -> str:
         """Say in a few words what differs from an older recipe."""
-        said: list[str] = []
+        differences: list[str] = []
         before, now = list(old.get("made_by", [])), list(self.made_by)
         for first, second in zip(before, now, strict=False):
-            said += _option_changes(first, second)
+            differences += _option_changes(first, second)
         if len(before) != len(now):
-            said.append("another set of parts")
+            differences.append("another set of parts")
         for what, mine in (("weights", self.weights), ("inputs", self.inputs)):
             theirs = old.get(what, {})
             word = "weights of " if what == "weights" else ""
-            said += [f"{word}{key} changed" for key in mine if mine[key] != theirs.get(key)]
+            differences += [f"{word}{key} changed" for key in mine if mine[key] != theirs.get(key)]
         if list(old.get("versions", [])) != list(self.versions):
-            said.append(f"version {list(old.get('versions', []))} -> {list(self.versions)}")
+            differences.append(f"version {list(old.get('versions', []))} -> {list(self.versions)}")
         if old.get("layout") != LAYOUT:
-            said.append("artefact layout changed")
-        return ", ".join(said) or "changed"
+            differences.append("artefact layout changed")
+        return ", ".join(differences) or "changed"
 
 
 def _option_changes(before: str, now: str) -> list[str]:
@@ -101,9 +98,67 @@ def _fields(text: str) -> dict[str, str]:
     return {each.arg: ast.unparse(each.value) for each in tree.keywords if each.arg}
 
 
+@dataclass(frozen=True)
+class Artefact:
+    """One file that a run wrote or would write; it opens itself when asked.
+
+    Attributes:
+        path: of the file.
+        recipe: what makes it, known before it is made.
+    """
+
+    path: Path
+    recipe: Recipe
+
+    @property
+    def stamp(self) -> str:
+        """The stamp of its recipe."""
+        return self.recipe.stamp
+
+    @property
+    def current(self) -> bool:
+        """Whether the file is there and was made by exactly this recipe."""
+        return is_current(self.path, self.recipe)
+
+    def why(self) -> str:
+        """Say why the file is not current: new, or what changed since it was made."""
+        older = read_recipe(self.path)
+        if not older:
+            # A shared file carries its stamp in its name: the older one lies beside it.
+            stem = self.path.name.removesuffix(f"-{self.stamp}{self.path.suffix}")
+            others = self.path.parent.glob(f"{stem}-*{self.path.suffix}")
+            beside = others if stem != self.path.name else ()
+            newest = max(beside, key=lambda path: path.stat().st_mtime, default=None)
+            older = read_recipe(newest) if newest else {}
+        return self.recipe.changes(older) if older else "new"
+
+    def __contains__(self, name: str) -> bool:
+        """Say whether the file is there and has a tensor of this name."""
+        return name in read_header(self.path)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return a tensor mapped from disk: its numbers are read when they are used."""
+        from safetensors import safe_open
+
+        with safe_open(self.path, framework="pt") as file:
+            tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every tensor by name, mapped from disk."""
+        from safetensors import safe_open
+
+        with safe_open(self.path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+    def test(self) -> Tensor:
+        """Return a feature of the test images, (images, *shape), true or predicted, from disk."""
+        return self["decoded" if "decoded" in self else "test"]
+
+
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` that replaces it if the block ends well."""
+    """Lend a temporary path beside `path` that replaces it if the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
     yield aside
@@ -124,12 +179,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], recipe: Recipe) -> 
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()},
             aside,
-            metadata={KEY: recipe.text()},
+            metadata={RECIPE_KEY: recipe.text()},
         )
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Give the header of a safetensors file, or {} when there is none."""
+    """Return the header of a safetensors file, or {} when there is none."""
     try:
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
@@ -141,10 +196,10 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Give the recipe kept in or beside a file, or {} when it has none."""
+    """Return the recipe kept in or beside a file, or {} when it has none."""
     if path.suffix == ".safetensors":
         metadata = read_header(path).get("__metadata__")
-        text = metadata.get(KEY, "{}") if isinstance(metadata, dict) else "{}"
+        text = metadata.get(RECIPE_KEY, "{}") if isinstance(metadata, dict) else "{}"
     elif path.suffix == ".png":
         text = _png_text(path)
     else:
@@ -166,13 +221,13 @@ def _png_text(path: Path) -> str:
 
     try:
         with Image.open(path) as image:
-            return str(getattr(image, "text", {}).get(KEY, "{}"))
+            return str(getattr(image, "text", {}).get(RECIPE_KEY, "{}"))
     except OSError:
         return "{}"
 
 
 def sidecar(path: Path) -> Path:
-    """Give the hidden file that keeps the recipe of a file with no room for it."""
+    """Return the hidden file that keeps the recipe of a file with no room for it."""
     return path.with_name(f".{path.name}.recipe")
 
 
@@ -187,104 +242,6 @@ def write_png(path: Path, image: NDArray[np.uint8], recipe: Recipe) -> None:
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
-    info.add_text(KEY, recipe.text())
+    info.add_text(RECIPE_KEY, recipe.text())
     with written_aside(path) as aside:
         Image.fromarray(image).save(aside, format="png", pnginfo=info)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """One tensor of a growing file: its name, dtype ("F16", "F32") and full shape."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-
-class GrowingTensors:
-    """A safetensors file filled row by row; a killed run goes on where it stopped.
-
-    The file has its final size and header from the start, under a `.part` name beside a note that
-    says how many rows are whole; `finish` renames it.
-    """
-
-    def __init__(self, path: Path, tensors: tuple[Rows, ...], recipe: Recipe) -> None:
-        """Open or continue the file at `path`."""
-        self.path, self.tensors = path, tensors
-        self._aside = path.with_name(path.name + ".part")
-        self._note = path.with_name(path.name + ".rows")
-        header = _header(tensors, recipe)
-        self._offset = len(header)
-        if read_header(self._aside) != json.loads(header[8:]):
-            self._begin(header)
-        self.done: dict[str, int] = self._read_note()
-
-    def write(self, name: str, start: int, rows: NDArray[Any]) -> None:
-        """Write rows from `start` on and note that everything before their end is whole."""
-        import numpy as np
-
-        tensor = next(found for found in self.tensors if found.name == name)
-        kind = {"F16": np.float16, "F32": np.float32, "I32": np.int32}[tensor.dtype]
-        flat = np.ascontiguousarray(rows, dtype=kind)
-        if flat.shape[1:] != tensor.shape[1:]:
-            raise DataError(f"{name}: rows of {flat.shape[1:]}, expected {tensor.shape[1:]}")
-        if not 0 <= start <= self.done.get(name, 0) or start + len(flat) > tensor.shape[0]:
-            raise DataError(
-                f"{name}: rows {start} to {start + len(flat)} of {tensor.shape[0]} were given "
-                f"when {self.done.get(name, 0)} were whole; write rows in order"
-            )
-        with open(self._aside, "r+b") as file:
-            row_size = _size(tensor) // max(tensor.shape[0], 1)
-            file.seek(self._offset + self._begin_of(name) + start * row_size)
-            file.write(flat.tobytes())
-        self.done[name] = start + len(flat)
-        write_text(self._note, json.dumps(self.done))
-
-    def finish(self) -> None:
-        """Give the file its final name."""
-        os.replace(self._aside, self.path)
-        self._note.unlink(missing_ok=True)
-
-    def _begin(self, header: bytes) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._note.unlink(missing_ok=True)
-        with open(self._aside, "wb") as file:
-            file.write(header)
-            file.truncate(self._offset + sum(_size(tensor) for tensor in self.tensors))
-
-    def _begin_of(self, name: str) -> int:
-        before = 0
-        for tensor in self.tensors:
-            if tensor.name == name:
-                break
-            before += _size(tensor)
-        return before
-
-    def _read_note(self) -> dict[str, int]:
-        try:
-            return {str(k): int(v) for k, v in json.loads(self._note.read_text()).items()}
-        except (OSError, ValueError):
-            return {}
-
-
-def _size(tensor: Rows) -> int:
-    size = SIZES[tensor.dtype]
-    for length in tensor.shape:
-        size *= length
-    return size
-
-
-def _header(tensors: tuple[Rows, ...], recipe: Recipe) -> bytes:
-    entries: dict[str, Any] = {"__metadata__": {KEY: recipe.text()}}
-    position = 0
-    for tensor in tensors:
-        end = position + _size(tensor)
-        entries[tensor.name] = {
-            "dtype": tensor.dtype,
-            "shape": list(tensor.shape),
-            "data_offsets": [position, end],
-        }
-        position = end
-    text = json.dumps(entries).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text

@@ -21,9 +21,9 @@ from torch import Tensor
 from brainkit.console import human_size
 from brainkit.data import Condition, Stimuli
 from brainkit.parts import Decoder, Encoder, Sampler, Sharing
-from brainkit.run.regress import ENCODED_AT_ONCE
-from brainkit.run.sample import draws
-from brainkit.run.shared import SOURCES, Run
+from brainkit.run.encode import ENCODED_AT_ONCE
+from brainkit.run.folder import SOURCES
+from brainkit.run.shared import Run
 from brainkit.run.tally import ShapeStore, Tally, descend
 
 PICTURE = (425, 425, 3)
@@ -107,7 +107,7 @@ Work = Callable[[Tally], tuple[int, tuple[int, ...]]]
 
 def estimate(run: Run) -> Estimate:
     """Return what a run takes, as if nothing had been computed yet."""
-    store, n_draws = ShapeStore.of(run.store), len(draws(run))
+    store, n_draws = ShapeStore.of(run.store), len(run.draws)
     batch = min(run.config.batch_size, n_draws)
     copies = n_draws / batch * (len(SOURCES) if run.config.ceiling else 1)
     needs, disk = [], _disk(run)
@@ -163,7 +163,7 @@ def _encode(encoder: Encoder, store: ShapeStore, tally: Tally) -> tuple[int, tup
 
 def _sample(run: Run, store: ShapeStore, output: str, tally: Tally) -> tuple[int, tuple[int, ...]]:
     prepare, weights = _loaded(run.method.conditioner, store, tally), tally.alive
-    batch = min(run.config.batch_size, len(draws(run)))
+    batch = min(run.config.batch_size, len(run.draws))
     shapes = {name: run.method.encoders[name].shape(store) for name in run.method.conditioner.needs}
     with tally:
         features = {

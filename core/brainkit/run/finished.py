@@ -1,18 +1,26 @@
-"""Runs that are finished: found below a folder, checked, and their reports written again."""
+"""Runs that are finished: found below a folder, checked, mapped, and reported again."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from brainkit.errors import BrainkitError, UsageError
+from brainkit.console import Say
+from brainkit.errors import BrainkitError, UsageError, did_you_mean
+from brainkit.parts import Mappable
 from brainkit.plugins import Registry
-from brainkit.run import prepare, run
 from brainkit.run.config import RunConfig, read_config
-from brainkit.run.shared import reproduce_command
+from brainkit.run.folder import RUN_FILE, held, run_files, work_of
+from brainkit.run.line import predictions, prepare
+from brainkit.run.line import run as walk
+from brainkit.run.maps import facts
+from brainkit.run.maps.feature import FeatureMaps
+from brainkit.run.publish import REPORTING
+from brainkit.run.shared import Run, reproduce_command
 
 
 def rewritten(work: Path, registry: Registry) -> list[Path]:
-    """Write the reports of the finished runs below a folder again and give their paths.
+    """Write the reports of the finished runs below a folder again and return their paths.
 
     Raises:
         UsageError: there is no finished run.
@@ -21,36 +29,100 @@ def rewritten(work: Path, registry: Registry) -> list[Path]:
     paths = []
     quiet: list[str] = []
     for config in finished(work, registry):
-        prepared = prepare(config, registry, quiet.append)
-        for name in ("metrics.json", "report.html"):
-            (prepared.folder / name).unlink(missing_ok=True)
-        paths.append(run(prepared))
+        run = prepare(config, registry, quiet.append)
+        for path in (run.folder.metrics, run.folder.report):
+            path.unlink(missing_ok=True)
+        paths.append(walk(run))
     return paths
 
 
 def finished(work: Path, registry: Registry) -> list[RunConfig]:
-    """Give the settings of the runs below a folder, each checked to be whole and current.
+    """Return the settings of the runs below a folder, each checked to be whole and current.
 
     Raises:
         UsageError: there is no finished run.
         BrainkitError: a run is not finished.
     """
-    files = sorted(work.rglob("run.toml")) if work.is_dir() else []
+    files = run_files(work)
     if not files:
-        raise UsageError(f"{work} holds no finished run (no run.toml in it or below)")
-    found = []
+        raise UsageError(f"{work} holds no finished run (no {RUN_FILE} in it or below)")
+    configs = []
     for file in files:
-        # Four levels up: the method's folder, the subject's, that of the data, the work folder.
-        above = file.parents if len(file.parents) > 3 else file.resolve().parents
-        config = RunConfig(**{**read_config(file), "work": above[3]})
+        config = RunConfig(**{**read_config(file), "work": work_of(file)})
         quiet: list[str] = []
-        prepared = prepare(config, registry, quiet.append, dry=True)
-        run(prepared)
-        waiting = [step for step in prepared.work.computed if step not in ("metrics", "report")]
-        if waiting:
+        run = prepare(config, registry, quiet.append, dry=True)
+        walk(run)
+        missing = [step for step in run.work.computed if step not in REPORTING]
+        if missing:
             raise BrainkitError(
-                f"{file.parent} is not finished ({', '.join(waiting)} are missing or out of date); "
-                f"run `{reproduce_command(prepared)}` first"
+                f"{file.parent} is not finished ({', '.join(missing)} are missing or out of date); "
+                f"run `{reproduce_command(run)}` first"
             )
-        found.append(config)
-    return found
+        configs.append(config)
+    return configs
+
+
+def map_runs(work: Path, registry: Registry, *, asked: Sequence[str], say: Say) -> list[str]:
+    """Map features of the finished runs below a folder and write their reports again.
+
+    Args:
+        work: folder of results, or anything below it.
+        registry: the parts and methods there are.
+        asked: names of features; empty for all that can be mapped.
+        say: shows one line.
+
+    Returns:
+        For each run the text to print: tables of regions and the paths of what was written.
+
+    Raises:
+        UsageError: there is no finished run, no such feature, or a regressor that offers no map.
+        BrainkitError: a run is not finished, or a file it needs is damaged.
+    """
+    runs = [prepare(config, registry, say) for config in finished(work, registry)]
+    chosen = [(run, chosen_features(run, asked)) for run in runs]
+    _require_features(runs, asked)
+    if not any(features for _, features in chosen):
+        names = ", ".join(dict.fromkeys(run.method.name for run in runs))
+        raise UsageError(f"no regressor of {names} offers a map; run it with --use regressor=ridge")
+    return [map_run(run, features) for run, features in chosen if features]
+
+
+def chosen_features(run: Run, asked: Sequence[str]) -> tuple[str, ...]:
+    """Return the features of a run to map.
+
+    Raises:
+        UsageError: a feature was asked for whose regressor offers no map.
+    """
+    regressors = run.method.regressors
+    chosen = [name for name in regressors if not asked or name in asked]
+    silent = [name for name in chosen if not isinstance(regressors[name], Mappable)]
+    for name in silent:
+        why = f"{run.who(f'regressor.{name}')} of {run.method.name} offers no map of {name}"
+        if asked:
+            raise UsageError(f"{why}; run it with --use regressor.{name}=ridge")
+        run.work.say(f"maps/{name}: left out, {why}")
+    return tuple(name for name in chosen if name not in silent)
+
+
+def _require_features(runs: Sequence[Run], asked: Sequence[str]) -> None:
+    known = list(dict.fromkeys(name for run in runs for name in run.method.regressors))
+    for name in asked:
+        if name not in known:
+            methods = ", ".join(dict.fromkeys(run.method.name for run in runs))
+            raise UsageError(
+                f"{methods} has no feature {name!r} (it has: {', '.join(known)})."
+                f"{did_you_mean(name, known)}"
+            )
+
+
+def map_run(run: Run, features: Sequence[str]) -> str:
+    """Write the maps of one finished run and its report again; return the tables and paths."""
+    with held(run.work.root, run.work.say):
+        known = predictions(run.looking())
+        paths = [path for name in features for path in FeatureMaps(run, name, known).write()]
+    report = walk(run)
+    maps = [one for name in features for one in facts.read(facts.artefact(run, name, "facts").path)]
+    kinds = dict.fromkeys(one.kind for one in maps)
+    tables = [f"{facts.HEADINGS[kind]}\n\n{facts.table(maps, kind)}\n" for kind in kinds]
+    title = f"{run.method.name}, subj{run.config.subject:02d}\n"
+    return "\n".join([title, *tables, *map(str, [*paths, report])])

@@ -6,15 +6,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainkit.run.artefact import is_current, write_tensors
+from brainkit.run.artefact import Artefact, is_current, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from brainkit.run.step import Artefact
-
 PATH = "path."
 """Begins the names of the tensors that stay beside the finished latent."""
+STRIP_FRAMES = 8
+"""The most frames a picture of a sampler's way shows."""
+
+
+def strip_frames(n_frames: int) -> list[int]:
+    """Choose evenly which of the kept frames are shown, the first and the last among them.
+
+    >>> strip_frames(3), strip_frames(31)
+    ([0, 1, 2], [0, 4, 9, 13, 17, 21, 26, 30])
+    """
+    n_shown = min(n_frames, STRIP_FRAMES)
+    return [round(frame * (n_frames - 1) / max(1, n_shown - 1)) for frame in range(n_shown)]
 
 
 class FileJournal:
@@ -29,7 +39,7 @@ class FileJournal:
         self._latents = latents
 
     def state(self, row: int) -> dict[str, Tensor]:
-        """Give what was kept last for an image of the batch; empty at first."""
+        """Return what was kept last for an image of the batch; empty at first."""
         from safetensors.torch import load_file
 
         latent, path = self._latents[row], self._file(row)
@@ -64,7 +74,7 @@ class FileFitJournal:
         self._file = weights.path.with_suffix(".state.safetensors")
 
     def state(self) -> dict[str, Tensor]:
-        """Give what was kept last; empty at first."""
+        """Return what was kept last; empty at first."""
         from safetensors.torch import load_file
 
         return load_file(self._file) if is_current(self._file, self._weights.recipe) else {}

@@ -5,19 +5,21 @@ NSD files - load - encode - fit - predict - condition and sample - decode - scor
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.console import Say
 from brainkit.errors import UsageError
 from brainkit.plugins import Registry
-from brainkit.run.artefact import write_text
+from brainkit.run.artefact import Artefact, write_text
 from brainkit.run.config import RunConfig
+from brainkit.run.folder import SOURCES, Source, held, subject_folder
 from brainkit.run.machine import quick_device, resolved_dtype
-from brainkit.run.shared import SOURCES, Run, run_file
-from brainkit.run.step import Artefact, Work
+from brainkit.run.shared import Predictions, Run, Work, run_file
 
-__all__ = ["Run", "chosen_store", "default_home", "place_of", "prepare", "run"]
+__all__ = ["Run", "chosen_store", "default_home", "predictions", "prepare", "run"]
 
 
 def prepare(
@@ -50,7 +52,7 @@ def prepare(
             "options miniature.* are of the simulated subject; leave out --nsd or them"
         )
     nsd = config.nsd if config.nsd is not None else made_miniature(config, say)
-    root = config.work / place_of(config) / f"subj{config.subject:02d}"
+    root = subject_folder(config.work, config.data, config.networks, config.subject)
     prepared = Run(config, method, registry, Work(root, say, dry), store, nsd)
     # Looks at every file's header and at the ids asked for, before anything is computed.
     _ = prepared.chosen
@@ -58,7 +60,7 @@ def prepare(
 
 
 def chosen_store(config: RunConfig, device: str) -> CheckpointStore:
-    """Give the store with the weights that are asked for."""
+    """Return the store with the weights that are asked for."""
     dtype = resolved_dtype(config.dtype, device)
     if config.networks == "random":
         from brainkit.weights.random import RandomStore
@@ -72,17 +74,8 @@ def chosen_store(config: RunConfig, device: str) -> CheckpointStore:
     )
 
 
-def place_of(config: RunConfig) -> str:
-    """Name the folder for results of these data and weights, so that no two kinds mix.
-
-    "miniature" and "nsd" are the usual ones, each with its own weights.
-    """
-    usual = RunConfig(config.method, nsd=config.nsd).networks
-    return config.data if config.networks == usual else f"{config.data}-{config.networks}"
-
-
 def made_miniature(config: RunConfig, say: Say) -> Path:
-    """Give the NSD folder of the miniature, made on first use.
+    """Return the NSD folder of the miniature, made on first use.
 
     Raises:
         UsageError: another subject than the miniature's, or a wrong difficulty, is asked for.
@@ -102,33 +95,43 @@ def made_miniature(config: RunConfig, say: Say) -> Path:
 
 
 def default_home() -> Path:
-    """Give the folder for caches and weights: BRAINKIT_HOME, or the user's cache folder."""
+    """Return the folder for caches and weights: BRAINKIT_HOME, or the user's cache folder."""
     from brainkit.checkpoints.home import home
 
     return home()
 
 
-def run(run: Run) -> Path:
-    """Do every step that is not current and give the path of the report."""
-    from brainkit.run import regress as steps
-    from brainkit.run import sample as generate
-    from brainkit.run.publish import publish
+def predictions(run: Run) -> Predictions:
+    """Do the first half of the line: load, encode, fit and predict."""
+    from brainkit.run import encode, load, regress
 
-    work, method = run.work, run.method
-    with work.held():
-        trials = steps.load(run)
-        features = {name: steps.encode(run, name) for name in method.encoders}
-        predicted = {name: steps.predict(run, name, trials, features[name]) for name in features}
-        made: dict[str, dict[str, list[Artefact]]] = {}
+    trials = load.load(run)
+    features = {name: encode.encode(run, name) for name in run.method.encoders}
+    weights = {name: regress.fit(run, name, trials, of) for name, of in features.items()}
+    decoded = {
+        name: regress.predict(run, name, trials, of, weights[name]) for name, of in features.items()
+    }
+    return Predictions(trials, features, weights, decoded)
+
+
+def run(run: Run) -> Path:
+    """Do every step that is not current and return the path of the report."""
+    from brainkit.run import decode, publish, sample
+
+    work = run.work
+    with nullcontext() if work.dry else held(work.root, work.say):
+        known = predictions(run)
+        latents: dict[Source, Mapping[str, Sequence[Artefact]]] = {}
+        made: dict[Source, Mapping[str, Sequence[Artefact]]] = {}
         for source in SOURCES if run.config.ceiling else SOURCES[:1]:
-            read = predicted if source == "brain" else features
-            latents = generate.sample(run, source, read)
-            made[source] = generate.decode(run, source, latents)
-            if source == "brain" and "image" in latents:
-                generate.strips(run, latents["image"])
+            features = known.decoded if source == "brain" else known.features
+            latents[source] = sample.sample(run, source, features)
+            made[source] = decode.decode(run, source, latents[source])
+        if "image" in latents["brain"]:
+            decode.strips(run, latents["brain"]["image"])
         if not work.dry:
-            write_text(run.folder / "run.toml", run_file(run))
-        path = publish(run, trials, features, made)
+            write_text(run.folder.run_file, run_file(run))
+        path = publish.publish(run, known, latents, made)
     summary = f"{len(work.computed)} steps {'to compute' if work.dry else 'computed'}"
     work.say(f"{summary}, {len(work.kept)} kept")
     return path

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,80 +25,86 @@ from brainkit.report import (
     metrics_json,
     write_report,
 )
-from brainkit.run import maps as importance
-from brainkit.run import readers
-from brainkit.run.artefact import write_text
-from brainkit.run.journal import PATH
-from brainkit.run.sample import strip_frames
+from brainkit.run import maps, readers
+from brainkit.run.artefact import Artefact, write_text
+from brainkit.run.folder import Source
+from brainkit.run.journal import PATH, strip_frames
 from brainkit.run.score import Order, Scorer, feature_scorers, scorers, sentences
-from brainkit.run.shared import Run, log_versions, reproduce_command, run_file
-from brainkit.run.step import Artefact
+from brainkit.run.shared import Predictions, Run, log_versions, reproduce_command, run_file
+from brainkit.run.step import one
 
 if TYPE_CHECKING:
     from brainkit.metrics import Score
 
 N_SHUFFLES = 5
-Made = Mapping[str, Mapping[str, Sequence[Artefact]]]
+REPORTING = ("metrics", "report")
+"""The steps that only tell of the others' files, and are done again when these change."""
+Made = Mapping[Source, Mapping[str, Sequence[Artefact]]]
+"""Files by source and output, one a draw."""
 
 
-def publish(run: Run, trials: Artefact, features: Mapping[str, Artefact], made: Made) -> Path:
-    """Score and report unless both files are current; give the path of the report."""
-    stamps = [each.recipe.stamp for by in made.values() for row in by.values() for each in row]
+def publish(run: Run, known: Predictions, latents: Made, made: Made) -> Path:
+    """Score and report unless both files are current; return the path of the report.
+
+    Args:
+        run: whose reconstructions.
+        known: the files up to the predicted features.
+        latents: what was decoded.
+        made: pictures and captions.
+    """
+    stamps = [file.stamp for of in made.values() for files in of.values() for file in files]
     settings = [run_file(run), log_versions(), list(run.chosen), *run.method.scores]
     settings += readers.stamps(run)
     facts = json.dumps(settings, sort_keys=True)
     inputs = {
         "reconstructions": sha256("".join(stamps).encode()).hexdigest()[:16],
-        "trials": trials.recipe.stamp,
+        "trials": known.trials.stamp,
         "options and versions": sha256(facts.encode()).hexdigest()[:16],
         "images": run.files["images"],
         "captions": run.files["captions"],
     }
-    found: list[ReportData] = []
-
-    def data() -> ReportData:
-        if not found:
-            found.append(report_data(run, trials, features, made))
-        return found[0]
+    scored = cache(lambda: report_data(run, known, latents, made))
 
     def write_metrics(artefact: Artefact) -> None:
-        text = json.dumps(metrics_json(data()), indent=1, ensure_ascii=False)
+        text = json.dumps(metrics_json(scored()), indent=1, ensure_ascii=False)
         write_text(artefact.path, text + "\n")
 
     def write_page(artefact: Artefact) -> None:
-        write_report(data(), artefact.path)
+        write_report(scored(), artefact.path)
 
-    scores = run.recipe("metrics", inputs=inputs)
-    page = run.recipe("report", inputs=inputs | importance.stamps(run))
-    run.work.step(run.folder / "metrics.json", scores, write_metrics)
-    path = run.folder / "report.html"
-    run.work.step(path, page, write_page)
-    return path
+    scores, page = REPORTING
+    one(run, run.artefact(run.folder.metrics, scores, inputs=inputs), write_metrics)
+    inputs |= maps.stamps(run)
+    return one(run, run.artefact(run.folder.report, page, inputs=inputs), write_page).path
 
 
-def report_data(
-    run: Run, trials: Artefact, features: Mapping[str, Artefact], made: Made
-) -> ReportData:
+def report_data(run: Run, known: Predictions, latents: Made, made: Made) -> ReportData:
     """Score everything and gather what the report shows."""
     shown = _stimuli(run)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         by_source = {source: scorers(run, shown, of) for source, of in made.items()}
         brain = [score for scorer in by_source["brain"] for score in scorer(None)]
-        of_features = feature_scorers(run, features)
+        of_features = feature_scorers(run, known)
         predicted = [score for scorer in of_features for score in scorer(None)]
         ceilings = {
             score.name: score.mean for each in by_source.get("true", ()) for score in each(None)
         }
         chances = _chances([*by_source["brain"], *of_features], len(run.chosen))
-    facts = _facts(trials)
-    said_of = {
-        source: sentences(run, of["caption"]) for source, of in made.items() if "caption" in of
+    facts = _facts(run, known.trials)
+    captions = {
+        source: sentences(run, of["caption"])[0] for source, of in made.items() if "caption" in of
     }
+    walked = latents["brain"].get("image", ())
     rows = tuple(
-        _row(run, shown, made, index, (brain, said_of)) for index in range(len(run.chosen))
+        replace(
+            _row(run, shown, made, captions, index),
+            scores={s.name: float(s.per_item[index]) for s in brain if len(s.per_item)},
+            way=_way(run, index, walked) if walked else None,
+        )
+        for index in range(len(run.chosen))
     )
-    said = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
+    warned = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
     return ReportData(
         title=_title(run),
         method=run.method.name,
@@ -109,13 +117,13 @@ def report_data(
         scores=tuple(_score_row(each, ceilings, chances) for each in [*brain, *predicted]),
         rows=rows,
         n_shuffles=N_SHUFFLES if chances else 0,
-        warnings=(*facts.get("warnings", ()), *dict.fromkeys(said)),
+        warnings=(*facts.get("warnings", ()), *dict.fromkeys(warned)),
         footnotes=footnotes(run, facts),
         options=dict(run.config.resolved(run.method).options),
         versions=log_versions(),
         command=reproduce_command(run),
         run_toml=run_file(run),
-        maps=importance.shown(run),
+        maps=maps.shown(run),
     )
 
 
@@ -126,42 +134,42 @@ def _title(run: Run) -> str:
 
 
 def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """Give what a reader has to know to compare the numbers."""
-    said = list(run.method.footnotes)
+    """Return what a reader has to know to compare the numbers."""
+    notes = list(run.method.footnotes)
     preset = run.config.preset_of(run.method)
     if preset != "paper":
-        said.append(
+        notes.append(
             f"Run with the method's preset {preset!r}, not the paper's settings; "
             f"`brainkit show {run.method.name}` lists what it sets."
         )
     sessions = facts.get("sessions", [])
-    said.append(
+    notes.append(
         f"{len(sessions)} sessions, {len(run.image_ids[0])} training images, "
         f"{len(run.image_ids[1])} test images of which {len(run.chosen)} are scored."
     )
     if run.method.selection.repeats == "single":
-        said.append(
+        notes.append(
             "Training rows are single trials: what a regressor estimates by leaving trials out "
             "still sees other presentations of the same image. Test trials of an image are "
             "averaged, since one image gets one reconstruction."
         )
     for address, part in run.method.parts():
         if not rowwise(part):
-            said.append(
+            notes.append(
                 f"{address} ({part.name}) uses statistics of the test images' own betas or "
                 "predictions, so one image's result depends on the others."
             )
     if run.method.samples > 1:
-        said.append(
+        notes.append(
             f"{run.method.samples} samples of each image are drawn and all are scored: an image's "
             "value is their mean, identification by target averages their correlations before it "
             "compares. Pictures and captions shown large are the first sample's."
         )
-    said.append(
+    notes.append(
         f"Chance: each image is scored against another image's reconstruction, which is the run on "
         f"test betas shuffled across images; {N_SHUFFLES} shuffles."
     )
-    return tuple(said)
+    return tuple(notes)
 
 
 def _chances(scorers: Sequence[Scorer], n_images: int) -> dict[str, Any]:
@@ -200,63 +208,49 @@ def _stimuli(run: Run) -> Stimuli:
 
 
 def _row(
-    run: Run,
-    shown: Stimuli,
-    made: Made,
-    index: int,
-    found: tuple[Sequence[Score], Mapping[str, list[list[str]]]],
+    run: Run, shown: Stimuli, made: Made, captions: Mapping[Source, list[str]], index: int
 ) -> ReportRow:
-    image, samples = run.chosen[index], run.method.samples
-    scores, said = found
+    """Return what was made of one of the chosen images, beside what it is."""
+    samples = slice(index * run.method.samples, (index + 1) * run.method.samples)
 
-    def pictures(source: str) -> list[Path]:
-        every = made.get(source, {}).get("image", ())
-        return [each.path for each in every[index * samples : (index + 1) * samples]]
+    def pictures(source: Source) -> list[Path]:
+        return [file.path for file in made.get(source, {}).get("image", ())[samples]]
 
-    def sentence(source: str) -> str | None:
-        return said[source][0][index] if source in said else None
-
+    brain = pictures("brain")
     return ReportRow(
-        image_id=image,
+        image_id=run.chosen[index],
         stimulus=shown.images[index],
         ceiling=next(iter(pictures("true")), None),
-        brain=next(iter(pictures("brain")), None),
-        others=tuple(pictures("brain")[1:]),
+        brain=next(iter(brain), None),
+        others=tuple(brain[1:]),
         captions=shown.captions[index] if shown.captions else (),
-        ceiling_caption=sentence("true"),
-        brain_caption=sentence("brain"),
-        scores={each.name: float(each.per_item[index]) for each in scores if len(each.per_item)},
-        way=_way(run, image),
+        ceiling_caption=captions["true"][index] if "true" in captions else None,
+        brain_caption=captions["brain"][index] if "brain" in captions else None,
     )
 
 
-def _way(run: Run, image: int) -> Way | None:
-    """Give how a sampler with a journal came to one image, if one did."""
-    from brainkit.run.regress import open_tensors
-
-    name = f"nsd{image:05d}"
-    latent = run.folder / "latents" / "image" / f"{name}.safetensors"
-    strip = run.folder / "paths" / f"{name}.png"
-    tensors = open_tensors(latent) if latent.is_file() and strip.is_file() else {}
-    if f"{PATH}iterations" not in tensors:
+def _way(run: Run, index: int, latents: Sequence[Artefact]) -> Way | None:
+    """Return how a sampler with a journal came to one of the chosen images, if one did."""
+    first = index * run.method.samples
+    latent, strip = latents[first], run.folder.strip(run.draws[first])
+    if f"{PATH}iterations" not in latent or not strip.is_file():
         return None
-    iterations = tensors[f"{PATH}iterations"].tolist()
-    shown = tuple(iterations[frame] for frame in strip_frames(len(iterations)))
-    return Way(strip=strip, iterations=shown, losses=tuple(tensors[f"{PATH}losses"].tolist()))
+    iterations = latent[f"{PATH}iterations"].tolist()
+    frames = tuple(iterations[frame] for frame in strip_frames(len(iterations)))
+    return Way(strip=strip, iterations=frames, losses=tuple(latent[f"{PATH}losses"].tolist()))
 
 
-def _facts(trials: Artefact) -> dict[str, Any]:
+def _facts(run: Run, trials: Artefact) -> dict[str, Any]:
     try:
-        facts: dict[str, Any] = json.loads(trials.path.with_suffix(".json").read_text())
+        facts: dict[str, Any] = json.loads(run.folder.facts(trials.path).read_text())
     except (OSError, ValueError):
         return {}
     return facts
 
 
 def summary(run: Run) -> str:
-    """Give what a run prints: the table of scores and which images are test images."""
-    path = run.folder / "metrics.json"
-    scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
+    """Return what a run prints: the table of scores and which images are test images."""
+    scores = json.loads(run.folder.metrics.read_text(encoding="utf-8"))["scores"]
     rows = [["", "brain", "ceiling", "chance"]]
     for each in scores:
         values = (each["value"], each["ceiling"], each["chance"]["mean"])

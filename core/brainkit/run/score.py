@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +22,9 @@ from brainkit.metrics.groups import (
 )
 from brainkit.miniature import referee
 from brainkit.run import readers
-from brainkit.run.sample import Draw, read_captions
-from brainkit.run.shared import Run
-from brainkit.run.step import Artefact
+from brainkit.run.artefact import Artefact
+from brainkit.run.captions import read_captions
+from brainkit.run.shared import Draw, Predictions, Run
 
 Pictures = list[NDArray[np.uint8]]
 """Of each sample uint8 (images, height, width, 3)."""
@@ -130,20 +129,20 @@ def _caption_scorers(run: Run, shown: Stimuli, samples: list[list[str]]) -> list
     return found
 
 
-def feature_scorers(run: Run, features: Mapping[str, Artefact]) -> list[Scorer]:
+def feature_scorers(run: Run, known: Predictions) -> list[Scorer]:
     """Return functions that score the predicted features, before any generator."""
     if len(run.chosen) < 3:
         return []
-    return [_feature_scorer(run, name, made.path) for name, made in features.items()]
+    return [_feature_scorer(run, name, known) for name in known.features]
 
 
-def _feature_scorer(run: Run, name: str, features: Path) -> Scorer:
-    from brainkit.run.regress import open_tensors
+def _feature_scorer(run: Run, name: str, known: Predictions) -> Scorer:
 
-    rows = np.searchsorted(run.image_ids[1], np.asarray(run.chosen))
-    path = run.folder / "decoded" / f"{name}.safetensors"
-    decoded = open_tensors(path)["decoded"].numpy()[rows].reshape(len(rows), -1)
-    targets = open_tensors(features)["test"].numpy()[rows].reshape(len(rows), -1)
+    rows = run.test_rows(run.chosen)
+    targets, decoded = (
+        file.test().numpy()[rows].reshape(len(rows), -1)
+        for file in (known.features[name], known.decoded[name])
+    )
     true, predicted, notes = metrics.without_gaps(targets, decoded)
 
     def score(order: Order) -> tuple[Score, ...]:

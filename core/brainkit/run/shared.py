@@ -1,24 +1,26 @@
-"""What the steps of one run share: its settings, its method, its data and what it already has."""
+"""What the steps of one run share: settings, method, data, and what it tells of itself."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from brainkit.checkpoints import CheckpointStore
+from brainkit.console import Say
 from brainkit.errors import BrainkitError, PartError, UsageError
 from brainkit.method import Method
 from brainkit.parts import checkpoints_of, described
 from brainkit.plugins import Registry
-from brainkit.run.artefact import Recipe
+from brainkit.run.artefact import Artefact, Recipe
 from brainkit.run.config import RunConfig, to_toml
-from brainkit.run.step import Work
+from brainkit.run.folder import Folder
+from brainkit.seeds import seed_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +29,53 @@ if TYPE_CHECKING:
     from brainkit.data import Integers
     from brainkit.nsd import TrialsPlan
 
-SOURCES = ("brain", "true")
+
+class Draw(NamedTuple):
+    """One reconstruction to make: which image's, and which of its samples, counted from 1."""
+
+    image: int
+    sample: int
+
+    @property
+    def name(self) -> str:
+        """What its files are called: nsd00012, nsd00012-2, nsd00012-3."""
+        return f"nsd{self.image:05d}" + (f"-{self.sample}" if self.sample > 1 else "")
+
+
+@dataclass
+class Work:
+    """What a run does and tells of it.
+
+    Attributes:
+        root: folder of one subject, which methods share.
+        say: shows one line.
+        dry: only say what would be done.
+        computed: names of the steps that were computed, or would be.
+        kept: names of the steps whose files were current.
+    """
+
+    root: Path
+    say: Say
+    dry: bool = False
+    computed: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The files of a run up to the predicted features.
+
+    Attributes:
+        trials: betas of training and test images.
+        features: true features, by name.
+        weights: what regressors learned, by feature.
+        decoded: features predicted for the test images, by name.
+    """
+
+    trials: Artefact
+    features: Mapping[str, Artefact]
+    weights: Mapping[str, Artefact]
+    decoded: Mapping[str, Artefact]
 
 
 @dataclass(frozen=True)
@@ -57,9 +105,9 @@ class Run:
         return self.config.networks
 
     @property
-    def folder(self) -> Path:
-        """The method's own folder."""
-        return self.work.root / self.method.name
+    def folder(self) -> Folder:
+        """Where each of its files lies."""
+        return Folder(self.work.root / self.method.name)
 
     @cached_property
     def plan(self) -> TrialsPlan:
@@ -78,7 +126,7 @@ class Run:
         return np.unique(ids[0]), np.unique(ids[1])
 
     def columns(self, feature: str, voxel_xyz: Integers) -> NDArray[np.int64]:
-        """Give which of the loaded voxels lie in the ROI that a feature has for itself.
+        """Return which of the loaded voxels lie in the ROI that a feature has for itself.
 
         Args:
             feature: one with a ROI of its own.
@@ -93,9 +141,8 @@ class Run:
 
         selection = self.method.selection
         roi = selection.roi_of(feature)
-        wanted = {
-            tuple(each) for each in roi_voxels(self.nsd, self.config.subject, roi).xyz.tolist()
-        }
+        own = roi_voxels(self.nsd, self.config.subject, roi).xyz
+        wanted = {tuple(position) for position in own.tolist()}
         inside = [tuple(each) in wanted for each in np.asarray(voxel_xyz).tolist()]
         if not any(inside):
             raise UsageError(
@@ -110,20 +157,59 @@ class Run:
         return chosen_images(self.config.images, tuple(int(each) for each in self.image_ids[1]))
 
     @cached_property
+    def draws(self) -> tuple[Draw, ...]:
+        """All samples of the first chosen image, then of the second, and so on."""
+        samples = range(1, self.method.samples + 1)
+        return tuple(Draw(image, sample) for image in self.chosen for sample in samples)
+
+    def seeds(self, output: str, draws: Sequence[Draw] | None = None) -> list[int]:
+        """Return the noise seed of each draw, all of them or those given, for an output."""
+        seed, wanted = self.config.seed, self.draws if draws is None else draws
+        return [image_seed(seed, draw.image, output, draw.sample) for draw in wanted]
+
+    @property
+    def unit(self) -> str:
+        """What draws are counted in."""
+        return "images" if self.method.samples == 1 else "samples"
+
+    def test_rows(self, images: Sequence[int]) -> NDArray[np.int64]:
+        """Return the rows of the test images' features that belong to image ids."""
+        import numpy as np
+
+        return np.searchsorted(self.image_ids[1], np.asarray(images, dtype=np.int64))
+
+    @cached_property
     def files(self) -> dict[str, str]:
         """A fingerprint of each group of NSD files: "betas", "images", "captions", "ids"."""
         from brainkit.nsd.fingerprint import fingerprints
 
-        found = fingerprints(self.nsd, self.config.subject, self.plan)
+        groups = fingerprints(self.nsd, self.config.subject, self.plan)
         both = b"".join(each.tobytes() for each in self.image_ids)
         if self.plan.split != "shared":
             # The same ids in the same order may be parted elsewhere.
             both += self.plan.split.encode()
-        return {**found, "ids": sha256(both).hexdigest()[:16]}
+        return {**groups, "ids": sha256(both).hexdigest()[:16]}
+
+    def looking(self) -> Run:
+        """Return a run of the same settings that computes nothing and says nothing."""
+        return replace(self, work=Work(self.work.root, lambda text: None, dry=True))
 
     def part(self, address: str) -> Any:
-        """Give the part at an address."""
+        """Return the part at an address; steps take theirs from the method, which is typed."""
         return dict(self.method.parts())[address]
+
+    def artefact(
+        self,
+        path: Path,
+        step: str,
+        *addresses: str,
+        inputs: Mapping[str, str],
+        output: str = "",
+        extra: str = "",
+    ) -> Artefact:
+        """Return the file at a path that a step makes; arguments as of `recipe`."""
+        recipe = self.recipe(step, *addresses, inputs=inputs, output=output, extra=extra)
+        return Artefact(path, recipe)
 
     def recipe(
         self,
@@ -178,20 +264,25 @@ class Run:
         except BrainkitError:
             raise
         except Exception as error:
-            said = " ".join(str(error).split()) or type(error).__name__
-            raise PartError(f"{self.who(address)} failed {doing}: {said}") from error
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise PartError(f"{self.who(address)} failed {doing}: {reason}") from error
 
     def version(self, address: str, part: Any) -> str:
-        """Give distribution and minor version of a part; a patch release recomputes nothing."""
+        """Return distribution and minor version of a part; a patch release recomputes nothing."""
         kind = address.partition(".")[0]
         name, _, version = self.registry.distribution(kind, part.name).partition(" ")
         return f"{name} {'.'.join(version.split('.')[:2])}".strip()
 
 
+def image_seed(seed: int, image_id: int, output: str, sample: int = 1) -> int:
+    """Derive the noise seed of one image, output and sample, in [0, 2**63)."""
+    return seed_of(seed, image_id, output, *([sample] if sample > 1 else []))
+
+
 def chosen_images(
     asked: int | tuple[int, ...] | None, test_ids: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """Give the ids of the test images to reconstruct.
+    """Return the ids of the test images to reconstruct.
 
     Raises:
         UsageError: an id is not among the test images, or more are asked for than there are.
@@ -212,17 +303,17 @@ def chosen_images(
 
 
 def run_file(run: Run) -> str:
-    """Give the text of `run.toml`: every setting and option, resolved, but not where it lies."""
+    """Return the text of `run.toml`: every setting and option, resolved, but not where it lies."""
     return to_toml(run.config.resolved(run.method), reproduce_command(run))
 
 
 def reproduce_command(run: Run) -> str:
-    """Give the command that makes the same run again from its saved run file."""
+    """Return the command that makes the same run again from its saved run file."""
     return f"brainkit run {run.method.name} --config run.toml --work NEW-FOLDER"
 
 
 def log_versions() -> dict[str, str]:
-    """Give the versions of Python and of the libraries that bear on results."""
+    """Return the versions of Python and of the libraries that bear on results."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": sys.version.split()[0]}

@@ -1,120 +1,180 @@
-"""The work folder of a run: which steps are current, why others are not, and who holds it."""
+"""Make the files of a step unless they are current: one file, or a file a draw.
+
+Both say which files are kept and which are made and why, and make none on a dry run.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
-from brainkit.console import Say
-from brainkit.run.artefact import Recipe, is_current, read_recipe, sidecar, write_text
+from brainkit.console import Bar, bar
+from brainkit.errors import DataError
+from brainkit.run.artefact import Artefact, sidecar, write_text
+from brainkit.run.shared import Run, Work
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brainkit.parts import Progress
+
+T = TypeVar("T")
+WITH_RECIPE = (".safetensors", ".png")
+"""Files that have room for their recipe; others get it in a hidden file beside them."""
+
+
+def one(
+    run: Run, artefact: Artefact, make: Callable[[Artefact], None], *, size: str = ""
+) -> Artefact:
+    """Make a file unless it is current, say which and why, and return its artefact.
+
+    Args:
+        run: counts the step as kept or computed.
+        artefact: the file, below the run's root; its recipe names the step.
+        make: writes the file, given the artefact.
+        size: what a dry run says about it, e.g. "3.9 GB".
+    """
+    work, step = run.work, artefact.recipe.step
+    if artefact.current:
+        work.kept.append(step)
+        work.say(f"{step}: kept")
+        return artefact
+    work.computed.append(step)
+    why = artefact.why()
+    if work.dry:
+        target = artefact.path.relative_to(work.root)
+        work.say(f"{step}: would be computed ({why}), writes {target}, {size}".rstrip(", "))
+        return artefact
+    work.say(f"{step}: computing ({why})")
+    began = time.monotonic()
+    make(artefact)
+    if artefact.path.suffix not in WITH_RECIPE:
+        write_text(sidecar(artefact.path), artefact.recipe.text())
+    work.say(f"{step}: done in {time.monotonic() - began:.1f} s")
+    return artefact
 
 
 @dataclass(frozen=True)
-class Artefact:
-    """One file a run wrote or would write."""
-
-    path: Path
-    recipe: Recipe
-
-
-@dataclass
-class Work:
-    """Knows where a run's files lie and skips the steps whose files are current.
+class Batch:
+    """Rows of a step's files that are made together.
 
     Attributes:
-        root: folder of one subject, `<work>/subj01`.
-        say: shows one line.
-        dry: only say what would be done.
-        computed: names of the steps that were computed, or would be.
+        rows: which, counted from 0.
+        bar: counts the rows that are made.
     """
 
-    root: Path
-    say: Say
-    dry: bool = False
-    computed: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
+    rows: Sequence[int]
+    bar: Bar
 
-    def step(
-        self, path: Path, recipe: Recipe, make: Callable[[Artefact], None], size: str = ""
-    ) -> Artefact:
-        """Make the file unless it is current, and say which and why.
+    def __len__(self) -> int:
+        return len(self.rows)
 
-        Args:
-            path: of the file, below `root`.
-            recipe: what makes it.
-            make: writes the file, given the artefact.
-            size: what a dry run says about it, e.g. "3.9 GB".
-        """
-        artefact = Artefact(path, recipe)
-        if is_current(path, recipe):
-            self.kept.append(recipe.step)
-            self.say(f"{recipe.step}: kept")
-            return artefact
-        self.computed.append(recipe.step)
-        why = self.why(path, recipe)
-        if self.dry:
-            target = path.relative_to(self.root)
-            self.say(
-                f"{recipe.step}: would be computed ({why}), writes {target}, {size}".rstrip(", ")
-            )
-            return artefact
-        self.say(f"{recipe.step}: computing ({why})")
-        began = time.monotonic()
-        make(artefact)
-        if path.suffix not in (".safetensors", ".png"):
-            write_text(sidecar(path), recipe.text())
-        self.say(f"{recipe.step}: done in {time.monotonic() - began:.1f} s")
-        return artefact
+    def of(self, items: Sequence[T]) -> list[T]:
+        """Return what belongs to the batch of a sequence with one item a row of the step."""
+        return [items[row] for row in self.rows]
 
-    def why(self, path: Path, recipe: Recipe) -> str:
-        """Say why a file is not current: new, or what changed since it was made."""
-        old = read_recipe(path)
-        if not old:
-            # A shared file carries its stamp in its name: the older one lies beside it.
-            stem = path.name.removesuffix(f"-{recipe.stamp}{path.suffix}")
-            others = path.parent.glob(f"{stem}-*{path.suffix}") if stem != path.name else iter(())
-            newest = max(others, key=lambda found: found.stat().st_mtime, default=None)
-            old = read_recipe(newest) if newest else {}
-        return recipe.changes(old) if old else "new"
+    def progress(self, share: float = 1.0) -> Progress:
+        """Return a callback (step, steps) of work that is a share of the batch's."""
+        return self.bar.within(len(self) * share)
 
-    def shared(self, name: str, recipe: Recipe) -> Path:
-        """Give the path of a file that several methods may use: its stamp is in its name."""
-        return self.root / f"{name}-{recipe.stamp}.safetensors"
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the folder for this process; when another one does, say who and wait."""
-        from filelock import FileLock, Timeout
+@dataclass(frozen=True)
+class Batches:
+    """The rows that are to be made now; false when there are none, or the run is dry.
 
-        if self.dry:
-            yield
+    Attributes:
+        rows: which, counted from 0.
+        size: rows of a batch at most.
+        begin: shows the bar, when the first batch is taken.
+    """
+
+    rows: Sequence[int]
+    size: int
+    begin: Callable[[], Bar]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if not self.rows:
             return
-        self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / ".lock")
-        owner = self.root / ".lock-owner.json"
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            self.say(f"{self.root} is in use by {_owner(owner)}; waiting for it to finish")
-            lock.acquire()
-        try:
-            me = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()}
-            write_text(owner, json.dumps(me))
-            yield
-        finally:
-            owner.unlink(missing_ok=True)
-            lock.release()
+        shown = self.begin()
+        for start in range(0, len(self.rows), self.size):
+            batch = Batch(self.rows[start : start + self.size], shown)
+            yield batch
+            shown.of(start + len(batch), len(self.rows))
 
 
-def _owner(path: Path) -> str:
-    try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-    except (OSError, ValueError, KeyError):
-        return "another process"
+@contextmanager
+def each(
+    run: Run,
+    step: str,
+    *files: Sequence[Artefact],
+    doing: str,
+    unit: str = "",
+    size: int = 0,
+) -> Iterator[Batches]:
+    """Say which files of a step are kept, and lend the others in batches, under a bar.
+
+    A network that makes them is loaded within the block `if batches`, so that it is not loaded for
+    nothing.
+
+    Args:
+        run: counts the step as kept or computed; its batch size is that of the batches.
+        step: its name.
+        files: one artefact a row; of several sequences, a row is kept when all of its files are.
+        doing: what the bar says.
+        unit: what rows are counted in; the run's draws unless told.
+        size: rows of a batch, if not the run's batch size.
+    """
+    rows = list(zip(*files, strict=True))
+    stale = [row for row, together in enumerate(rows) if not all(file.current for file in together)]
+    unit = unit or run.unit
+    if stale:
+        why = next(file.why() for of in files for file in of if not file.current)
+        _announce(
+            run.work, step, f"{len(stale)} of {len(rows)} {unit}", why, len(rows) - len(stale)
+        )
+    elif rows:
+        run.work.kept.append(step)
+        run.work.say(f"{step}: kept ({len(rows)} {unit})")
+    with ExitStack() as stack:
+        yield Batches(
+            rows=() if run.work.dry else stale,
+            size=size or run.config.batch_size,
+            begin=lambda: stack.enter_context(bar(doing, len(stale), unit)),
+        )
+
+
+def _announce(work: Work, step: str, which: str, why: str, n_kept: int) -> None:
+    work.computed.append(step)
+    kept = f", {n_kept} kept" if n_kept else ""
+    verb = "would be computed for" if work.dry else "computing"
+    work.say(f"{step}: {verb} {which} ({why}{kept})")
+
+
+def require_rows(run: Run, address: str, rows: Tensor, shape: tuple[int, ...]) -> None:
+    """Check what a part made, before it is kept as float16.
+
+    Args:
+        run: names the part.
+        address: of the part.
+        rows: what it made.
+        shape: what it should have.
+
+    Raises:
+        DataError: the shape is another, or a value is not finite or beyond 65504 in size.
+    """
+    import torch
+
+    if tuple(rows.shape) != shape:
+        raise DataError(f"{run.who(address)} gave {tuple(rows.shape)}, expected {shape}")
+    # 65504 is the largest value of float16.
+    if not bool(torch.isfinite(rows.half()).all()):
+        raise DataError(
+            f"{run.who(address)} gave values that are not finite or beyond 65504 in size; "
+            "check its input and its options"
+        )

@@ -89,8 +89,7 @@ def require_common(
 def _prepared(method: Method, store: CheckpointStore, nsd: Path, folder: Path) -> Any:
     from brainkit.plugins import Registry, Source
     from brainkit.run.config import RunConfig
-    from brainkit.run.shared import Run
-    from brainkit.run.step import Work
+    from brainkit.run.shared import Run, Work
 
     registry = Registry([Source(method.name, f"{method.name} 0.0", lambda: _Plugin(method))])
     config = RunConfig(method.name, nsd=nsd, images=2, work=folder, device=store.device)

@@ -123,7 +123,7 @@ def test_pairs_are_pictures_with_what_the_mapper_predicts_for_their_trials(place
     run = prepare(config(place, work), Registry.installed(), lambda text: None, generating=False)
     found = fitted(run)
     kept = load_file(training_folder(work) / "embeddings.safetensors")
-    weights = load_file(run.folder / "weights" / "clip_text.safetensors")
+    weights = load_file(run.folder.root / "weights" / "clip_text.safetensors")
     trials = load_file(found.trials.path)
     betas, ids = trials["train_betas"], trials["train_image_ids"]
     some = torch.tensor([7, 0, 41])

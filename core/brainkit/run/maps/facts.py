@@ -11,7 +11,7 @@ from typing import Any
 
 from brainkit.console import aligned
 from brainkit.report import BrainMap
-from brainkit.run.artefact import Recipe, is_current, read_recipe
+from brainkit.run.artefact import Artefact, read_recipe
 from brainkit.run.maps.regions import RegionMean
 from brainkit.run.shared import Run
 
@@ -41,7 +41,7 @@ class Facts:
     regions: tuple[RegionMean, ...]
 
     def json(self) -> dict[str, Any]:
-        """Give the numbers as an object that JSON can hold."""
+        """Return the numbers as an object that JSON can hold."""
         return {
             "max": self.largest,
             "mean": self.mean,
@@ -49,45 +49,52 @@ class Facts:
         }
 
 
-def folder(run: Run) -> Path:
-    """Give the folder of a run's maps."""
-    return run.folder / "maps"
+ENDINGS = {"facts": ".json", "slices": ".png", "flatmap": "-flatmap.png"}
+"""What the file of each kind ends in; those of a kind of map in its name and ".nii.gz"."""
 
 
-def recipe(run: Run, feature: str, kind: str) -> Recipe:
-    """Describe what makes one file of a feature's maps.
+def artefact(run: Run, feature: str, kind: str) -> Artefact:
+    """Return one file of a feature's maps.
 
     Args:
         run: a finished run, whose weights are those its prediction was made with.
         feature: which.
         kind: of the file: "facts", "weight", "selected", "slices" or "flatmap".
     """
-    made = read_recipe(run.folder / "decoded" / f"{feature}.safetensors")
-    inputs = {"weights": str(made.get("inputs", {}).get("weights", ""))}
-    step = f"maps/{feature}-{kind}"
-    return run.recipe(step, f"regressor.{feature}", inputs=inputs, extra=f"maps {LAYOUT}")
+    older = read_recipe(run.folder.decoded(feature))
+    return run.artefact(
+        run.folder.map(feature, ENDINGS.get(kind, f"-{kind}.nii.gz")),
+        f"maps/{feature}-{kind}",
+        f"regressor.{feature}",
+        inputs={"weights": str(older.get("inputs", {}).get("weights", ""))},
+        extra=f"maps {LAYOUT}",
+    )
 
 
-def written(feature: str, found: Sequence[Facts]) -> str:
-    """Give the text of a feature's JSON file."""
-    maps = {each.kind: each.json() for each in found}
-    said = {"layout": LAYOUT, "feature": feature, "voxels": found[0].voxels, "maps": maps}
-    return json.dumps(said, indent=1) + "\n"
+def written(feature: str, maps: Sequence[Facts]) -> str:
+    """Return the text of a feature's JSON file."""
+    contents = {
+        "layout": LAYOUT,
+        "feature": feature,
+        "voxels": maps[0].voxels,
+        "maps": {each.kind: each.json() for each in maps},
+    }
+    return json.dumps(contents, indent=1) + "\n"
 
 
 def read(path: Path) -> tuple[Facts, ...]:
     """Read a feature's JSON file."""
-    said = json.loads(path.read_text(encoding="utf-8"))
+    contents = json.loads(path.read_text(encoding="utf-8"))
     return tuple(
         Facts(
-            feature=said["feature"],
+            feature=contents["feature"],
             kind=kind,
-            voxels=said["voxels"],
-            largest=each["max"],
-            mean=each["mean"],
-            regions=tuple(RegionMean(**region) for region in each["regions"]),
+            voxels=contents["voxels"],
+            largest=numbers["max"],
+            mean=numbers["mean"],
+            regions=tuple(RegionMean(**region) for region in numbers["regions"]),
         )
-        for kind, each in said["maps"].items()
+        for kind, numbers in contents["maps"].items()
     )
 
 
@@ -97,13 +104,13 @@ HEADINGS = {
 }
 
 
-def table(found: Sequence[Facts], kind: str) -> str:
-    """Give a table of regions by features, as lines of text.
+def table(every: Sequence[Facts], kind: str) -> str:
+    """Return a table of regions by features, as lines of text.
 
     "weight" is shown relative to the mean over all mapped voxels (1.00), since the units of
     features differ; "selected" in percent of a feature's units.
     """
-    maps = [each for each in found if each.kind == kind]
+    maps = [each for each in every if each.kind == kind]
     names = dict.fromkeys((r.volume, r.name) for each in maps for r in each.regions)
     by_map = [{(r.volume, r.name): r for r in each.regions} for each in maps]
     rows = [["region", "voxels", *(each.feature for each in maps)]]
@@ -124,39 +131,37 @@ def _cell(region: RegionMean, whole: Facts) -> str:
 
 
 def current(run: Run) -> list[str]:
-    """Give the features whose numbers and slices were made from the run's present weights."""
-    place = folder(run)
+    """Return the features whose numbers and slices were made from the run's present weights."""
     return [
         feature
         for feature in run.method.regressors
-        if is_current(place / f"{feature}.json", recipe(run, feature, "facts"))
-        and is_current(place / f"{feature}.png", recipe(run, feature, "slices"))
+        if all(artefact(run, feature, kind).current for kind in ("facts", "slices"))
     ]
 
 
 def stamps(run: Run) -> dict[str, str]:
-    """Give what a report that shows the run's maps depends on; empty when there are none."""
-    found = [recipe(run, feature, "slices").stamp for feature in current(run)]
-    found += [str(_flatmap(run, feature)) for feature in current(run)]
-    return {"maps": sha256(" ".join(found).encode()).hexdigest()[:16]} if found else {}
+    """Return what a report that shows the run's maps depends on; empty when there are none."""
+    mapped = current(run)
+    texts = [artefact(run, feature, "slices").stamp for feature in mapped]
+    texts += [str(_flatmap(run, feature)) for feature in mapped]
+    return {"maps": sha256(" ".join(texts).encode()).hexdigest()[:16]} if texts else {}
 
 
 def shown(run: Run) -> tuple[BrainMap, ...]:
-    """Give the run's current maps as the report shows them."""
-    return tuple(_shown(run, feature) for feature in current(run))
+    """Return the run's current maps as the report shows them."""
+    return tuple(_brain_map(run, feature) for feature in current(run))
 
 
-def _shown(run: Run, feature: str) -> BrainMap:
-    place = folder(run)
-    found = read(place / f"{feature}.json")
-    weight = next(each for each in found if each.kind == "weight")
-    ranked = sorted(weight.regions, key=lambda each: each.mean, reverse=True)
+def _brain_map(run: Run, feature: str) -> BrainMap:
+    maps = read(artefact(run, feature, "facts").path)
+    weight = next(each for each in maps if each.kind == "weight")
+    ranked = sorted(weight.regions, key=lambda region: region.mean, reverse=True)
     scale = weight.mean or 1.0
     return BrainMap(
         feature=feature,
-        picture=place / f"{feature}.png",
-        text=" ".join(_sentence(each) for each in found),
-        regions=tuple((each.name, each.mean / scale) for each in ranked[:NAMED]),
+        picture=artefact(run, feature, "slices").path,
+        text=" ".join(_sentence(each) for each in maps),
+        regions=tuple((region.name, region.mean / scale) for region in ranked[:NAMED]),
         flatmap=_flatmap(run, feature),
     )
 
@@ -178,5 +183,5 @@ def _percent(share: float) -> str:
 
 
 def _flatmap(run: Run, feature: str) -> Path | None:
-    path = folder(run) / f"{feature}-flatmap.png"
-    return path if is_current(path, recipe(run, feature, "flatmap")) else None
+    picture = artefact(run, feature, "flatmap")
+    return picture.path if picture.current else None

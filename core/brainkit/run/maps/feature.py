@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainkit.errors import DataError
 from brainkit.nsd import read_layout
-from brainkit.parts import Sharing
-from brainkit.run import regress as steps
-from brainkit.run.artefact import write_png, write_text
+from brainkit.run import regress
+from brainkit.run.artefact import Artefact, write_png, write_text
 from brainkit.run.maps import facts, pictures
 from brainkit.run.maps.regions import region_means, regions
 from brainkit.run.maps.volume import Grid, write_nifti
-from brainkit.run.shared import Run
-from brainkit.run.step import Artefact
+from brainkit.run.shared import Predictions, Run
+from brainkit.run.step import one
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,20 +34,20 @@ class FeatureMaps:
     Attributes:
         run: a finished run.
         feature: one whose regressor is `Mappable`.
-        trials: the run's trials.
+        known: the run's files up to the predicted features.
     """
 
     run: Run
     feature: str
-    trials: Artefact
+    known: Predictions
 
     @cached_property
     def voxels(self) -> NDArray[np.int32]:
         """Grid positions of the voxels that the regressor was given, int32 (voxels, 3)."""
-        xyz = steps.open_tensors(self.trials.path)["voxel_xyz"]
-        columns = steps.feature_columns(self.run, self.feature, self.trials)
-        found: NDArray[np.int32] = (xyz if columns is None else xyz[columns]).numpy()
-        return found
+        xyz = self.known.trials["voxel_xyz"]
+        columns = regress.feature_voxels(self.run, self.feature, self.known.trials)
+        positions: NDArray[np.int32] = (xyz if columns is None else xyz[columns]).numpy()
+        return positions
 
     @cached_property
     def values(self) -> dict[str, NDArray[np.float32]]:
@@ -58,19 +57,13 @@ class FeatureMaps:
             DataError: the regressor gave something else.
             PartError: the regressor failed.
         """
-        run, address = self.run, f"regressor.{self.feature}"
-        regressor = run.part(address)
-        betas, rows = steps.training_rows(run, self.feature, self.trials)
-        encoded = steps.open_tensors(self._features())["train"]
-        weights = steps.open_tensors(run.folder / "weights" / f"{self.feature}.safetensors")
-        factor = None
-        if isinstance(regressor, Sharing):
-            factor = steps.open_tensors(steps.shared_factor(run, self.feature, self.trials).path)
-        with run.blame(address, f"mapping {self.feature}"):
-            found = regressor.importance(
-                weights, betas, steps.feature_rows_of(encoded, rows), factor
-            )
-        return _checked(found, len(self.voxels), run.who(address))
+        run, feature, known = self.run, self.feature, self.known
+        address, way = f"regressor.{feature}", regress.regression(run, feature, known.trials)
+        betas, rows = regress.training(run, feature, known.trials, known.features[feature])
+        weights = known.weights[feature].tensors()
+        with run.blame(address, f"mapping {feature}"):
+            maps = way.importance(weights, betas, rows)
+        return _checked(maps, len(self.voxels), run.who(address))
 
     @cached_property
     def grid(self) -> Grid:
@@ -78,30 +71,23 @@ class FeatureMaps:
         return Grid.of(self.run.nsd, self.run.config.subject, self.run.method.selection.roi)
 
     def write(self) -> list[Path]:
-        """Write every file that is not current and give their paths, volumes first."""
-        numbers = self._step("facts", ".json", self._write_facts)
-        found = facts.read(numbers)
-        for kind in set(KINDS) - {each.kind for each in found}:
-            self._path(f"-{kind}.nii.gz").unlink(missing_ok=True)
-        volumes = [self._step(e.kind, f"-{e.kind}.nii.gz", self._write_volume) for e in found]
-        drawn = [self._step("slices", ".png", self._write_slices)]
+        """Write every file that is not current and return their paths, volumes first."""
+        numbers = self._step("facts", self._write_facts)
+        kinds = [each.kind for each in facts.read(numbers)]
+        for kind in set(KINDS) - set(kinds):
+            facts.artefact(self.run, self.feature, kind).path.unlink(missing_ok=True)
+        volumes = [self._step(kind, self._write_volume) for kind in kinds]
+        drawn = [self._step("slices", self._write_slices)]
         if pictures.has_pycortex() and not self.run.miniature:
             drawn += self._flatmap()
         return [*volumes, *drawn, numbers]
 
-    def _features(self) -> Path:
-        return steps.encode(self.run, self.feature).path
-
-    def _path(self, ending: str) -> Path:
-        return facts.folder(self.run) / f"{self.feature}{ending}"
-
-    def _step(self, kind: str, ending: str, write: Any) -> Path:
-        recipe = facts.recipe(self.run, self.feature, kind)
-        return self.run.work.step(self._path(ending), recipe, write).path
+    def _step(self, kind: str, write: Callable[[Artefact], None]) -> Path:
+        return one(self.run, facts.artefact(self.run, self.feature, kind), write).path
 
     def _write_facts(self, artefact: Artefact) -> None:
         where = regions(self.run.nsd, self.run.config.subject, self.voxels)
-        found = [
+        maps = [
             facts.Facts(
                 feature=self.feature,
                 kind=kind,
@@ -112,7 +98,7 @@ class FeatureMaps:
             )
             for kind, values in self.values.items()
         ]
-        write_text(artefact.path, facts.written(self.feature, found))
+        write_text(artefact.path, facts.written(self.feature, maps))
 
     def _write_volume(self, artefact: Artefact) -> None:
         kind = artefact.recipe.step.rpartition("-")[2]
@@ -132,17 +118,17 @@ class FeatureMaps:
 
     def _flatmap(self) -> list[Path]:
         try:
-            return [self._step("flatmap", "-flatmap.png", self._write_flatmap)]
+            return [self._step("flatmap", self._write_flatmap)]
         except Exception as error:  # pycortex and its store raise whatever they like
-            said = " ".join(str(error).split()) or type(error).__name__
-            self.run.work.say(f"maps/{self.feature}-flatmap: not drawn by pycortex ({said})")
+            reason = " ".join(str(error).split()) or type(error).__name__
+            self.run.work.say(f"maps/{self.feature}-flatmap: not drawn by pycortex ({reason})")
             return []
 
 
-def _checked(found: Mapping[str, Tensor], voxels: int, who: str) -> dict[str, NDArray[np.float32]]:
-    values = {kind: found[kind].detach().float().cpu().numpy() for kind in KINDS if kind in found}
+def _checked(maps: Mapping[str, Tensor], voxels: int, who: str) -> dict[str, NDArray[np.float32]]:
+    values = {kind: maps[kind].detach().float().cpu().numpy() for kind in KINDS if kind in maps}
     if "weight" not in values:
-        raise DataError(f"{who} gave maps {sorted(found)}, expected 'weight' among them")
+        raise DataError(f"{who} gave maps {sorted(maps)}, expected 'weight' among them")
     for kind, each in values.items():
         if each.shape != (voxels,):
             raise DataError(f"{who} gave a map {kind!r} of {each.shape}, expected ({voxels},)")

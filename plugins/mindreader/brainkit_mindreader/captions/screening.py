@@ -203,7 +203,7 @@ def _checked(given: argparse.Namespace) -> str:
     from brainkit.console import bar
     from brainkit.miniature import miniature
     from brainkit.nsd.design import load_design
-    from brainkit.run.machine import quick_device
+    from brainkit.run import quick_device
 
     table = read_curated(given.curated) if given.curated else None
     nsd = given.nsd or miniature().nsd

@@ -105,7 +105,7 @@ def train_mappers(args: argparse.Namespace) -> None:
 
     run = _run(args)
     fit_mappers(run)
-    print(run.folder / "weights")
+    print(run.folder.root / "weights")
 
 
 def train_generator(args: argparse.Namespace) -> None:

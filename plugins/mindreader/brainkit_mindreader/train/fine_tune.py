@@ -15,11 +15,8 @@ from torch import Tensor
 
 from brainkit.checkpoints import WEIGHTS, CheckpointStore
 from brainkit.errors import UsageError
-from brainkit.run import Run
-from brainkit.run.artefact import Recipe as MadeBy
-from brainkit.run.artefact import read_recipe
-from brainkit.run.regress import open_tensors
-from brainkit.run.step import Artefact, Work
+from brainkit.run import Artefact, Predictions, Run, held, read_recipe
+from brainkit.run import Recipe as MadeBy
 from brainkit_mindreader.checkpoints import DISCRIMINATOR, GENERATOR
 from brainkit_mindreader.generator.discriminator import Semantic
 from brainkit_mindreader.generator.views import load_clip_view, load_resnet_view
@@ -28,11 +25,11 @@ from brainkit_mindreader.train.gan import GanTraining, Watcher
 from brainkit_mindreader.train.joint import Joint
 from brainkit_mindreader.train.pairs import (
     FEATURES,
-    Fitted,
     fitted,
     predict_training,
     test_betas,
     training_betas,
+    training_folder,
     training_pairs,
 )
 from brainkit_mindreader.train.recipe import Recipe
@@ -91,14 +88,14 @@ def fine_tune(run: Run, tuning: Tuning, accelerator: Accelerator) -> Path:
     """
     tuning.length.check()
     tuning.recipe.check(accelerator.num_processes)
-    found = fitted(run)
-    folder = run.folder / "training" / ("generator-joint" if tuning.joint else "generator")
-    run.folder.mkdir(parents=True, exist_ok=True)
+    known = fitted(run)
+    folder = training_folder(run) / ("generator-joint" if tuning.joint else "generator")
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with _held(folder, run, accelerator):
         with accelerator.main_process_first():
-            embeddings = predict_training(run, found)
-        training = _training(run, tuning, embeddings, accelerator)
-        course = _course(run, tuning, found, embeddings, training, folder)
+            embeddings = predict_training(run, known)
+        training = _training(run, tuning, known, embeddings, accelerator)
+        course = _course(run, tuning, known, embeddings, training, folder)
         course.run(tuning.length)
         taken = folder / tuning.take
         if accelerator.is_main_process and tuning.to:
@@ -109,7 +106,7 @@ def fine_tune(run: Run, tuning: Tuning, accelerator: Accelerator) -> Path:
 
 def _held(folder: Path, run: Run, accelerator: Accelerator) -> AbstractContextManager[None]:
     """Keep a second training out of the folder."""
-    return Work(folder, run.work.say).held() if accelerator.is_main_process else nullcontext()
+    return held(folder, run.work.say) if accelerator.is_main_process else nullcontext()
 
 
 def _store(run: Run, tuning: Tuning, device: torch.device) -> CheckpointStore:
@@ -118,12 +115,15 @@ def _store(run: Run, tuning: Tuning, device: torch.device) -> CheckpointStore:
 
 
 def _training(
-    run: Run, tuning: Tuning, embeddings: Artefact, accelerator: Accelerator
+    run: Run,
+    tuning: Tuning,
+    known: Predictions,
+    embeddings: Artefact,
+    accelerator: Accelerator,
 ) -> GanTraining:
     """Load every network that takes part."""
     recipe, store = tuning.recipe, _store(run, tuning, accelerator.device)
-    tensors = open_tensors(embeddings.path)
-    dims = tuple(tensors[name].shape[1] for name in FEATURES)
+    dims = tuple(embeddings[name].shape[1] for name in FEATURES)
     generator = starting_generator(store, dims)
     watching = replace(run.store, device=store.device, dtype="float32")
     sees_clip = recipe.weights.clip or recipe.weights.clip_image
@@ -136,14 +136,14 @@ def _training(
         accelerator,
         clip=clip,
         resnet=resnet,
-        joint=Joint(fitted_mappers(run), recipe, accelerator) if tuning.joint else None,
+        joint=Joint(fitted_mappers(run, known), recipe, accelerator) if tuning.joint else None,
     )
 
 
 def _course(
     run: Run,
     tuning: Tuning,
-    found: Fitted,
+    known: Predictions,
     embeddings: Artefact,
     training: GanTraining,
     folder: Path,
@@ -151,13 +151,13 @@ def _course(
     """Take up a state if there is one, and gather what the training reads and shows."""
     accelerator, side = training.accelerator, training.generator.shape.resolution
     with accelerator.main_process_first():
-        pairs = training_pairs(run, found, embeddings, side, accelerator.device)
+        pairs = training_pairs(run, known, embeddings, side, accelerator.device)
     pairs = replace(pairs, mirror=tuning.mirror)
     betas: tuple[Tensor, ...] = ()
     if tuning.joint:
-        pairs = replace(pairs, betas=training_betas(run, found))
-        betas = tuple(each.to(accelerator.device) for each in test_betas(run, found))
-    still = validation(run, found, side) if accelerator.is_main_process else None
+        pairs = replace(pairs, betas=training_betas(run, known))
+        betas = tuple(each.to(accelerator.device) for each in test_betas(run, known))
+    still = validation(run, known, side) if accelerator.is_main_process else None
     if tuning.take == "best" and still is not None and still.distance is None:
         raise UsageError(
             "--take is 'best', but there is no network that compares pictures; take the last, or "

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from brainkit.errors import UsageError
-from brainkit.run.machine import quick_device
+from brainkit.run import quick_device
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brainkit.run import Run
+from brainkit.run import Run, held, predictions
 
 
 def fit_mappers(run: Run) -> None:
@@ -10,9 +10,5 @@ def fit_mappers(run: Run) -> None:
 
     A later `brainkit run` with the same settings and work folder finds all of it current.
     """
-    from brainkit.run import regress as steps
-
-    with run.work.held():
-        trials = steps.load(run)
-        for name in run.method.encoders:
-            steps.predict(run, name, trials, steps.encode(run, name))
+    with held(run.work.root, run.work.say):
+        predictions(run)

@@ -7,16 +7,24 @@ fitted on, as in the paper.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from brainkit.errors import UsageError
-from brainkit.run import Run
-from brainkit.run.artefact import Recipe, write_tensors
-from brainkit.run.step import Artefact, Work
+from brainkit.parts import rowwise
+from brainkit.run import (
+    Artefact,
+    Predictions,
+    Recipe,
+    Run,
+    one,
+    predictions,
+    regress,
+    write_tensors,
+)
 from brainkit_mindreader.captions.targets import first_row
 from brainkit_mindreader.train.draws import Batch, Draws
 from brainkit_mindreader.train.pictures import Pictures, as_signed, training_pictures
@@ -25,91 +33,57 @@ FEATURES = ("clip_image", "clip_text")
 AT_ONCE = 512
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """What stage 1 left in the work folder.
-
-    Attributes:
-        trials: betas.
-        features: true embeddings of images, by name.
-        decoded: embeddings predicted for the test images, by name.
-    """
-
-    trials: Artefact
-    features: dict[str, Artefact]
-    decoded: dict[str, Artefact]
-
-
-def fitted(run: Run) -> Fitted:
+def fitted(run: Run) -> Predictions:
     """Find the mappers that a run with the same settings would use, computing nothing.
 
     Raises:
         UsageError: they are not there, or were made by other settings.
     """
-    from brainkit.run import regress as steps
-
-    looking = replace(run, work=Work(run.work.root, lambda text: None, dry=True))
-    trials = steps.load(looking)
-    features = {name: steps.encode(looking, name) for name in FEATURES}
-    decoded = {name: steps.predict(looking, name, trials, features[name]) for name in FEATURES}
+    looking = run.looking()
+    known = predictions(looking)
     if looking.work.computed:
         raise UsageError(
-            f"{run.folder} has no fitted mappers of these settings (missing: "
+            f"{run.folder.root} has no fitted mappers of these settings (missing: "
             f"{', '.join(looking.work.computed)}); run the stage mappers with the same options"
         )
-    return Fitted(trials, features, decoded)
+    return known
 
 
-def predict_training(run: Run, found: Fitted) -> Artefact:
+def predict_training(run: Run, known: Predictions) -> Artefact:
     """Predict the embeddings of all training trials, unless it is done.
 
     Writes one float32 (trials, dim) a feature and `image_ids` int32 (trials,).
     """
-    stamps = {f"weights/{n}": each.recipe.inputs["weights"] for n, each in found.decoded.items()}
+    stamps = {f"weights/{name}": known.weights[name].stamp for name in FEATURES}
     recipe = Recipe("training embeddings", inputs=stamps)
 
     def make(artefact: Artefact) -> None:
-        from brainkit.run.regress import open_tensors
-
-        tensors = {name: _predicted(run, name, found) for name in FEATURES}
-        tensors["image_ids"] = open_tensors(found.trials.path)["train_image_ids"]
+        tensors = {name: _predicted(run, name, known) for name in FEATURES}
+        tensors["image_ids"] = known.trials["train_image_ids"]
         write_tensors(artefact.path, tensors, recipe)
 
-    path = run.folder / "training" / "embeddings.safetensors"
-    return run.work.step(path, recipe, make)
+    path = training_folder(run) / "embeddings.safetensors"
+    return one(run, Artefact(path, recipe), make)
 
 
 @torch.no_grad()
-def _predicted(run: Run, feature: str, found: Fitted) -> Tensor:
+def _predicted(run: Run, feature: str, known: Predictions) -> Tensor:
     """Predict a feature's first row for the training trials, in blocks; float32 (trials, dim)."""
-    from brainkit.parts import Sharing, resuming_fit, rowwise
-    from brainkit.run import regress as steps
-
-    address = f"regressor.{feature}"
-    regressor = run.part(address)
-    betas, rows = steps.training_rows(run, feature, found.trials)
-    known = steps.feature_rows_of(steps.open_tensors(found.features[feature].path)["train"], rows)
-    learned = steps.open_tensors(weights_path(run, feature))
-    shared: dict[str, Tensor] = {}
-    if isinstance(regressor, Sharing):
-        shared = steps.open_tensors(steps.shared_factor(run, feature, found.trials).path)
-    journalled = resuming_fit(regressor)
-    blocks = [betas] if not rowwise(regressor) else torch.split(betas, AT_ONCE)
+    way = regress.regression(run, feature, known.trials)
+    betas, rows = regress.training(run, feature, known.trials, known.features[feature])
+    weights = known.weights[feature].tensors()
+    blocks = torch.split(betas, AT_ONCE) if rowwise(way.part) else [betas]
     predicted = []
     for block in blocks:
-        with run.blame(address, f"predicting {feature}"):
-            if shared:
-                rows_of_block = regressor.predict_shared(learned, block, known, shared, betas)
-            else:
-                there = block.to(run.store.device) if journalled else block
-                rows_of_block = regressor.predict(learned, there, known)
-        predicted.append(first_row(rows_of_block).float().cpu())
+        with run.blame(f"regressor.{feature}", f"predicting {feature}"):
+            of_block = way.predict(weights, block, rows, betas)
+        predicted.append(first_row(of_block).float().cpu())
     return torch.cat(predicted)
 
 
-def weights_path(run: Run, feature: str) -> Path:
-    """Give where the fitted weights of a feature's mapper lie."""
-    return run.folder / "weights" / f"{feature}.safetensors"
+def training_folder(run: Run) -> Path:
+    """Return the folder of what stage 2 reads and writes."""
+    return run.folder.root / "training"
 
 
 @dataclass(frozen=True)
@@ -135,7 +109,7 @@ class TrainingPairs:
     mirror: bool = False
 
     def draw(self, draws: Draws) -> Batch:
-        """Give a random trial of the training images for each of the draws."""
+        """Return a random trial of the training images for each of the draws."""
         trials = draws.integers(len(self.rows))
         rows = self.rows[trials]
         pictures = as_signed(self.pictures[rows.numpy()])
@@ -157,32 +131,24 @@ class TrainingPairs:
 
 
 def training_pairs(
-    run: Run, found: Fitted, embeddings: Artefact, side: int, device: torch.device
+    run: Run, known: Predictions, embeddings: Artefact, side: int, device: torch.device
 ) -> TrainingPairs:
     """Gather the training images at a side in pixels with all that is known of them."""
-    from brainkit.run import regress as steps
-
-    tensors = steps.open_tensors(embeddings.path)
-    ids = tensors["image_ids"]
-    true = [steps.open_tensors(found.features[name].path)["train"] for name in FEATURES]
+    ids = embeddings["image_ids"]
     return TrainingPairs(
         training_pictures(run, side),
         torch.searchsorted(torch.unique(ids), ids),
-        tuple(tensors[name] for name in FEATURES),
+        tuple(embeddings[name] for name in FEATURES),
         device,
-        true=tuple(first_row(each) for each in true),
+        true=tuple(first_row(known.features[name]["train"]) for name in FEATURES),
     )
 
 
-def training_betas(run: Run, found: Fitted) -> tuple[Tensor, ...]:
-    """Give the training trials' betas, float32 (trials, voxels) each."""
-    from brainkit.run.regress import training_rows
-
-    return tuple(training_rows(run, name, found.trials)[0] for name in FEATURES)
+def training_betas(run: Run, known: Predictions) -> tuple[Tensor, ...]:
+    """Return the training trials' betas, float32 (trials, voxels) each."""
+    return tuple(regress.training_betas(run, name, known.trials) for name in FEATURES)
 
 
-def test_betas(run: Run, found: Fitted) -> tuple[Tensor, ...]:
-    """Give the test images' betas, one row an image, float32 (images, voxels) each."""
-    from brainkit.run.regress import averaged_test
-
-    return tuple(averaged_test(run, name, found.trials) for name in FEATURES)
+def test_betas(run: Run, known: Predictions) -> tuple[Tensor, ...]:
+    """Return the test images' betas, one row an image, float32 (images, voxels) each."""
+    return tuple(regress.test_betas(run, name, known.trials) for name in FEATURES)

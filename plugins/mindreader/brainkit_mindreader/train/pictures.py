@@ -11,9 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainkit.run import Run
-from brainkit.run.artefact import Recipe, written_aside
-from brainkit.run.step import Artefact
+from brainkit.run import Artefact, Recipe, Run, one, written_aside
 
 AT_ONCE = 64
 Pictures = NDArray[np.uint8]
@@ -50,8 +48,8 @@ def training_pictures(run: Run, side: int) -> Pictures:
         with written_aside(artefact.path) as aside, aside.open("wb") as file:
             np.save(file, pictures, allow_pickle=False)
 
-    path = run.folder / "training" / f"pictures-{side}.npy"
-    mapped: Pictures = np.load(run.work.step(path, recipe, make).path, mmap_mode="r")
+    path = run.folder.root / "training" / f"pictures-{side}.npy"
+    mapped: Pictures = np.load(one(run, Artefact(path, recipe), make).path, mmap_mode="r")
     return mapped
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from brainkit.run.artefact import Recipe, write_tensors, write_text
+from brainkit.run import Recipe, write_tensors, write_text
 from brainkit_mindreader.checkpoints import DISCRIMINATOR, GENERATOR
 from brainkit_mindreader.generator.discriminator import Discriminator
 from brainkit_mindreader.generator.network import Generator

@@ -21,10 +21,10 @@ from brainkit_mindreader.loading import load_generator, load_two_heads
 from brainkit_mindreader.mapper.network import MapperNetwork
 from brainkit_mindreader.mapper.part import Mapper
 from brainkit_mindreader.mapper.training import network_of
-from brainkit_mindreader.train.pairs import FEATURES, weights_path
+from brainkit_mindreader.train.pairs import FEATURES
 
 if TYPE_CHECKING:
-    from brainkit.run import Run
+    from brainkit.run import Predictions, Run
 
 
 def starting_store(store: CheckpointStore, init: Path | None) -> CheckpointStore:
@@ -106,22 +106,20 @@ class PaddedMapper(nn.Module):
         return found
 
 
-def fitted_mappers(run: Run) -> list[nn.Module]:
+def fitted_mappers(run: Run, known: Predictions) -> list[nn.Module]:
     """Give the fitted mappers as networks that can go on learning, one a feature.
 
     Raises:
         UsageError: a feature's regressor is not a mapper.
     """
-    from brainkit.run.regress import open_tensors
-
-    found: list[nn.Module] = []
+    mappers: list[nn.Module] = []
     for feature in FEATURES:
-        regressor = run.part(f"regressor.{feature}")
+        regressor = run.method.regressors[feature]
         if not isinstance(regressor, Mapper):
             raise UsageError(
                 f"--joint trains mappers, but {feature} is predicted by {regressor.name!r}; leave "
                 "--joint out or use the regressor mapper"
             )
-        weights = open_tensors(weights_path(run, feature))
-        found.append(PaddedMapper(*network_of(weights, regressor.sigmoid, torch.device("cpu"))))
-    return found
+        weights = known.weights[feature].tensors()
+        mappers.append(PaddedMapper(*network_of(weights, regressor.sigmoid, torch.device("cpu"))))
+    return mappers

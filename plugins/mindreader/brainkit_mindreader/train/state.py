@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from brainkit.errors import DataError
-from brainkit.run.artefact import KEY
-from brainkit.run.artefact import Recipe as MadeBy
+from brainkit.run import RECIPE_KEY
+from brainkit.run import Recipe as MadeBy
 from brainkit.training.state import moments, read_state, take_moments, under, write_state
 from brainkit_mindreader.train.gan import GanTraining
 
@@ -26,7 +26,7 @@ def save(training: GanTraining, path: Path, made_by: MadeBy = ANY) -> None:
     Args:
         training: whose main process calls this.
         path: of a safetensors file, written aside and renamed.
-        made_by: what the training is made by; see `brainkit.run.artefact.read_recipe`.
+        made_by: what the training is made by; see `brainkit.run.read_recipe`.
     """
     tensors = {"path_mean": training.path_mean}
     for name, net in training.networks().items():
@@ -39,7 +39,7 @@ def save(training: GanTraining, path: Path, made_by: MadeBy = ANY) -> None:
         "elapsed": training.elapsed,
         "scale": [training.scale.factor, training.scale.whole],
     }
-    write_state(path, tensors, {"facts": json.dumps(facts), KEY: made_by.text()})
+    write_state(path, tensors, {"facts": json.dumps(facts), RECIPE_KEY: made_by.text()})
 
 
 def resume(training: GanTraining, path: Path) -> None:

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from brainkit.metrics import FID, Score, frechet_distance
-from brainkit.run import Run
+from brainkit.run import Predictions, Run
 from brainkit_mindreader.captions.targets import first_row
 from brainkit_mindreader.generator.network import Generator
-from brainkit_mindreader.train.pairs import FEATURES, Fitted
+from brainkit_mindreader.train.pairs import FEATURES
 from brainkit_mindreader.train.pictures import Pictures, as_whole, shrunken
 
 AT_ONCE = 16
@@ -77,13 +77,9 @@ class Validation:
         return {found.name: found.mean, "n": float(len(self.pictures))}
 
 
-def validation(run: Run, found: Fitted, side: int) -> Validation:
+def validation(run: Run, known: Predictions, side: int) -> Validation:
     """Read the test images at a side in pixels and the embeddings predicted for them."""
-    from brainkit.run.regress import open_tensors
-
-    conditions = tuple(
-        first_row(open_tensors(found.decoded[name].path)["decoded"]).float() for name in FEATURES
-    )
+    conditions = tuple(first_row(known.decoded[name].test()).float() for name in FEATURES)
     return Validation(shrunken(run, run.image_ids[1], side), conditions, distance_of(run, side))
 
 

@@ -1,0 +1,147 @@
+"""Latents to pictures, captions, and strips that show a sampler's way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from brainkit.parts import resuming_walk
+from brainkit.run.artefact import Artefact, Recipe, write_png, write_text
+from brainkit.run.captions import CaptionLine, read_captions
+from brainkit.run.folder import Source
+from brainkit.run.journal import PATH, strip_frames
+from brainkit.run.shared import Run
+from brainkit.run.step import Batch, Batches, each
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+STRIP_SIDE = 128
+"""The width of each frame of a strip in pixels."""
+
+
+def decode(
+    run: Run, source: Source, latents: Mapping[str, Sequence[Artefact]]
+) -> dict[str, Sequence[Artefact]]:
+    """Decode latents to `images/nsd*.png` and `captions.jsonl`, for each output one a draw."""
+    steps = {"image": pictures, "caption": captions}
+    return {output: steps[output](run, source, of) for output, of in latents.items()}
+
+
+def pictures(run: Run, source: Source, latents: Sequence[Artefact]) -> Sequence[Artefact]:
+    """Decode latents to pictures, a PNG each draw."""
+    step = f"images/{source}"
+    made = [
+        Artefact(run.folder.picture(source, draw), recipe)
+        for draw, recipe in zip(run.draws, _recipes(run, step, "image", latents), strict=True)
+    ]
+    with each(run, step, made, doing="decoding images") as batches:
+        for batch, decoded in _decoded(run, "image", latents, batches):
+            for artefact, picture in zip(batch.of(made), decoded.numpy(), strict=True):
+                write_png(artefact.path, picture, artefact.recipe)
+    return made
+
+
+def captions(run: Run, source: Source, latents: Sequence[Artefact]) -> Sequence[Artefact]:
+    """Decode latents to captions, a line each draw of one file."""
+    step, path = f"captions/{source}", run.folder.captions(source)
+    growing = path.with_name(path.name + ".part")
+    lines = {**read_captions(path), **read_captions(growing)}
+    made = [
+        CaptionLine(path, recipe, draw, lines)
+        for draw, recipe in zip(run.draws, _recipes(run, step, "caption", latents), strict=True)
+    ]
+    with each(run, step, made, doing="decoding captions") as batches:
+        for batch, decoded in _decoded(run, "caption", latents, batches):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with growing.open("a", encoding="utf-8") as file:
+                for line, caption in zip(batch.of(made), decoded, strict=True):
+                    lines[line.draw] = line.entry(caption)
+                    file.write(json.dumps(lines[line.draw], ensure_ascii=False) + "\n")
+    # Also of a run that was killed after its last batch.
+    if growing.exists() and not run.work.dry:
+        text = (json.dumps(lines[draw], ensure_ascii=False) + "\n" for draw in sorted(lines))
+        # Written under the growing file's name and renamed, so that none is left over.
+        write_text(path, "".join(text))
+    return made
+
+
+def _recipes(run: Run, step: str, output: str, latents: Sequence[Artefact]) -> list[Recipe]:
+    """Describe what decodes each draw's latent."""
+    return [
+        run.recipe(
+            step,
+            f"decoder.{output}",
+            inputs={"latent": latent.stamp},
+            extra=f"seed={seed}",
+        )
+        for latent, seed in zip(latents, run.seeds(f"decode/{output}"), strict=True)
+    ]
+
+
+def _decoded(
+    run: Run, output: str, latents: Sequence[Artefact], batches: Batches
+) -> Iterator[tuple[Batch, Any]]:
+    """Decode the latents of each batch; the decoder is loaded if there is one."""
+    if not batches:
+        return
+    import torch
+
+    address = f"decoder.{output}"
+    with run.blame(address, "loading"):
+        function = run.method.decoders[output].load(run.store)
+    for batch in batches:
+        stacked = torch.stack([latent["latent"] for latent in batch.of(latents)])
+        seeds = run.seeds(f"decode/{output}", batch.of(run.draws))
+        with run.blame(address, f"decoding {output}s"), torch.no_grad():
+            decoded = function(stacked.to(run.store.device), seeds)
+        yield batch, decoded
+
+
+def strips(run: Run, latents: Sequence[Artefact]) -> Sequence[Artefact]:
+    """Decode the frames that samplers with a journal kept, side by side, to `paths/nsd*.png`.
+
+    Only of each image's first sample, which is the one the report shows large.
+    """
+    if not resuming_walk(run.method.sampler):
+        return ()
+    frames, n_samples = f"{PATH}latents", run.method.samples
+    # A latent that is yet to be made, as on a dry run, may be expected to have a way.
+    ways = [
+        (draw, latent)
+        for draw, latent in zip(run.draws[::n_samples], latents[::n_samples], strict=True)
+        if frames in latent or not latent.current
+    ]
+    made = [
+        run.artefact(
+            run.folder.strip(draw), "paths", "decoder.image", inputs={"latent": latent.stamp}
+        )
+        for draw, latent in ways
+    ]
+    doing = "decoding the way there"
+    with each(run, "paths", made, doing=doing, unit="images", size=1) as batches:
+        if batches:
+            with run.blame("decoder.image", "loading"):
+                function = run.method.decoders["image"].load(run.store)
+        for batch in batches:
+            for artefact, (_, latent) in zip(batch.of(made), batch.of(ways), strict=True):
+                write_png(artefact.path, _strip(run, function, latent[frames]), artefact.recipe)
+    return made
+
+
+def _strip(
+    run: Run, function: Callable[[Tensor, Sequence[int]], Any], kept: Tensor
+) -> NDArray[np.uint8]:
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    frames = kept[strip_frames(len(kept))].float().to(run.store.device)
+    with run.blame("decoder.image", "decoding frames"), torch.no_grad():
+        decoded = function(frames, [0] * len(frames)).numpy()
+    side = min(STRIP_SIDE, decoded.shape[1])
+    small = [np.asarray(Image.fromarray(frame).resize((side, side))) for frame in decoded]
+    return np.concatenate(small, axis=1)

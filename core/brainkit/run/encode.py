@@ -1,0 +1,99 @@
+"""Stimuli to features: what regressors learn to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import file_digest
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brainkit.console import bar, human_size
+from brainkit.data import Stimuli
+from brainkit.errors import DataError
+from brainkit.parts import Reads, files_of
+from brainkit.run.artefact import Artefact
+from brainkit.run.growing import GrowingTensors, TensorRows
+from brainkit.run.shared import Run
+from brainkit.run.step import one, require_rows
+
+if TYPE_CHECKING:
+    from brainkit.data import Integers
+
+ENCODED_AT_ONCE = 8
+"""Fixed, because kernels round differently in other batches and features are kept as float16."""
+HALVES = {"image": ("images",), "caption": ("captions",), "both": ("images", "captions")}
+"""The files of NSD that an encoder depends on, by what it reads."""
+
+
+def encode(run: Run, feature: str) -> Artefact:
+    """Compute one feature of all training and test images, float16 (images, *shape)."""
+    address, encoder = f"encoder.{feature}", run.method.encoders[feature]
+    inputs = {name: run.files[name] for name in HALVES.get(encoder.reads, HALVES["both"])}
+    inputs["image ids"] = run.files["ids"]
+    with run.blame(address, f"reading files for {feature}"):
+        inputs |= {path.name: hashed(path) for path in files_of(encoder)}
+    recipe = run.recipe(f"features/{feature}", address, inputs=inputs)
+    shape = encoder.shape(run.store)
+    tensors = tuple(
+        TensorRows(name, "F16", (len(ids), *shape))
+        for name, ids in zip(("train", "test"), run.image_ids, strict=True)
+    )
+    artefact = Artefact(run.folder.features(feature, recipe.stamp), recipe)
+    size = human_size(sum(2 * prod(rows.shape) for rows in tensors))
+    return one(run, artefact, lambda file: _fill(run, feature, file, tensors), size=size)
+
+
+def _fill(run: Run, feature: str, artefact: Artefact, tensors: tuple[TensorRows, ...]) -> None:
+    """Encode the rows that a file does not have yet, and give it its name."""
+    import torch
+
+    address, encoder = f"encoder.{feature}", run.method.encoders[feature]
+    growing = GrowingTensors(artefact.path, tensors, artefact.recipe)
+    with run.blame(address, f"loading for {feature}"):
+        function = encoder.load(run.store)
+    read = stimuli_reader(run, encoder.reads)
+    done = [growing.done.get(rows.name, 0) for rows in tensors]
+    total = sum(rows.shape[0] for rows in tensors)
+    with bar(f"encoding {feature}", total, "images", sum(done)) as shown, torch.no_grad():
+        for rows, ids, start in zip(tensors, run.image_ids, done, strict=True):
+            for begin in range(start, len(ids), ENCODED_AT_ONCE):
+                batch = ids[begin : begin + ENCODED_AT_ONCE]
+                with run.blame(address, f"encoding {feature}"):
+                    encoded = function(read(batch))
+                require_rows(run, address, encoded, (len(batch), *rows.shape[1:]))
+                growing.write(rows.name, begin, encoded.cpu().numpy())
+                shown.add(len(batch))
+    growing.finish()
+
+
+def stimuli_reader(run: Run, reads: Reads) -> Callable[[Integers], Stimuli]:
+    """Return a function from image ids to what an encoder reads; what it does not stays empty."""
+    import numpy as np
+
+    from brainkit.nsd import load_captions, load_stimuli
+
+    every = np.concatenate(run.image_ids)
+    captions: dict[int, tuple[str, ...]] = {}
+    if reads != "image":
+        told = load_captions(run.nsd, every)
+        captions = {int(image): of_image for image, of_image in zip(every, told, strict=True)}
+    no_images = np.zeros((0, 0, 0, 3), np.uint8)
+    return lambda ids: Stimuli(
+        images=no_images if reads == "caption" else load_stimuli(run.nsd, ids),
+        captions=tuple(captions.get(int(image), ()) for image in ids),
+        image_ids=ids,
+    )
+
+
+def hashed(path: Path) -> str:
+    """Return the first 16 hex digits of a file's SHA-256.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}); check the path") from error
