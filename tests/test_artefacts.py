@@ -6,6 +6,7 @@ import sys
 import textwrap
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 
 from brainkit.errors import DataError
 from brainkit.run.artefact import (
+    Artefact,
     Recipe,
     is_current,
     read_header,
@@ -199,6 +201,58 @@ def test_a_header_of_another_shape_is_no_recipe(tmp_path, header):
     path = tmp_path / "a.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     assert read_recipe(path) == {}
+
+
+# --- artefacts ----------------------------------------------------------------------------------
+
+
+def test_an_artefact_opens_itself_by_name(tmp_path):
+    artefact = Artefact(tmp_path / "a.safetensors", RECIPE)
+    assert not artefact.current
+    assert "x" not in artefact
+    tensors = {"x": torch.arange(6.0).reshape(2, 3), "n": torch.tensor([3], dtype=torch.int32)}
+    write_tensors(artefact.path, tensors, RECIPE)
+    assert artefact.current
+    assert "x" in artefact
+    assert "y" not in artefact
+    assert torch.equal(artefact["x"], tensors["x"])
+    assert {name: tensor.tolist() for name, tensor in artefact.tensors().items()} == {
+        name: tensor.tolist() for name, tensor in tensors.items()
+    }
+    assert not Artefact(artefact.path, replace(RECIPE, step="other")).current
+
+
+def test_a_tensor_is_mapped_and_outlives_the_handle(tmp_path):
+    artefact = Artefact(tmp_path / "a.safetensors", RECIPE)
+    write_tensors(artefact.path, {"x": torch.zeros(4096, 256)}, RECIPE)
+    tensor = artefact["x"]
+    assert str(artefact.path) in Path("/proc/self/maps").read_text()
+    artefact.path.unlink()
+    assert float(tensor.sum()) == 0
+
+
+@pytest.mark.parametrize("name", ["test", "decoded"])
+def test_rows_of_the_test_images_are_found_in_features_and_predictions(tmp_path, name):
+    artefact = Artefact(tmp_path / "a.safetensors", RECIPE)
+    tensors = {name: torch.ones(2, 3)} | ({"train": torch.zeros(5, 3)} if name == "test" else {})
+    write_tensors(artefact.path, tensors, RECIPE)
+    assert torch.equal(artefact.test(), torch.ones(2, 3))
+
+
+def test_an_artefact_says_why_it_is_not_current(tmp_path):
+    artefact = Artefact(tmp_path / "a.safetensors", RECIPE)
+    assert artefact.why() == "new"
+    write_tensors(artefact.path, {"x": torch.zeros(1)}, replace(RECIPE, inputs={"trials": "00"}))
+    assert artefact.why() == "trials changed, captions changed"
+
+
+def test_a_shared_file_is_compared_with_the_older_one_beside_it(tmp_path):
+    older = replace(RECIPE, made_by=("Ridge(alpha=1.0, scaling='train')", "seed=0"))
+    write_tensors(tmp_path / f"clip-{older.stamp}.safetensors", {"x": torch.zeros(1)}, older)
+    write_tensors(tmp_path / "clips-0123456789abcdef.safetensors", {"x": torch.zeros(1)}, RECIPE)
+    artefact = Artefact(tmp_path / f"clip-{RECIPE.stamp}.safetensors", RECIPE)
+    assert artefact.why() == "alpha 1.0 -> 60000.0"
+    assert Artefact(tmp_path / f"other-{RECIPE.stamp}.safetensors", RECIPE).why() == "new"
 
 
 # --- growing files ------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import torch
 
-from brainkit.run.sample import image_seed
+from brainkit.run.shared import image_seed
 from brainkit.samplers.noise import seeds_of
 from brainkit.seeds import seed_of
 

@@ -25,16 +25,16 @@ from brainkit.report import (
     metrics_json,
     write_report,
 )
-from brainkit.run import maps, readers
+from brainkit.run import maps
 from brainkit.run.artefact import Artefact, write_text
 from brainkit.run.folder import Source
 from brainkit.run.journal import PATH, strip_frames
-from brainkit.run.score import Order, Scorer, feature_scorers, scorers, sentences
 from brainkit.run.shared import Predictions, Run, log_versions, reproduce_command, run_file
 from brainkit.run.step import one
 
 if TYPE_CHECKING:
     from brainkit.metrics import Score
+    from brainkit.run.score import Order, Scorer
 
 N_SHUFFLES = 5
 REPORTING = ("metrics", "report")
@@ -54,7 +54,11 @@ def publish(run: Run, known: Predictions, latents: Made, made: Made) -> Path:
     """
     stamps = [file.stamp for of in made.values() for files in of.values() for file in files]
     settings = [run_file(run), log_versions(), list(run.chosen), *run.method.scores]
-    settings += readers.stamps(run)
+    if run.networks == "released":
+        # Not before: it imports torch, which a run of the miniature that keeps all can do without.
+        from brainkit.run import readers
+
+        settings += readers.stamps(run)
     facts = json.dumps(settings, sort_keys=True)
     inputs = {
         "reconstructions": sha256("".join(stamps).encode()).hexdigest()[:16],
@@ -80,6 +84,8 @@ def publish(run: Run, known: Predictions, latents: Made, made: Made) -> Path:
 
 def report_data(run: Run, known: Predictions, latents: Made, made: Made) -> ReportData:
     """Score everything and gather what the report shows."""
+    from brainkit.run.score import feature_scorers, scorers, sentences
+
     shown = _stimuli(run)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
