@@ -54,7 +54,7 @@ OFFERED = {
     *("networks", "weights", "training", "miniature", "testing"),
 }
 OFFERED_NAMES = ("", "run", "nsd", "metrics")
-PLUGIN_EXCEPTIONS = {"brainkit.nsd.design", "brainkit.plugins", "brainkit.run.readers"}
+PLUGIN_EXCEPTIONS = {"brainkit.nsd.design", "brainkit.plugins"}
 # Torch takes a second to import, so only where nothing else can be done it is at a module's top.
 TORCH_AT_TOP = ("networks/", "training/", "metrics/networks/", "miniature/train/")
 TORCH_EXCEPTIONS = {"weights/tracing.py"}

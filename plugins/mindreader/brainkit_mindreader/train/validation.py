@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from brainkit.metrics import FID, Score, frechet_distance
-from brainkit.run import Predictions, Run
+from brainkit.run import Predictions, Run, reader
 from brainkit_mindreader.captions.targets import first_row
 from brainkit_mindreader.generator.network import Generator
 from brainkit_mindreader.train.pairs import FEATURES
@@ -84,14 +84,12 @@ def validation(run: Run, known: Predictions, side: int) -> Validation:
 
 
 def distance_of(run: Run, side: int) -> Distance | None:
-    """Give the network that the run's own FID would read; None, said once, where there is none.
+    """Return the network that the run's own FID would read; None, said once, where there is none.
 
     It is the Inception of 2015, and on the miniature the referee, which no training knows.
     """
-    from brainkit.run import readers
-
-    reader = readers.reader(run, FID.reads, side=(side, side, 3))
-    if reader.read is None:
-        run.work.say(f"no Fréchet distance: {reader.lacks}")
+    network = reader(run, FID.reads, side=(side, side, 3))
+    if network.read is None:
+        run.work.say(f"no Fréchet distance: {network.lacks}")
         return None
-    return Distance(reader.name, reader.read)
+    return Distance(network.name, network.read)
