@@ -33,9 +33,11 @@ RUNS = {
 
 
 @pytest.fixture(autouse=True)
-def _no_installed_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+def _only_what_the_test_names(monkeypatch: pytest.MonkeyPatch, shared_home: Path) -> None:
+    """Hide installed plugins, the network and what the user keeps at home."""
     monkeypatch.setenv("BRAINKIT_PLUGINS", "")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("BRAINKIT_HOME", str(shared_home))
 
 
 @pytest.fixture(scope="session")
