@@ -6,10 +6,12 @@ it is for and which limits a number has.
 
 import dataclasses
 import operator
+import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -23,6 +25,7 @@ LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "le": ("<=", operator.le),
     "lt": ("<", operator.lt),
 }
+NO_PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
 WORDS = {
     bool: ("true or false", "true or false"),
     int: ("a whole number", "whole numbers"),
@@ -134,12 +137,27 @@ def validated(part: object, name: str, value: Any, address: str, *, strict: bool
     field = next(each for each in options(part) if each.name == name)
     annotation = _annotation(part, field)
     try:
-        checked = TypeAdapter(annotation).validate_python(value, strict=strict)
+        with _no_plugins_of_pydantic():
+            checked = TypeAdapter(annotation).validate_python(value, strict=strict)
     except ValidationError as error:
         raise UsageError(_refusal(field, annotation, value, address)) from error
     if not _admitted(field, value, checked):
         raise UsageError(_refusal(field, annotation, value, address))
     return checked
+
+
+@contextmanager
+def _no_plugins_of_pydantic() -> Iterator[None]:
+    """Spare pydantic listing all packages, which a broken one of anybody would stop."""
+    before = os.environ.get(NO_PLUGINS)
+    os.environ[NO_PLUGINS] = "__all__"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[NO_PLUGINS]
+        else:
+            os.environ[NO_PLUGINS] = before
 
 
 def _admitted(field: dataclasses.Field[Any], value: Any, checked: Any) -> bool:
