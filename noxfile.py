@@ -122,11 +122,11 @@ def wheels(session: nox.Session) -> None:
     out = Path(session.create_tmp()) / "wheels"
     for folder in (".", *FOLDERS):
         session.run("python", "-m", "build", "--wheel", "--outdir", str(out), folder)
-    place = Path(session.create_tmp()) / "empty"
-    session.run("python", "-m", "venv", "--clear", str(place))
-    found = [str(each) for each in sorted(out.glob("*.whl"))]
-    session.run(str(place / "bin/python"), "-m", "pip", "install", *found, external=True)
-    brainkit = str((place / "bin/brainkit").resolve())
+    empty = Path(session.create_tmp()) / "empty"
+    session.run("python", "-m", "venv", "--clear", str(empty))
+    built = map(str, sorted(out.glob("*.whl")))
+    session.run(str(empty / "bin/python"), "-m", "pip", "install", *built, external=True)
+    brainkit = str((empty / "bin/brainkit").resolve())
     with session.chdir(session.create_tmp()):
         session.run(brainkit, "list-plugins", external=True)
         for method in ("unibrain", "minddiffuser", "takagi", "mindreader"):

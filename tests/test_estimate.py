@@ -248,7 +248,26 @@ def test_a_part_that_cannot_do_without_numbers_is_not_known(registry, nsd, tmp_p
     needs = {need.step: need for need in found.needs}
     assert needs["encoding length"].unknown == "only real pictures will do"
     assert not needs["encoding picture"].unknown
-    assert "not known (only real pictures" in "\n".join(text(found, other))
+    lines = text(found, other)
+    assert "not known (only real pictures" in "\n".join(lines)
+    assert "and more" not in lines[1]
+
+
+def test_disk_is_at_least_what_is_known_where_a_sampler_cannot_be_watched(registry, nsd, tmp_path):
+    class Impatient:
+        name = "impatient"
+
+        def sample(self, condition, seeds, progress=None):
+            raise DataError("not so few numbers")
+
+    planned = prepared(registry, nsd, tmp_path)
+    other = replace(planned, method=replace(planned.method, sampler=Impatient()))
+    found = estimate(other)
+    assert {need.step for need in found.needs if need.unknown} == {
+        "sampling images", "decoding images", "sampling captions", "decoding captions",
+    }  # fmt: skip
+    assert set(found.disk) == {"trials", "features", "predictions"}
+    assert " and more: trials " in text(found, other)[1]
 
 
 def test_a_dry_run_prints_the_estimate_and_writes_nothing(cli_with, nsd, tmp_path):

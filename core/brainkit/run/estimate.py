@@ -20,7 +20,7 @@ from torch import Tensor
 
 from brainkit.console import human_size
 from brainkit.data import Condition, Stimuli
-from brainkit.parts import Decoder, Encoder, Sampler, Sharing
+from brainkit.parts import Decoder, Encoder, Sampler
 from brainkit.run.encode import ENCODED_AT_ONCE
 from brainkit.run.folder import SOURCES
 from brainkit.run.shared import Run
@@ -213,15 +213,9 @@ def _disk(run: Run) -> dict[str, int]:
     n_train, n_test = map(len, run.image_ids)
     shapes = [encoder.shape(run.store) for encoder in run.method.encoders.values()]
     numbers = sum(prod(shape) for shape in shapes)
-    shared = {
-        (part.shares, run.method.selection.roi_of(feature))
-        for feature, part in run.method.regressors.items()
-        if isinstance(part, Sharing)
-    }
     return {
         "trials": run.plan.bytes_in_memory,
         "features": 2 * numbers * (n_train + n_test),
-        "factors": 4 * run.plan.rows.n_train**2 * len(shared),
         "predictions": 2 * numbers * n_test,
     }
 
@@ -238,7 +232,10 @@ def text(foretold: Estimate, run: Run) -> list[str]:
             f"{human_size(most.memory - most.weights)} activations"
         )
     files = ", ".join(f"{name} {human_size(size)}" for name, size in foretold.disk.items())
-    lines.append(f"disk     {human_size(sum(foretold.disk.values()))}: {files}")
+    # An encoder states its feature's shape itself; latents and pictures have to be seen.
+    unseen = any(need.unknown for need in foretold.needs if not need.step.startswith("encoding"))
+    total = human_size(sum(foretold.disk.values())) + " and more" * unseen
+    lines.append(f"disk     {total}: {files}")
     return lines + [f"  {_line(need)}" for need in foretold.needs]
 
 
