@@ -46,18 +46,17 @@ RUN_ROWS = [
     ["finished", "estimate"],
 ]
 RUN_UNITS = {name: row for row, names in enumerate(RUN_ROWS) for name in names}
-# What a plugin may import: these modules, and of `brainkit.run`, `.nsd` and `.metrics` the names
-# that their `__init__` lists.
+# What a plugin may import: these modules, and the names that `brainkit` itself, its packages `run`,
+# `nsd` and `metrics` list. A program of a plugin's own finds what is installed in `plugins`.
 OFFERED = {
     *("parts", "data", "method", "options", "errors", "checkpoints", "seeds", "console"),
+    "plugins",
     *("encoders", "regressors", "samplers", "decoders"),
     *("networks", "weights", "training", "miniature", "testing"),
 }
 OFFERED_NAMES = ("", "run", "nsd", "metrics")
-PLUGIN_EXCEPTIONS = {"brainkit.nsd.design", "brainkit.plugins"}
 # Torch takes a second to import, so only where nothing else can be done it is at a module's top.
 TORCH_AT_TOP = ("networks/", "training/", "metrics/networks/", "miniature/train/")
-TORCH_EXCEPTIONS = {"weights/tracing.py"}
 # Parts keep torch and what imports it out of their module's top, so that listings stay fast.
 HEAVY = {"torch", "torchvision", "transformers", "diffusers"}
 
@@ -298,7 +297,7 @@ def plugin_sources() -> list[Path]:
 
 @pytest.mark.parametrize("path", plugin_sources(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_plugin_imports_what_core_offers(path):
-    assert borrowed(path.read_text(encoding="utf-8")) <= PLUGIN_EXCEPTIONS
+    assert borrowed(path.read_text(encoding="utf-8")) == set()
 
 
 @pytest.mark.parametrize(
@@ -310,7 +309,7 @@ def test_a_plugin_imports_what_core_offers(path):
         ("from brainkit.run.line import prepare", {"brainkit.run.line"}),
         ("def f():\n    from brainkit.run import line", {"brainkit.run.line"}),
         ("import brainkit.fetch.plan", {"brainkit.fetch.plan"}),
-        ("from brainkit.plugins import Registry", {"brainkit.plugins"}),
+        ("from brainkit.builtin import register_encoders", {"brainkit.builtin"}),
         ("from brainkit.nsd.design import load_design", {"brainkit.nsd.design"}),
     ],
 )
@@ -335,7 +334,7 @@ def test_torch_is_imported_at_the_top_only_where_all_needs_it(path):
     top = {name.split(".")[0] for name, _ in imports(parsed(path), inside_functions=False)}
     # The estimate of a dry run works on tensors from its first line; it is imported late.
     steps = {f"run/{name}.py" for name in (*RUN_ROWS[4], "estimate", "tally")}
-    may = inside in steps | TORCH_EXCEPTIONS or inside.startswith(TORCH_AT_TOP)
+    may = inside in steps or inside.startswith(TORCH_AT_TOP)
     assert may or "torch" not in top
 
 

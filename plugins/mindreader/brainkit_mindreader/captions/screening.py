@@ -202,7 +202,7 @@ def _checked(given: argparse.Namespace) -> str:
     from brainkit.checkpoints import CheckpointStore
     from brainkit.console import bar
     from brainkit.miniature import miniature
-    from brainkit.nsd.design import load_design
+    from brainkit.nsd import load_design
     from brainkit.run import quick_device
 
     table = read_curated(given.curated) if given.curated else None
