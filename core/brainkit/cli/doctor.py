@@ -22,7 +22,7 @@ def findings(registry: Registry) -> str:
 
     from brainkit.fetch.inventory import doctor_lines
     from brainkit.run import default_home
-    from brainkit.run.shared import log_versions
+    from brainkit.run.machine import log_versions
 
     lines = [f"{name} {version}" for name, version in log_versions().items()]
     lines += [f"system {platform.platform()}", *_devices(), "", "plugins:"]

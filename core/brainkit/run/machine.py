@@ -1,8 +1,9 @@
-"""Turn what the user typed for device and dtype into what torch is told."""
+"""What a run computes on and by: its device, its dtype, and the versions of libraries."""
 
 from __future__ import annotations
 
 import re
+import sys
 
 from brainkit.errors import UsageError
 
@@ -48,3 +49,17 @@ def quick_device(name: str) -> str:
     if name == "auto" and not Path("/dev/nvidiactl").exists() and not Path("/dev/dxg").exists():
         return "cpu"
     return resolved_device(name)
+
+
+def log_versions() -> dict[str, str]:
+    """Return the versions of Python and of libraries that bear on results; "absent" for none."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {"python": sys.version.split()[0]}
+    names = ("brainkit", "torch", "diffusers", "transformers", "numpy", "scipy", "scikit-image")
+    for name in names:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "absent"
+    return versions

@@ -29,7 +29,8 @@ from brainkit.run import maps
 from brainkit.run.artefact import Artefact, write_text
 from brainkit.run.folder import Source
 from brainkit.run.journal import PATH, strip_frames
-from brainkit.run.shared import Predictions, Run, log_versions, reproduce_command, run_file
+from brainkit.run.machine import log_versions
+from brainkit.run.shared import Predictions, Run, reproduce_command, run_file
 from brainkit.run.step import one
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -310,17 +309,3 @@ def run_file(run: Run) -> str:
 def reproduce_command(run: Run) -> str:
     """Return the command that makes the same run again from its saved run file."""
     return f"brainkit run {run.method.name} --config run.toml --work NEW-FOLDER"
-
-
-def log_versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that bear on results."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": sys.version.split()[0]}
-    names = ("brainkit", "torch", "diffusers", "transformers", "numpy", "scipy", "scikit-image")
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
