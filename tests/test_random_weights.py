@@ -278,7 +278,7 @@ def test_pictures_by_random_weights_are_not_judged_by_networks(do):
 def test_the_network_has_its_true_size_and_the_data_their_preset(do):
     prepared, folder = do()
     assert prepared.method.selection.sessions == "available"
-    assert prepared.part("regressor.picture").alpha == 30.0
+    assert prepared.method.regressors["picture"].alpha == 30.0
     assert prepared.method.sampler.steps == 4  # the paper's, as the networks are
     assert prepared.store.load(TOY_NET)["net.weight"].shape == (192, 192)
     assert len(list((folder / "images").glob("*.png"))) == 6
@@ -287,7 +287,7 @@ def test_the_network_has_its_true_size_and_the_data_their_preset(do):
 def test_a_run_on_nsd_has_a_folder_of_its_own_too(do, nsd, tmp_path):
     prepared, folder = do(nsd=nsd, options={"selection.sessions": 5})
     assert folder == tmp_path / "nsd-random" / "subj01" / "mixed"
-    assert prepared.part("regressor.picture").alpha == 10.0  # the paper's
+    assert prepared.method.regressors["picture"].alpha == 10.0  # the paper's
     assert "note" in json.loads((folder / "metrics.json").read_text())
 
 

@@ -87,15 +87,15 @@ def report_data(run: Run, known: Predictions, latents: Made, made: Made) -> Repo
     """Score everything and gather what the report shows."""
     from brainkit.run.score import feature_scorers, scorers, sentences
 
-    shown = _stimuli(run)
+    stimuli = _stimuli(run)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        by_source = {source: scorers(run, shown, of) for source, of in made.items()}
+        by_source = {source: scorers(run, stimuli, of) for source, of in made.items()}
         brain = [score for scorer in by_source["brain"] for score in scorer(None)]
         of_features = feature_scorers(run, known)
         predicted = [score for scorer in of_features for score in scorer(None)]
         ceilings = {
-            score.name: score.mean for each in by_source.get("true", ()) for score in each(None)
+            score.name: score.mean for scorer in by_source.get("true", ()) for score in scorer(None)
         }
         chances = _chances([*by_source["brain"], *of_features], len(run.chosen))
     facts = _facts(run, known.trials)
@@ -105,7 +105,7 @@ def report_data(run: Run, known: Predictions, latents: Made, made: Made) -> Repo
     walked = latents["brain"].get("image", ())
     rows = tuple(
         replace(
-            _row(run, shown, made, captions, index),
+            _row(run, stimuli, made, captions, index),
             scores={s.name: float(s.per_item[index]) for s in brain if len(s.per_item)},
             way=_way(run, index, walked) if walked else None,
         )
@@ -121,7 +121,7 @@ def report_data(run: Run, known: Predictions, latents: Made, made: Made) -> Repo
         test_images=run.plan.test_images,
         miniature=run.miniature,
         random=run.networks == "random",
-        scores=tuple(_score_row(each, ceilings, chances) for each in [*brain, *predicted]),
+        scores=tuple(_score_row(score, ceilings, chances) for score in [*brain, *predicted]),
         rows=rows,
         n_shuffles=N_SHUFFLES if chances else 0,
         warnings=(*facts.get("warnings", ()), *dict.fromkeys(warned)),
@@ -130,7 +130,7 @@ def report_data(run: Run, known: Predictions, latents: Made, made: Made) -> Repo
         versions=log_versions(),
         command=reproduce_command(run),
         run_toml=run_file(run),
-        maps=maps.shown(run),
+        maps=maps.brain_maps(run),
     )
 
 
@@ -215,7 +215,7 @@ def _stimuli(run: Run) -> Stimuli:
 
 
 def _row(
-    run: Run, shown: Stimuli, made: Made, captions: Mapping[Source, list[str]], index: int
+    run: Run, stimuli: Stimuli, made: Made, captions: Mapping[Source, list[str]], index: int
 ) -> ReportRow:
     """Return what was made of one of the chosen images, beside what it is."""
     samples = slice(index * run.method.samples, (index + 1) * run.method.samples)
@@ -226,11 +226,11 @@ def _row(
     brain = pictures("brain")
     return ReportRow(
         image_id=run.chosen[index],
-        stimulus=shown.images[index],
+        stimulus=stimuli.images[index],
         ceiling=next(iter(pictures("true")), None),
         brain=next(iter(brain), None),
         others=tuple(brain[1:]),
-        captions=shown.captions[index] if shown.captions else (),
+        captions=stimuli.captions[index] if stimuli.captions else (),
         ceiling_caption=captions["true"][index] if "true" in captions else None,
         brain_caption=captions["brain"][index] if "brain" in captions else None,
     )

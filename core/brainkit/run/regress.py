@@ -1,4 +1,4 @@
-"""Trials and features to weights, weights to predictions, and the one way to call a regressor."""
+"""Trials and features to weights, weights to predictions; the one way to call a regressor."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def regression(run: Run, feature: str, trials: Artefact) -> Regression:
 
 def fit(run: Run, feature: str, trials: Artefact, features: Artefact) -> Artefact:
     """Fit the regressor of one feature."""
-    address, way = f"regressor.{feature}", regression(run, feature, trials)
+    address, regressor = f"regressor.{feature}", regression(run, feature, trials)
     inputs = {"trials": trials.stamp, f"features/{feature}": features.stamp}
     weights = run.artefact(
         run.folder.weights(feature),
@@ -115,10 +115,10 @@ def fit(run: Run, feature: str, trials: Artefact, features: Artefact) -> Artefac
         betas, rows = training(run, feature, trials, features)
         journal = FileFitJournal(artefact)
         with (
-            _watched(way, f"fitting {feature}") as progress,
+            _watched(regressor, f"fitting {feature}") as progress,
             run.blame(address, f"fitting {feature}"),
         ):
-            learned = way.fit(betas, rows, journal, progress)
+            learned = regressor.fit(betas, rows, journal, progress)
         tensors = {name: tensor.cpu() for name, tensor in learned.items()}
         write_tensors(artefact.path, tensors, artefact.recipe)
         journal.finish()
@@ -130,7 +130,7 @@ def predict(
     run: Run, feature: str, trials: Artefact, features: Artefact, weights: Artefact
 ) -> Artefact:
     """Predict one feature of the test images, float16 (images, *shape)."""
-    address, way = f"regressor.{feature}", regression(run, feature, trials)
+    address, regressor = f"regressor.{feature}", regression(run, feature, trials)
     inputs = {"weights": weights.stamp}
     decoded = run.artefact(
         run.folder.decoded(feature), f"decoded/{feature}", address, inputs=inputs
@@ -142,7 +142,7 @@ def predict(
         betas, rows = training(run, feature, trials, features)
         new = test_betas(run, feature, trials)
         with run.blame(address, f"predicting {feature}"), torch.no_grad():
-            predicted = way.predict(weights.tensors(), new, rows, betas)
+            predicted = regressor.predict(weights.tensors(), new, rows, betas)
         require_rows(run, address, _without_gaps(predicted), (len(new), *rows.shape[1:]))
         write_tensors(artefact.path, {"decoded": predicted.half().cpu()}, artefact.recipe)
 
@@ -151,9 +151,9 @@ def predict(
 
 
 @contextmanager
-def _watched(way: Regression, doing: str) -> Iterator[Progress | None]:
+def _watched(regressor: Regression, doing: str) -> Iterator[Progress | None]:
     """Show a bar while a regressor trains for long; others are done before one could read it."""
-    if resuming_fit(way.part):
+    if resuming_fit(regressor.part):
         with bar(doing, 1, "steps") as shown:
             yield shown.of
     else:

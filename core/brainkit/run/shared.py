@@ -142,7 +142,7 @@ class Run:
         roi = selection.roi_of(feature)
         own = roi_voxels(self.nsd, self.config.subject, roi).xyz
         wanted = {tuple(position) for position in own.tolist()}
-        inside = [tuple(each) in wanted for each in np.asarray(voxel_xyz).tolist()]
+        inside = [tuple(position) in wanted for position in np.asarray(voxel_xyz).tolist()]
         if not any(inside):
             raise UsageError(
                 f"selection.by_feature gives {feature} the voxels of {roi}, but none of them is in "
@@ -153,7 +153,7 @@ class Run:
     @cached_property
     def chosen(self) -> tuple[int, ...]:
         """Ids of the test images that are reconstructed."""
-        return chosen_images(self.config.images, tuple(int(each) for each in self.image_ids[1]))
+        return chosen_images(self.config.images, tuple(self.image_ids[1].tolist()))
 
     @cached_property
     def draws(self) -> tuple[Draw, ...]:
@@ -183,7 +183,7 @@ class Run:
         from brainkit.nsd.fingerprint import fingerprints
 
         groups = fingerprints(self.nsd, self.config.subject, self.plan)
-        both = b"".join(each.tobytes() for each in self.image_ids)
+        both = b"".join(ids.tobytes() for ids in self.image_ids)
         if self.plan.split != "shared":
             # The same ids in the same order may be parted elsewhere.
             both += self.plan.split.encode()
@@ -192,10 +192,6 @@ class Run:
     def looking(self) -> Run:
         """Return a run of the same settings that computes nothing and says nothing."""
         return replace(self, work=Work(self.work.root, lambda text: None, dry=True))
-
-    def part(self, address: str) -> Any:
-        """Return the part at an address; steps take theirs from the method, which is typed."""
-        return dict(self.method.parts())[address]
 
     def artefact(
         self,
@@ -227,7 +223,7 @@ class Run:
             output: "image" or "caption" when only what bears on that output counts.
             extra: anything else that decides the content, e.g. the seed.
         """
-        parts = [(address, self.part(address)) for address in addresses]
+        parts = [(address, self._part(address)) for address in addresses]
         weights = {
             checkpoint.name: self.store.fingerprint(checkpoint)[:16]
             for _, part in parts
@@ -247,7 +243,7 @@ class Run:
     def who(self, address: str) -> str:
         """Name a part and its distribution for messages."""
         kind = address.partition(".")[0]
-        name = self.part(address).name
+        name = self._part(address).name
         owner = self.registry.distribution(kind, name)
         return f"{kind} {name!r}" + (f" ({owner})" if owner else "")
 
@@ -272,6 +268,10 @@ class Run:
         name, _, version = self.registry.distribution(kind, part.name).partition(" ")
         return f"{name} {'.'.join(version.split('.')[:2])}".strip()
 
+    def _part(self, address: str) -> Any:
+        # Of any kind; steps take theirs from the method's mappings, which know the kind.
+        return dict(self.method.parts())[address]
+
 
 def image_seed(seed: int, image_id: int, output: str, sample: int = 1) -> int:
     """Derive the noise seed of one image, output and sample, in [0, 2**63)."""
@@ -292,7 +292,7 @@ def chosen_images(
         if asked > len(test_ids):
             raise UsageError(f"--images is {asked}, but there are {len(test_ids)} test images")
         return test_ids[:asked]
-    unknown = [each for each in asked if each not in set(test_ids)]
+    unknown = [image for image in asked if image not in set(test_ids)]
     if unknown:
         raise UsageError(
             f"--images has {unknown[:5]}, not among the {len(test_ids)} test images "

@@ -128,7 +128,7 @@ def test_pairs_are_pictures_with_what_the_mapper_predicts_for_their_trials(place
     betas, ids = trials["train_betas"], trials["train_image_ids"]
     some = torch.tensor([7, 0, 41])
     target = torch.zeros(1, 5, 64)
-    expected = run.part("regressor.clip_text").predict(weights, betas[some], target)
+    expected = run.method.regressors["clip_text"].predict(weights, betas[some], target)
     torch.testing.assert_close(kept["clip_text"][some], expected[:, 0], rtol=1e-4, atol=1e-5)
     pairs = training_pairs(
         run, found, replace(found.trials, path=training_folder(work) / "embeddings.safetensors"),

@@ -4,6 +4,6 @@ The importance of a voxel for a feature is the mean of its |weight| over the fea
 where the regressor chooses voxels, the share of units that chose it.
 """
 
-from brainkit.run.maps.facts import shown, stamps
+from brainkit.run.maps.facts import brain_maps, stamps
 
-__all__ = ["shown", "stamps"]
+__all__ = ["brain_maps", "stamps"]

@@ -147,7 +147,7 @@ def stamps(run: Run) -> dict[str, str]:
     return {"maps": sha256(" ".join(texts).encode()).hexdigest()[:16]} if texts else {}
 
 
-def shown(run: Run) -> tuple[BrainMap, ...]:
+def brain_maps(run: Run) -> tuple[BrainMap, ...]:
     """Return the run's current maps as the report shows them."""
     return tuple(_brain_map(run, feature) for feature in current(run))
 

@@ -58,11 +58,11 @@ class FeatureMaps:
             PartError: the regressor failed.
         """
         run, feature, known = self.run, self.feature, self.known
-        address, way = f"regressor.{feature}", regress.regression(run, feature, known.trials)
+        address, regressor = f"regressor.{feature}", regress.regression(run, feature, known.trials)
         betas, rows = regress.training(run, feature, known.trials, known.features[feature])
         weights = known.weights[feature].tensors()
         with run.blame(address, f"mapping {feature}"):
-            maps = way.importance(weights, betas, rows)
+            maps = regressor.importance(weights, betas, rows)
         return _checked(maps, len(self.voxels), run.who(address))
 
     @cached_property

@@ -94,7 +94,7 @@ def _cropped(grid: Grid, xyz: NDArray[np.int32]) -> tuple[Grid, NDArray[np.int32
 
 
 def _cuts(grid: Grid, xyz: NDArray[np.int32], axis: int) -> list[float]:
-    """Give the millimetres of slices that share the mapped voxels evenly, ends left out."""
+    """Return the millimetres of slices that share the mapped voxels evenly, ends left out."""
     shares = (np.arange(CUTS) + 0.5) / CUTS
     planes = np.unique(np.quantile(xyz[:, axis], shares, method="nearest"))
     return [float(grid.affine[axis, axis] * each + grid.affine[axis, 3]) for each in planes]
@@ -133,12 +133,12 @@ def flatmap(volume: NDArray[np.float32], subject: str, space: str) -> NDArray[np
     if not fitting:
         raise LookupError(f"its store has no transform for {subject}")
     # pycortex counts axes from Z to X.
-    shown = cortex.Volume(
+    drawing = cortex.Volume(
         np.ascontiguousarray(volume.T), subject, fitting[0], cmap="inferno_r",
         vmin=0, vmax=float(volume.max(initial=0)) or 1.0,
     )  # fmt: skip
     drawn = io.BytesIO()
-    figure = cortex.quickflat.make_figure(shown, with_curvature=True, height=800)
+    figure = cortex.quickflat.make_figure(drawing, with_curvature=True, height=800)
     try:
         figure.savefig(drawn, format="png", facecolor="white")
     finally:

@@ -37,22 +37,24 @@ class RegionMean:
 
 
 def regions(root: Path, subject: int, xyz: NDArray[np.int32]) -> dict[tuple[str, str], list[int]]:
-    """Give the positions, among voxels int32 (voxels, 3), of each (volume, label) that has some.
+    """Return the positions, among voxels int32 (voxels, 3), of each (volume, label) that has some.
 
     Raises:
         DataError: a ROI volume that is there is unusable.
     """
     layout = read_layout(root)
     folder = roi_folder(root, subject, layout.resolution)
-    found: dict[tuple[str, str], list[int]] = {}
+    positions_of: dict[tuple[str, str], list[int]] = {}
     with warnings.catch_warnings():
         # A label without voxels is left out of the table; loading the trials has told.
         warnings.simplefilter("ignore", BrainkitWarning)
         for volume in VOLUMES:
             if (folder / f"{volume}.nii.gz").exists():
                 labels = roi_indices(root, subject, volume, xyz, layout)
-                found |= {(volume, name): each.positions.tolist() for name, each in labels.items()}
-    return {key: positions for key, positions in found.items() if positions}
+                positions_of |= {
+                    (volume, name): each.positions.tolist() for name, each in labels.items()
+                }
+    return {key: positions for key, positions in positions_of.items() if positions}
 
 
 def region_means(

@@ -42,13 +42,13 @@ class Grid:
         """
         layout = read_layout(root)
         folder = roi_folder(root, subject, layout.resolution)
-        found = next((name for name in CORTEX if (folder / f"{name}.nii.gz").exists()), None)
-        cortex = load_roi_volume(root, subject, found, layout).labels >= 0 if found else None
+        volume = next((name for name in CORTEX if (folder / f"{name}.nii.gz").exists()), None)
+        cortex = load_roi_volume(root, subject, volume, layout).labels >= 0 if volume else None
         affine = roi_voxels(root, subject, roi, layout).affine
         return Grid(layout.subject(subject).volume, affine, cortex)
 
     def image(self, values: NDArray[np.float32], xyz: NDArray[np.int32]) -> Any:
-        """Give a NIfTI image, float32 (X, Y, Z), 0 where there is no voxel.
+        """Return a NIfTI image, float32 (X, Y, Z), 0 where there is no voxel.
 
         Args:
             values: float32 (voxels,).

@@ -78,7 +78,7 @@ class Tuning:
 
 
 def fine_tune(run: Run, tuning: Tuning, accelerator: Accelerator) -> Path:
-    """Train until the length is reached; give the folder of the snapshot that is taken.
+    """Train until the length is reached; return the folder of the snapshot that is taken.
 
     Every process calls this; the main one writes.
 
@@ -181,7 +181,7 @@ def _course(
 
 
 def made_by_of(run: Run, tuning: Tuning, embeddings: Artefact, accelerator: Accelerator) -> MadeBy:
-    """Give the recipe of a training: everything that decides its result but its length."""
+    """Return the recipe of a training: everything that decides its result but its length."""
     store = _store(run, tuning, accelerator.device)
     names = [GENERATOR, *([] if store.miniature else [DISCRIMINATOR])]
     weights = {each.name: store.fingerprint(each)[:16] for each in names if store.has(each)}
@@ -197,7 +197,7 @@ def made_by_of(run: Run, tuning: Tuning, embeddings: Artefact, accelerator: Acce
 
 
 def resumable(saved: Path, made_by: MadeBy, store: CheckpointStore) -> MadeBy:
-    """Give the recipe of a state that can go on under a recipe of the same settings.
+    """Return the recipe of a state that can go on under a recipe of the same settings.
 
     A store that this very training wrote its networks to counts as what it began with.
 

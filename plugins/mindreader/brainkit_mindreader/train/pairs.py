@@ -69,14 +69,14 @@ def predict_training(run: Run, known: Predictions) -> Artefact:
 @torch.no_grad()
 def _predicted(run: Run, feature: str, known: Predictions) -> Tensor:
     """Predict a feature's first row for the training trials, in blocks; float32 (trials, dim)."""
-    way = regress.regression(run, feature, known.trials)
+    regressor = regress.regression(run, feature, known.trials)
     betas, rows = regress.training(run, feature, known.trials, known.features[feature])
     weights = known.weights[feature].tensors()
-    blocks = torch.split(betas, AT_ONCE) if rowwise(way.part) else [betas]
+    blocks = torch.split(betas, AT_ONCE) if rowwise(regressor.part) else [betas]
     predicted = []
     for block in blocks:
         with run.blame(f"regressor.{feature}", f"predicting {feature}"):
-            of_block = way.predict(weights, block, rows, betas)
+            of_block = regressor.predict(weights, block, rows, betas)
         predicted.append(first_row(of_block).float().cpu())
     return torch.cat(predicted)
 

@@ -36,7 +36,7 @@ def shrunken(run: Run, image_ids: Sequence[int] | NDArray[np.int32], side: int) 
 
 
 def training_pictures(run: Run, side: int) -> Pictures:
-    """Give the training pictures by ascending id, mapped from the file where they are kept small.
+    """Return the training pictures by ascending id, mapped from the file where they are kept small.
 
     The file `training/pictures-SIDE.npy` is made on first use: 1.8 GB for 9,000 of 256 px.
     """

@@ -39,7 +39,7 @@ class Snapshots:
     def take(
         self, training: GanTraining, validation: Validation, said: Mapping[str, float]
     ) -> dict[str, float]:
-        """Write a snapshot and give its line of the curve.
+        """Write a snapshot and return its line of the curve.
 
         Args:
             training: as it is.
@@ -59,7 +59,7 @@ class Snapshots:
         return line
 
     def lines(self) -> list[dict[str, Any]]:
-        """Give the curve as it is."""
+        """Return the curve as it is."""
         path = self.folder / CURVE
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         return [json.loads(line) for line in text.splitlines()]
@@ -87,7 +87,7 @@ class Snapshots:
 
 
 def distance_in(line: Mapping[str, float]) -> float | None:
-    """Give the Fréchet distance in a line of the curve, None when it has none."""
+    """Return the Fréchet distance in a line of the curve, None when it has none."""
     return next((value for name, value in line.items() if name.startswith(FRECHET)), None)
 
 
@@ -124,7 +124,7 @@ def write_checkpoint(
 
 
 def replace_folder(aside: Path, folder: Path) -> None:
-    """Give a folder that was written aside its name; an older one of that name goes."""
+    """Return a folder that was written aside its name; an older one of that name goes."""
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():

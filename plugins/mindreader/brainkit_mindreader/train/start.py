@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def starting_store(store: CheckpointStore, init: Path | None) -> CheckpointStore:
-    """Give the store whose generator a training begins with: the run's, or the one named."""
+    """Return the store whose generator a training begins with: the run's, or the one named."""
     return store if init is None else replace(store, root=init, miniature=False)
 
 
@@ -101,13 +101,13 @@ class PaddedMapper(nn.Module):
         self._pad = pad
 
     def forward(self, betas: Tensor) -> Tensor:
-        """Give embeddings (batch, dim) for betas (batch, voxels)."""
+        """Return embeddings (batch, dim) for betas (batch, voxels)."""
         found: Tensor = self.network(functional.pad(betas, self._pad))
         return found
 
 
 def fitted_mappers(run: Run, known: Predictions) -> list[nn.Module]:
-    """Give the fitted mappers as networks that can go on learning, one a feature.
+    """Return the fitted mappers as networks that can go on learning, one a feature.
 
     Raises:
         UsageError: a feature's regressor is not a mapper.

@@ -34,7 +34,7 @@ class Distance:
     features: Callable[[Pictures], NDArray[Any]]
 
     def between(self, true: Pictures, made: Pictures) -> Score:
-        """Give the Fréchet distance of two sets of pictures; biased upward for few of them."""
+        """Return the Fréchet distance of two sets of pictures; biased upward for few of them."""
         pair = self.features(true), self.features(made)
         return frechet_distance(*pair, network=self.network)
 
@@ -54,12 +54,12 @@ class Validation:
     distance: Distance | None = None
 
     def of(self, conditions: tuple[Tensor, ...]) -> Validation:
-        """Give the same images under other embeddings."""
+        """Return the same images under other embeddings."""
         return replace(self, conditions=conditions)
 
     @torch.no_grad()
     def made(self, generator: Generator, n: int | None = None) -> Pictures:
-        """Give the pictures made of the first n images with z = 0 and the stored noise."""
+        """Return the pictures made of the first n images with z = 0 and the stored noise."""
         device = generator.mapping.w_avg.device
         given = [each[:n].float().to(device) for each in self.conditions]
         unit = [torch.split(functional.normalize(each, dim=1), AT_ONCE) for each in given]
@@ -70,11 +70,11 @@ class Validation:
         return as_whole(torch.cat(parts))
 
     def scores(self, generator: Generator) -> dict[str, float]:
-        """Give the Fréchet distance of made and true pictures, and of how many; {} without one."""
+        """Return the Fréchet distance of made and true pictures and how many; {} without one."""
         if self.distance is None or len(self.pictures) < 2:
             return {}
-        found = self.distance.between(self.pictures, self.made(generator))
-        return {found.name: found.mean, "n": float(len(self.pictures))}
+        distance = self.distance.between(self.pictures, self.made(generator))
+        return {distance.name: distance.mean, "n": float(len(self.pictures))}
 
 
 def validation(run: Run, known: Predictions, side: int) -> Validation:
