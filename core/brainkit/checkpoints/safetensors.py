@@ -149,7 +149,7 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise _FaultError(f"its header has {shown(twice)} twice")
+        raise _FaultError(f"its header has {quoted(twice)} twice")
     return found
 
 
@@ -160,10 +160,10 @@ def _constant(word: str) -> NoReturn:
 def _header(parsed: Mapping[str, Any], start: int, size: int) -> SafetensorsHeader:
     metadata = parsed.get(METADATA)
     if metadata is not None and type(metadata) is not dict:
-        raise _FaultError(f"{METADATA} is {shown(metadata)}, expected texts by name")
+        raise _FaultError(f"{METADATA} is {quoted(metadata)}, expected texts by name")
     for name, value in (metadata or {}).items():
         if type(value) is not str:
-            raise _FaultError(f"{shown(name)} in {METADATA} is {shown(value)}, expected a text")
+            raise _FaultError(f"{quoted(name)} in {METADATA} is {quoted(value)}, expected a text")
     entries, places = {}, {}
     for name, value in parsed.items():
         if name != METADATA:
@@ -175,25 +175,25 @@ def _header(parsed: Mapping[str, Any], start: int, size: int) -> SafetensorsHead
 
 def _tensor(name: str, value: Any) -> tuple[Entry, tuple[int, int]]:
     """Return a tensor's entry, and its bytes' place in what follows the header."""
-    who = f"tensor {shown(name)}"
+    who = f"tensor {quoted(name)}"
     if type(value) is not dict:
-        raise _FaultError(f"{who} is {shown(value)}, expected a table with {', '.join(FIELDS)}")
+        raise _FaultError(f"{who} is {quoted(value)}, expected a table with {', '.join(FIELDS)}")
     if missing := [each for each in FIELDS if each not in value]:
         raise _FaultError(f"{who} lacks its {' and '.join(missing)}")
     dtype, shape, offsets = (value[each] for each in FIELDS)
     if type(dtype) is not str or dtype not in BITS:
-        raise _FaultError(f"{who} has the dtype {shown(dtype)}, expected one of {', '.join(BITS)}")
+        raise _FaultError(f"{who} has the dtype {quoted(dtype)}, expected one of {', '.join(BITS)}")
     _check_numbers(f"{who} has the shape", shape)
     _check_numbers(f"{who} has the offsets", offsets)
     if len(offsets) != 2:
-        raise _FaultError(f"{who} has the offsets {shown(offsets)}, expected two numbers")
+        raise _FaultError(f"{who} has the offsets {quoted(offsets)}, expected two numbers")
     begin, end = offsets
     if end < begin:
         raise _FaultError(f"{who} ends at {end}, before it begins at {begin}")
     if end - begin != (expected := _bytes(who, dtype, shape)):
         raise _FaultError(
             f"{who} has {end - begin} bytes by its offsets, expected {expected} of {dtype} and "
-            f"shape {shown(shape)}"
+            f"shape {quoted(shape)}"
         )
     return Entry(dtype, tuple(shape)), (begin, end)
 
@@ -201,7 +201,7 @@ def _tensor(name: str, value: Any) -> tuple[Entry, tuple[int, int]]:
 def _check_numbers(said: str, numbers: Any) -> None:
     whole = type(numbers) is list and all(type(number) is int for number in numbers)
     if not whole or not all(0 <= number <= MAX_NUMBER for number in numbers):
-        raise _FaultError(f"{said} {shown(numbers)}, expected whole numbers from 0 to 2^63 - 1")
+        raise _FaultError(f"{said} {quoted(numbers)}, expected whole numbers from 0 to 2^63 - 1")
 
 
 def _bytes(who: str, dtype: str, shape: list[int]) -> int:
@@ -209,7 +209,7 @@ def _bytes(who: str, dtype: str, shape: list[int]) -> int:
     for number in shape if count else ():
         count *= number
         if count > MAX_NUMBER:
-            raise _FaultError(f"{who} has the shape {shown(shape)}, more than 2^63 - 1 numbers")
+            raise _FaultError(f"{who} has the shape {quoted(shape)}, more than 2^63 - 1 numbers")
     if count * BITS[dtype] % 8:
         raise _FaultError(f"{who} has {count} numbers of {dtype}, which end within a byte")
     return count * BITS[dtype] // 8
@@ -221,19 +221,19 @@ def _check_places(places: Mapping[str, tuple[int, int]], size: int) -> None:
     for (before, (_, last)), (name, (begin, _)) in pairwise([("", (0, 0)), *ordered]):
         if begin < last:
             raise _FaultError(
-                f"tensor {shown(name)} begins at {begin}, within tensor {shown(before)}, which "
+                f"tensor {quoted(name)} begins at {begin}, within tensor {quoted(before)}, which "
                 f"ends at {last}"
             )
         if begin > last:
-            whose = f"tensor {shown(before)} ends" if before else "the first has to be"
+            whose = f"tensor {quoted(before)} ends" if before else "the first has to be"
             raise _FaultError(
-                f"tensor {shown(name)} begins at {begin}, but {whose} at {last}: a hole"
+                f"tensor {quoted(name)} begins at {begin}, but {whose} at {last}: a hole"
             )
     end = max((end for _, end in places.values()), default=0)
     if end > size:
         last_name = max(places, key=lambda name: places[name][1])
         raise _FaultError(
-            f"tensor {shown(last_name)} ends at {end}, but {size} bytes follow the header; it was "
+            f"tensor {quoted(last_name)} ends at {end}, but {size} bytes follow the header; it was "
             "cut off"
         )
     if end < size:
@@ -244,7 +244,7 @@ _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
 
 
-def shown(value: Any) -> str:
+def quoted(value: Any) -> str:
     """Return a value from a file as it may be printed: short, without control characters."""
     if type(value) is str:
         return ascii(value if len(value) <= 100 else f"{value[:100]}...")
@@ -310,7 +310,7 @@ def read_index(path: Path) -> dict[str, Path]:
             raise _no_index(path, f"it has more than {MAX_HEADER} bytes")
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise _no_index(path, f"it is not JSON: {shown(str(error))[1:-1]}") from error
+        raise _no_index(path, f"it is not JSON: {quoted(str(error))[1:-1]}") from error
     listed = loaded.get("weight_map") if type(loaded) is dict else None
     if type(listed) is not dict or not listed:
         raise _no_index(path, "it has no weight_map with the file of each tensor")
@@ -330,7 +330,7 @@ def _no_index(path: Path, why: str) -> CheckpointError:
 def _text(path: Path) -> Any:
     def check(value: Any) -> str:
         if type(value) is not str:
-            raise _no_index(path, f"it names the file {shown(value)}, expected a text")
+            raise _no_index(path, f"it names the file {quoted(value)}, expected a text")
         return value
 
     return check
@@ -341,7 +341,7 @@ def _shard(path: Path, file: str) -> Path:
     plain = file and file.isprintable() and not set(file) & set('/\\:*?"<>|')
     if not plain or file in {".", ".."} or not file.endswith((".safetensors", ".bin")):
         raise CheckpointError(
-            f"{path} names the file {shown(file)}, expected the name of a file with weights beside "
-            "it; download it again"
+            f"{path} names the file {quoted(file)}, expected the name of a file with weights "
+            "beside it; download it again"
         )
     return path.with_name(file)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import BinaryIO, NamedTuple
 
-from brainkit.checkpoints.safetensors import shown
+from brainkit.checkpoints.safetensors import quoted
 from brainkit.weights.opcodes import DamagedError, RefusedError, Span
 
 MAX_PICKLE = 1 << 26
@@ -61,7 +61,7 @@ def read_archive(file: BinaryIO) -> Archive:
             members = {_inner(each): each for each in opened.infolist()}
             order = opened.read(members[ORDER]) if ORDER in members else b"little"
             if order not in (b"little", b"big"):
-                raise RefusedError(f"the byte order {shown(order)}")
+                raise RefusedError(f"the byte order {quoted(order)}")
             pickle = opened.read(members[PICKLE])
             return Archive(pickle, _storages(members, places), order == b"big")
     except (DamagedError, RefusedError):
@@ -69,7 +69,7 @@ def read_archive(file: BinaryIO) -> Archive:
     except NotImplementedError as error:
         raise RefusedError(f"a member packed in an unusual way ({error})") from error
     except (zipfile.BadZipFile, struct.error, EOFError, ValueError, OSError) as error:
-        why = shown(str(error) or type(error).__name__)[1:-1]
+        why = quoted(str(error) or type(error).__name__)[1:-1]
         raise DamagedError(f"its archive is damaged: {why}") from error
 
 
@@ -93,12 +93,12 @@ def _check_names(opened: zipfile.ZipFile) -> None:
     if program := sorted(name for name in names if PROGRAM.match(name.partition("/")[2])):
         raise RefusedError(
             "a program (TorchScript, as OpenAI's own files of CLIP are; its member "
-            f"{shown(program[0])})"
+            f"{quoted(program[0])})"
         )
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise RefusedError(f"the member {shown(twice[0])} twice")
+        raise RefusedError(f"the member {quoted(twice[0])} twice")
     if extra := sorted(name for name in names if not _known(name.partition("/")[2])):
-        raise RefusedError(f"the member {shown(extra[0])}, which torch does not write")
+        raise RefusedError(f"the member {quoted(extra[0])}, which torch does not write")
     if len({name.partition("/")[0] for name in names}) > 1:
         raise RefusedError("members in several folders, where torch writes one")
     for member in members:
@@ -106,7 +106,7 @@ def _check_names(opened: zipfile.ZipFile) -> None:
     if PICKLE not in map(_inner, members):
         raise DamagedError(f"its archive has no {PICKLE}")
     if opened.comment:
-        raise RefusedError(f"the comment {shown(opened.comment[:100])} behind its archive")
+        raise RefusedError(f"the comment {quoted(opened.comment[:100])} behind its archive")
 
 
 def _known(name: str) -> bool:
@@ -118,12 +118,12 @@ def _check_path(name: str) -> None:
     parts = name.split("/")
     odd = any(part in {"", ".", ".."} for part in parts[:-1]) or parts[-1] in {".", ".."}
     if odd or re.search(r"[\\\x00-\x1f\x7f]|^[A-Za-z]:", name):
-        raise RefusedError(f"the member {shown(name)}, whose name leads elsewhere")
+        raise RefusedError(f"the member {quoted(name)}, whose name leads elsewhere")
 
 
 def _check_kind(member: zipfile.ZipInfo) -> None:
     """Refuse links, locked or packed members, and unlikely sizes."""
-    who = f"the member {shown(member.orig_filename)}"
+    who = f"the member {quoted(member.orig_filename)}"
     mode = member.external_attr >> 16
     if mode and not stat.S_ISREG(mode) and stat.S_IFMT(mode):
         raise RefusedError(f"{who}, which is a link or no file")
@@ -152,8 +152,8 @@ def _places(opened: zipfile.ZipFile, file: BinaryIO) -> dict[str, Span]:
     for one, other in pairwise([*members, behind]):
         if one.content.end > other.begin:
             raise DamagedError(
-                f"its archive is damaged: member {shown(one.name)} ends at byte "
-                f"{one.content.end}, within {shown(other.name)} at {other.begin}"
+                f"its archive is damaged: member {quoted(one.name)} ends at byte "
+                f"{one.content.end}, within {quoted(other.name)} at {other.begin}"
             )
     return {each.name: each.content for each in members}
 
@@ -178,7 +178,7 @@ def _located(opened: zipfile.ZipFile, file: BinaryIO) -> Iterator[_Located]:
             )
         if name != member.orig_filename:
             raise RefusedError(
-                f"the member {shown(member.orig_filename)} that is {shown(name)} where it lies"
+                f"the member {quoted(member.orig_filename)} that is {quoted(name)} where it lies"
             )
         begin = member.header_offset + LOCAL.size + length + more
         content = Span(begin, begin + member.file_size)

@@ -128,17 +128,17 @@ def conversions(
         for release in releases
         if (each := _conversion(release, places, config, opened))
     ]
-    said = [
+    unfit = [
         f"{each.checkpoint} has {', '.join(each.differences)}" for each in found if each.differences
     ]
-    shown = " and ".join(str(place) for place in places)
-    if said:
+    where = " and ".join(str(place) for place in places)
+    if unfit:
         raise CheckpointError(
-            f"{shown} does not fit the published networks: {'; '.join(said)}; download it again or "
-            "give the file this was made for, or --config for a network of other sizes"
+            f"{where} does not fit the published networks: {'; '.join(unfit)}; download it again "
+            "or give the file this was made for, or --config for a network of other sizes"
         )
     if not found:
-        raise CheckpointError(_nothing(shown, releases, opened))
+        raise CheckpointError(_nothing(where, releases, opened))
     return found
 
 
@@ -154,13 +154,13 @@ class _Opened:
         return self.files[path]
 
 
-def _nothing(shown: str, releases: Sequence[Release], opened: _Opened) -> str:
+def _nothing(where: str, releases: Sequence[Release], opened: _Opened) -> str:
     names = ", ".join(release.name for release in releases)
     wanted = sorted({each.files[0][0] for release in releases for each in release.layouts})
     count = sum(len(file.entries) for file in opened.files.values())
     has = f"{count} tensors, but none" if opened.files else "nothing"
     return (
-        f"{shown} has {has} of {names}; give a file or folder with one of "
+        f"{where} has {has} of {names}; give a file or folder with one of "
         f"{', '.join(wanted) or 'its published files'}"
     )
 
@@ -255,7 +255,7 @@ def _differences(fit: Fit, shapes: Shapes) -> list[str]:
             if (index, name) not in used and not re.match(fit.layout.foreign, name)
         ),
         "misshapen": [
-            f"{name} {shown(fit.entry(there[name]).shape)}, expected {shown(shapes[name])}"
+            f"{name} {sizes(fit.entry(there[name]).shape)}, expected {sizes(shapes[name])}"
             for name in common
             if not _fits(fit.entry(there[name]).shape, shapes[name])
         ],
@@ -268,7 +268,7 @@ def _differences(fit: Fit, shapes: Shapes) -> list[str]:
     return [f"{len(names)} {kind} ({enumerated(names)})" for kind, names in kinds.items() if names]
 
 
-def shown(shape: Sequence[int]) -> str:
+def sizes(shape: Sequence[int]) -> str:
     """Return a shape as people write it."""
     return "x".join(map(str, shape)) or "a single number"
 

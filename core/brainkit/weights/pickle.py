@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from brainkit.checkpoints.safetensors import shown
+from brainkit.checkpoints.safetensors import quoted
 from brainkit.weights.opcodes import DamagedError, RefusedError, Window, opcodes
 
 MAX_OPCODES = 5_000_000
@@ -31,7 +31,7 @@ class Name(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return shown(f"{self.module}.{self.name}")[1:-1]
+        return quoted(f"{self.module}.{self.name}")[1:-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ def follow(window: Window, allowed: Allowed) -> Followed:
         raise
     except UnicodeDecodeError as error:
         if error.encoding == "ascii":  # the line of a name
-            raise CodeError(shown(error.object.decode(errors="replace"))[1:-1]) from error
+            raise CodeError(quoted(error.object.decode(errors="replace"))[1:-1]) from error
         raise DamagedError("its pickle is damaged") from error
     except (ValueError, IndexError, OverflowError, MemoryError) as error:
         # What pickletools and an empty stack make of bytes that are no pickle.
@@ -282,7 +282,7 @@ class _Machine:
     def name_from_stack(self, _: Any) -> None:
         name, module = self.pop(), self.pop()
         if type(name) is not str or type(module) is not str:
-            raise CodeError(f"{shown(module)}.{shown(name)}")
+            raise CodeError(f"{quoted(module)}.{quoted(name)}")
         self._mention(Name(module, name))
 
     def _mention(self, name: Name) -> None:
@@ -344,13 +344,13 @@ class _Machine:
             self.strange(str(error))
 
     def persistent_text(self, argument: str) -> None:
-        self.strange(f"the persistent id {shown(argument)}")
+        self.strange(f"the persistent id {quoted(argument)}")
         self.stack.append(StandIn("a persistent id"))
 
     def persistent(self, _: Any) -> None:
         values = self.pop()
         if type(values) is not tuple:
-            self.strange(f"the persistent id {shown(values)}")
+            self.strange(f"the persistent id {quoted(values)}")
             self.stack.append(StandIn("a persistent id"))
         else:
             self.stack.append(self._stand("a persistent id", self.allowed.persistent, values))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from brainkit.checkpoints.safetensors import Entry, shown
+from brainkit.checkpoints.safetensors import Entry, quoted
 from brainkit.weights.opcodes import RefusedError, Window
 from brainkit.weights.pickle import Name
 
@@ -149,13 +149,13 @@ def storage_of(values: tuple[Any, ...], length: int) -> Storage:
         RefusedError: it is none of torch's.
     """
     if not values or values[0] != "storage" or len(values) != length:
-        raise RefusedError(f"the kind {shown(values[0] if values else None)}")
+        raise RefusedError(f"the kind {quoted(values[0] if values else None)}")
     _, kind, key, location, count = values[:5]
     known = isinstance(kind, Name) and kind.module == "torch" and kind.name in KINDS
     if not known or type(location) is not str or location == "meta":
-        raise RefusedError(f"a storage of {kind if isinstance(kind, Name) else shown(kind)}")
+        raise RefusedError(f"a storage of {kind if isinstance(kind, Name) else quoted(kind)}")
     if type(key) is not str or not whole(count):
-        raise RefusedError(f"the storage {shown(key)} of {shown(count)} numbers")
+        raise RefusedError(f"the storage {quoted(key)} of {quoted(count)} numbers")
     return Storage(key, kind.name, count)
 
 
@@ -187,15 +187,15 @@ def tensor(values: tuple[Any, ...]) -> Tensor:
         raise RefusedError(f"a {type(held).__name__} for a storage")
     shaped = type(shape) is tuple and type(strides) is tuple and len(shape) == len(strides)
     if not shaped or len(shape) > 64 or not whole(offset, *shape, *strides):
-        raise RefusedError(f"the shape {shown(shape)} and the strides {shown(strides)}")
+        raise RefusedError(f"the shape {quoted(shape)} and the strides {quoted(strides)}")
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     if 0 not in shape and (last >= part.count or prod(shape) > part.count):
         raise RefusedError(
-            f"the shape {shown(shape)} and the strides {shown(strides)} from {offset} on in a "
+            f"the shape {quoted(shape)} and the strides {quoted(strides)} from {offset} on in a "
             f"storage of {part.count} numbers"
         )
     if len(values) == 6 and (type(values[4]) is not bool or values[5]):
-        raise RefusedError(f"the hooks {shown(values[5])}")
+        raise RefusedError(f"the hooks {quoted(values[5])}")
     return Tensor(part.storage, part.first + offset, shape, strides)
 
 
@@ -209,7 +209,7 @@ def parameter(values: tuple[Any, ...]) -> Tensor:
     if not isinstance(held, Tensor) or type(trained) is not bool:
         raise RefusedError("something other than a tensor")
     if hooks:
-        raise RefusedError(f"the hooks {shown(hooks)}")
+        raise RefusedError(f"the hooks {quoted(hooks)}")
     return held
 
 
@@ -218,7 +218,7 @@ def sparse(values: tuple[Any, ...]) -> OtherTensor:
     layout, parts = taken(values, 2)
     shape: Any = parts[2] if type(parts) is tuple and len(parts) > 2 else None
     if type(layout) is not str or not is_shape(shape):
-        raise RefusedError(shown(shape))
+        raise RefusedError(quoted(shape))
     return OtherTensor(Entry(f"{layout} tensor", shape))
 
 
@@ -226,7 +226,7 @@ def without_numbers(values: tuple[Any, ...]) -> OtherTensor:
     """Return what stands for a tensor on the meta device, from its dtype and its shape."""
     dtype, shape, strides, _ = taken(values, 4)
     if not isinstance(dtype, Name) or not is_shape(shape) or not is_shape(strides):
-        raise RefusedError(shown(shape))
+        raise RefusedError(quoted(shape))
     return OtherTensor(Entry("meta tensor", shape))
 
 
@@ -234,7 +234,7 @@ def size(values: tuple[Any, ...]) -> tuple[int, ...]:
     """Return the lengths of which a `torch.Size` is made."""
     (lengths,) = taken(values, 1)
     if not is_shape(lengths):
-        raise RefusedError(shown(lengths))
+        raise RefusedError(quoted(lengths))
     return tuple(lengths)
 
 
@@ -247,5 +247,5 @@ def layout(values: tuple[Any, ...]) -> str:
     """Return the name of a tensor's layout, such as torch.sparse_coo."""
     (name,) = taken(values, 1)
     if type(name) is not str:
-        raise RefusedError(shown(name))
-    return shown(name)[1:-1]
+        raise RefusedError(quoted(name))
+    return quoted(name)[1:-1]

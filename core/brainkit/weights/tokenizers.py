@@ -30,8 +30,6 @@ def clip_file(paths: Paths) -> bytes:
     Raises:
         CheckpointError: a file is damaged or of another tokenizer.
     """
-    from transformers import CLIPTokenizer
-
     if paths[0].name == "tokenizer.json":
         _check_added(_json(paths[0]), paths[0])
         return paths[0].read_bytes()
@@ -40,6 +38,8 @@ def clip_file(paths: Paths) -> bytes:
         raise CheckpointError(
             f"{paths[0]} has no numbers for {' and '.join(CLIP_ENDS)}; give the vocab.json of CLIP"
         )
+    from transformers import CLIPTokenizer
+
     return _content(CLIPTokenizer(vocabulary, _merges(paths[1], vocabulary)))
 
 

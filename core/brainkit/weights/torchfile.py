@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from brainkit.checkpoints.safetensors import shown
+from brainkit.checkpoints.safetensors import quoted
 from brainkit.errors import CheckpointError
 from brainkit.weights import tensors
 from brainkit.weights.archives import MAX_PICKLE, read_archive
@@ -111,11 +111,11 @@ def _read_archive(file: BinaryIO) -> Any:
         storage = _shared(storages, tensors.storage_of(values, 5))
         span = archive.storages.get(storage.key)
         if span is None:
-            raise DamagedError(f"its storage {shown(storage.key)} is missing")
+            raise DamagedError(f"its storage {quoted(storage.key)} is missing")
         size, expected = span.end - span.begin, storage.count * storage.width
         if size != expected:
             raise DamagedError(
-                f"its storage {shown(storage.key)} has {size} bytes, expected {expected}"
+                f"its storage {quoted(storage.key)} has {size} bytes, expected {expected}"
             )
         storage.numbers = Window(file, *span)
         storage.swapped = archive.big_endian
@@ -134,7 +134,7 @@ def _shared(storages: dict[str, Storage], storage: Storage) -> Storage:
     """Return the one storage of a key, however often it is named."""
     known = storages.setdefault(storage.key, storage)
     if (known.kind, known.count) != (storage.kind, storage.count):
-        raise DamagedError(f"its storage {shown(storage.key)} is described in two ways")
+        raise DamagedError(f"its storage {quoted(storage.key)} is described in two ways")
     return known
 
 
@@ -181,7 +181,7 @@ def _place(window: Window, storages: Sequence[Storage]) -> None:
         count = int.from_bytes(window.read(8), "little")
         if count != storage.count:
             raise DamagedError(
-                f"its storage {shown(storage.key)} has {count} numbers, expected {storage.count}"
+                f"its storage {quoted(storage.key)} has {count} numbers, expected {storage.count}"
             )
         storage.numbers = Window(window.file, *window.skip(count * storage.width))
     if window.place != window.end:
@@ -196,10 +196,10 @@ def _part(storage: Storage, view: Any) -> Storage | Part:
     if view is None:
         return storage
     if type(view) is not tuple or len(view) != 3 or type(view[0]) is not str:
-        raise RefusedError(f"the part {shown(view)} of a storage")
+        raise RefusedError(f"the part {quoted(view)} of a storage")
     _, first, count = view
     if not tensors.whole(first, count) or first + count > storage.count:
-        raise RefusedError(f"the part {shown(view)} of a storage of {storage.count} numbers")
+        raise RefusedError(f"the part {quoted(view)} of a storage of {storage.count} numbers")
     return Part(storage, first, count)
 
 
@@ -208,7 +208,7 @@ def _state(table: Any, state: Any) -> None:
     if type(table) is not OrderedDict or type(state) is not dict:
         raise RefusedError(f"a state for a {kind_of(table)}")
     if others := sorted(map(str, state.keys() - {"_metadata"})):
-        raise RefusedError(f"the attribute {shown(others[0])} of a collections.OrderedDict")
+        raise RefusedError(f"the attribute {quoted(others[0])} of a collections.OrderedDict")
 
 
 def ordered(values: tuple[Any, ...]) -> Any:
@@ -234,7 +234,7 @@ def _of(name: str, *kinds: Callable[[Any], bool], least: int = 0) -> Call:
         tensors.taken(values, *range(least, len(kinds) + 1))
         for kind, value in zip(kinds, values, strict=False):
             if not kind(value):
-                raise RefusedError(shown(value))
+                raise RefusedError(quoted(value))
         return StandIn(name)
 
     return call

@@ -45,7 +45,7 @@ def _raw(source: Path, config: Config | None, stack: ExitStack) -> Conversion | 
     )
 
 
-def _judge(source: Path, config: Config | None, stack: ExitStack) -> Conversion | None:
+def _discriminator(source: Path, config: Config | None, stack: ExitStack) -> Conversion | None:
     return snapshot_weights.discriminator(DISCRIMINATOR.name, source, config, stack)
 
 
@@ -91,7 +91,7 @@ DISCRIMINATOR: Final = Release(
     (LAFITE,),
     GeneratorShape().config(),
     snapshot_weights.discriminator_shapes,
-    read=_judge,
+    read=_discriminator,
 )
 SUBJECT_1: Final = {"length": 15744, "dim": 512}
 """A mapper of NSD's first subject; other sizes are read off the tensors."""

@@ -17,7 +17,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from brainkit.checkpoints.safetensors import shown
+from brainkit.checkpoints.safetensors import quoted
 from brainkit.errors import CheckpointError
 from brainkit.weights.opcodes import DamagedError, RefusedError, Span, Window
 from brainkit.weights.pickle import PLAIN_OPCODES, Allowed, Call, CodeError, follow, kind_of
@@ -101,7 +101,7 @@ class Snapshot:
             CheckpointError: there is no such network, or its parts are not a network's.
         """
         if name not in self.records:
-            there = ", ".join(shown(each)[1:-1] for each in sorted(self.records)) or "none"
+            there = ", ".join(quoted(each)[1:-1] for each in sorted(self.records)) or "none"
             raise CheckpointError(
                 f"{self.path} holds no network {name!r} but {there}; name one of these"
             )
@@ -296,7 +296,7 @@ def _modules(record: Module) -> Iterator[tuple[str, dict[Any, Any]]]:
             )
         for name, each in below.items():
             if not _is_module(each):
-                raise DamagedError(f"its {shown(f'{prefix}{name}')[1:-1]} is no module")
+                raise DamagedError(f"its {quoted(f'{prefix}{name}')[1:-1]} is no module")
             waiting.append((f"{prefix}{name}.", each, depth + 1))
 
 
@@ -309,7 +309,7 @@ def _tensors(record: Module, limit: int) -> dict[str, Tensor]:
         buffers = {n: each for n, each in _table(state, "_buffers").items() if n not in passing}
         for name, each in (_table(state, "_parameters") | buffers).items():
             if not isinstance(each, Tensor):
-                raise DamagedError(f"its {shown(f'{prefix}{name}')[1:-1]} is no tensor")
+                raise DamagedError(f"its {quoted(f'{prefix}{name}')[1:-1]} is no tensor")
             tensors[f"{prefix}{name}"] = each
         if len(tensors) > MAX_TENSORS:
             raise DamagedError(f"a network of its has more than {MAX_TENSORS} tensors")

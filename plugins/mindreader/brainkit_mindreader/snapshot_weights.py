@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from brainkit.checkpoints.record import FileFacts
-from brainkit.checkpoints.safetensors import shown
+from brainkit.checkpoints.safetensors import quoted
 from brainkit.errors import CheckpointError, DataError
 from brainkit.weights import Config, Naming, Piece, Shapes
 from brainkit.weights.conversion import Conversion, Fit, fitted
@@ -170,7 +170,7 @@ def _generator(
 
 
 def _entries(network: Network) -> dict[str, Entry]:
-    return {shown(name)[1:-1]: each.entry for name, each in network.tensors.items()}
+    return {quoted(name)[1:-1]: each.entry for name, each in network.tensors.items()}
 
 
 def _fitted(
@@ -206,7 +206,7 @@ def _disagreements(
     """Compare the sizes a network says it has with those of its tensors."""
     own = {"img_resolution": shape.resolution} | {name: getattr(shape, name) for name in names}
     return tuple(
-        f"an {name} given as {shown(str(arguments[name]))[1:-1]} where its tensors have {size}"
+        f"an {name} given as {quoted(str(arguments[name]))[1:-1]} where its tensors have {size}"
         for name, size in own.items()
         if arguments.get(name, size) != size
     )
