@@ -15,17 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch")
-
+from fake_hub import COMMIT, TOKEN, serve
 from safetensors.numpy import load_file, save
 
 from brainkit.checkpoints.record import FileFacts
 
 TOYS = Path(__file__).parent / "toys"
-sys.path.insert(0, str(TOYS))
-
-from fake_hub import COMMIT, TOKEN, serve  # noqa: E402
 
 
 def tensors(seed: int) -> dict[str, np.ndarray]:

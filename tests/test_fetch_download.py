@@ -9,6 +9,7 @@ from hashlib import sha1, sha256
 from pathlib import Path
 
 import pytest
+from fake_hub import serve
 
 from brainkit.data import Checkpoint
 from brainkit.errors import CheckpointError
@@ -18,10 +19,6 @@ from brainkit.fetch.hub import MOVED, moved, names
 from brainkit.fetch.inventory import leftovers
 from brainkit.fetch.known import Known
 from brainkit.weights import Origin, Release, RemoteFile
-
-sys.path.insert(0, str(Path(__file__).parent / "toys"))
-
-from fake_hub import serve
 
 CONTENT = bytes(range(256)) * 40
 QUICK = (0.0, 0.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
@@ -455,24 +454,13 @@ def test_where_pycortex_cannot_draw_a_line_says_so_and_the_rest_is_written(
     assert not list(folder.glob("maps/*flatmap*"))
 
 
-def test_the_command_prints_the_table_and_refuses_an_unknown_feature(
-    download, toy_environment, tmp_path
-):
-    def brainkit(*words):
-        command = [sys.executable, "-m", "brainkit", *map(str, words)]
-        return subprocess.run(
-            command, capture_output=True, text=True, env=toy_environment, cwd=tmp_path, check=False
-        )
-
-    done = brainkit("run", "toy", "--nsd", download, "--images", "3", "--work", "w")
-    assert done.returncode == 0, done.stderr
-    done = brainkit("map", "w", "--feature", "picture")
-    assert done.returncode == 0, done.stderr
+def test_the_command_prints_the_table_and_refuses_an_unknown_feature(download, cli):
+    cli("run", "toy", "--nsd", download, "--images", 3, "--work", "w")
+    done = cli("map", "w", "--feature", "picture")
     assert "streams early" in done.stdout
     assert "picture-weight.nii.gz" in done.stdout
     assert "maps/picture-weight: computing" in done.stderr
-    failed = brainkit("map", "w", "--feature", "pictures")
-    assert failed.returncode == 2
+    failed = cli("map", "w", "--feature", "pictures", code=2)
     assert failed.stderr.strip().splitlines() == [
         "Error: toy has no feature 'pictures' (it has: picture, length). Did you mean 'picture'?"
     ]

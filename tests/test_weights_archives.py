@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import struct
-import sys
 import tarfile
 import warnings
 import zipfile
@@ -14,8 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent / "toys"))
 from forged_pickles import (
     Members,
     archived,

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import struct
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "toys"))
 from forged_pickles import (
     archived,
     call,

@@ -5,20 +5,12 @@ from __future__ import annotations
 import pickletools
 import random
 import struct
-import sys
 import tracemalloc
 from pathlib import Path
 from pickle import dumps
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis.strategies import binary, lists, one_of, sampled_from
-
-from brainkit.errors import CheckpointError
-from brainkit.weights.open import READABLE, open_weights
-
-sys.path.insert(0, str(Path(__file__).parent / "toys"))
 from forged_pickles import (
     archived,
     call,
@@ -34,6 +26,11 @@ from forged_pickles import (
     tensor,
     text,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import binary, lists, one_of, sampled_from
+
+from brainkit.errors import CheckpointError
+from brainkit.weights.open import READABLE, open_weights
 
 ONE_FOLDER = [HealthCheck.function_scoped_fixture]
 """All examples of a test may share its folder."""

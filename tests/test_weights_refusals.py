@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from pickle import dumps
@@ -14,10 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from brainkit.weights.open import open_weights
-
-sys.path.insert(0, str(Path(__file__).parent / "toys"))
 from forged_pickles import (
     archived,
     call,
@@ -32,6 +27,8 @@ from forged_pickles import (
     tensor,
     text,
 )
+
+from brainkit.weights.open import open_weights
 
 
 @pytest.fixture(autouse=True)
