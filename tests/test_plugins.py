@@ -25,7 +25,7 @@ class Nearest:
 
 
 def module(*offers, hook="register_regressors"):
-    """Give a module, like a plugin's, that registers some things by one hook."""
+    """Return a module, like a plugin's, that registers some things by one hook."""
     made = ModuleType("made")
 
     def implementation(register):
@@ -42,7 +42,7 @@ def source(load, name="extra", distribution="brainkit-extra 1.0"):
 
 
 def reason(load):
-    """Give why a plugin is not admitted; core's own parts have to stay usable."""
+    """Return why a plugin is not admitted; core's own parts have to stay usable."""
     registry = Registry([source(load)])
     assert registry.get("regressor", "ridge").name == "ridge"
     (broken,) = registry.broken()

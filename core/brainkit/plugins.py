@@ -96,16 +96,16 @@ class Registry:
         raise UsageError(f"no {kind} named {name!r}.{hint}{has}{note}")
 
     def distribution(self, kind: str, name: str) -> str:
-        """Give "distribution version" of the plugin that registered a part, or ''."""
+        """Return "distribution version" of the plugin that registered a part, or ''."""
         found = self._found.get((kind, name))
         return found[1].distribution if found else ""
 
     def names(self, kind: str) -> list[str]:
-        """Give the sorted names registered for a kind."""
+        """Return the sorted names registered for a kind."""
         return sorted(name for found, name in self._found if found == kind)
 
     def broken(self) -> list[Plugin]:
-        """Give the plugins that could not be admitted."""
+        """Return the plugins that could not be admitted."""
         return [plugin for plugin in self.plugins if plugin.broken]
 
     def _admit(self, source: Source) -> Plugin:
@@ -133,7 +133,7 @@ class Registry:
 
 
 def installed_sources() -> list[Source]:
-    """Give the plugins of the environment, sorted by distribution name.
+    """Return the plugins of the environment, sorted by distribution name.
 
     BRAINKIT_PLUGINS, a comma-separated list of entry-point names, keeps only those; empty, none.
     """

@@ -27,7 +27,7 @@ ATLASES: dict[str, tuple[str, ...]] = {
 
 
 def built_in_names(volume: str) -> dict[int, str]:
-    """Give label number to name for a known volume; empty for an unknown one.
+    """Return label number to name for a known volume; empty for an unknown one.
 
     >>> built_in_names("floc-places")
     {1: 'OPA', 2: 'PPA', 3: 'RSC'}
@@ -36,7 +36,7 @@ def built_in_names(volume: str) -> dict[int, str]:
 
 
 def volume_of(label: str) -> str | None:
-    """Give the volume that has a label of this name; the first one when several do.
+    """Return the volume that has a label of this name; the first one when several do.
 
     >>> volume_of("FFA-1"), volume_of("V1"), volume_of("V9")
     ('floc-faces', 'prf-visualrois', None)

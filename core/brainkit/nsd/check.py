@@ -69,7 +69,7 @@ class Report:
     warnings: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """Give the report for people, one finding a line."""
+        """Return the report for people, one finding a line."""
         parts = [str(self.root)]
         for title, lines in (
             ("has", self.present),
@@ -82,7 +82,7 @@ class Report:
         return "\n".join(map(printable, parts))
 
     def json(self) -> str:
-        """Give the report for programs: keys root, present, lacking, contradictions, warnings."""
+        """Return the report for programs: keys root, present, lacking, contradictions, warnings."""
         content = {
             "root": str(self.root),
             "present": self.present,

@@ -34,7 +34,7 @@ class Design:
     trials_per_session: int
 
     def trials(self, sessions: Sequence[int]) -> NDArray[np.int64]:
-        """Give the 0-based trials of some 1-based sessions, in the order given."""
+        """Return the 0-based trials of some 1-based sessions, in the order given."""
         within = np.arange(self.trials_per_session)
         starts = (np.asarray(sessions, dtype=np.int64) - 1) * self.trials_per_session
         return (starts[:, None] + within).ravel()
@@ -65,7 +65,7 @@ class Design:
     def presented(
         self, sessions: Sequence[int], *, test: bool, split: str = "shared"
     ) -> NDArray[np.int32]:
-        """Give the distinct training or test images in order of their first presentation."""
+        """Return the distinct training or test images in order of their first presentation."""
         ordered = sorted(sessions)
         shown = self.image_ids[self.trials(ordered)]
         return _as_first_seen(shown[self.tested(ordered, split) == test])

@@ -23,7 +23,7 @@ NIFTI_HEADS = tuple(n.to_bytes(4, order) for n in (348, 540) for order in ("litt
 
 
 def subject_name(subject: int) -> str:
-    """Give the folder name of a subject.
+    """Return the folder name of a subject.
 
     >>> subject_name(1)
     'subj01'
@@ -32,32 +32,32 @@ def subject_name(subject: int) -> str:
 
 
 def design_path(root: Path) -> Path:
-    """Give the path of the experimental design, `nsd_expdesign.mat`."""
+    """Return the path of the experimental design, `nsd_expdesign.mat`."""
     return root / "nsddata/experiments/nsd/nsd_expdesign.mat"
 
 
 def stimulus_table_path(root: Path) -> Path:
-    """Give the path of the table with one row per picture."""
+    """Return the path of the table with one row per picture."""
     return root / "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
 
 
 def responses_path(root: Path, subject: int) -> Path:
-    """Give the path of a subject's behaviour, `responses.tsv`."""
+    """Return the path of a subject's behaviour, `responses.tsv`."""
     return root / "nsddata/ppdata" / subject_name(subject) / "behav/responses.tsv"
 
 
 def roi_folder(root: Path, subject: int, resolution: str) -> Path:
-    """Give the folder of a subject's ROI volumes."""
+    """Return the folder of a subject's ROI volumes."""
     return root / "nsddata/ppdata" / subject_name(subject) / resolution / "roi"
 
 
 def betas_folder(root: Path, subject: int, *, preparation: str, resolution: str) -> Path:
-    """Give the folder of a subject's session files in one preparation."""
+    """Return the folder of a subject's session files in one preparation."""
     return root / "nsddata_betas/ppdata" / subject_name(subject) / resolution / preparation
 
 
 def stimuli_path(root: Path) -> Path:
-    """Give the path of the picture array, `nsd_stimuli.hdf5`."""
+    """Return the path of the picture array, `nsd_stimuli.hdf5`."""
     return root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 
 
@@ -76,21 +76,21 @@ def annotation_paths(root: Path, split: str = "train2017") -> tuple[Path, ...]:
 
 
 def curated_path(root: Path) -> Path | None:
-    """Give the path of the curated captions if they lie in one of their usual places."""
+    """Return the path of the curated captions if they lie in one of their usual places."""
     nsd = root / "nsddata_stimuli/stimuli/nsd"
     places = (nsd / "annotations" / CURATED, nsd / CURATED, root / CURATED)
     return next((place for place in places if exists(place)), None)
 
 
 def colour_table_paths(root: Path, subject: int, volume: str) -> tuple[Path, Path]:
-    """Give the places of a ROI volume's label names: the subject's own, then fsaverage's."""
+    """Return the places of a ROI volume's label names: the subject's own, then fsaverage's."""
     labels = root / "nsddata/freesurfer"
     name = f"{volume}.mgz.ctab"
     return (labels / subject_name(subject) / "label" / name, labels / "fsaverage/label" / name)
 
 
 def require_root(root: Path) -> Path:
-    """Check that a folder looks like an NSD download and give it back.
+    """Return a folder after a check that it looks like an NSD download.
 
     Raises:
         DataError: it does not exist or holds neither `nsddata` nor `nsddata_betas`.
@@ -145,7 +145,7 @@ def left_overs(path: Path) -> list[Path]:
 
 
 def growing(path: Path) -> str:
-    """Give the remark that a file changed within the last minute, or the empty string."""
+    """Return the remark that a file changed within the last minute, or the empty string."""
     try:
         age = time.time() - path.stat().st_mtime
     except OSError:
@@ -155,7 +155,7 @@ def growing(path: Path) -> str:
 
 
 def flaw(path: Path) -> str | None:
-    """Give a clause that says why a file cannot hold its data, or None; reads 512 bytes at most."""
+    """Return a clause on why a file cannot hold its data, or None; reads 512 bytes at most."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

@@ -72,7 +72,7 @@ class Layout:
     voxel_size: float = 1.8
 
     def subject(self, number: int) -> SubjectLayout:
-        """Give the constants of one subject.
+        """Return the constants of one subject.
 
         Raises:
             UsageError: there is no such subject.
@@ -84,7 +84,7 @@ class Layout:
 
 
 def read_layout(root: Path) -> Layout:
-    """Give the layout a download declares, or the release's when it declares none.
+    """Return the layout a download declares, or the release's when it declares none.
 
     Raises:
         DataError: `brainkit-layout.toml` cannot be read or has wrong entries.
@@ -104,7 +104,7 @@ def read_layout(root: Path) -> Layout:
 
 
 def write_layout(root: Path, layout: Layout) -> Path:
-    """Write `brainkit-layout.toml` into the root of a download and give its path."""
+    """Write `brainkit-layout.toml` into the root of a download; return its path."""
     lines = [
         f"trials_per_session = {layout.trials_per_session}",
         f"shared = {layout.shared}",

@@ -36,7 +36,7 @@ def load_ncsnr(
 
 
 def noise_ceiling(ncsnr: NDArray[np.float32], counts: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Give the percentage of variance that averaged responses can explain.
+    """Return the percentage of variance that averaged responses can explain.
 
         NC = 100 ncsnr^2 / (ncsnr^2 + m),   m = mean over images of 1 / counts
 

@@ -113,7 +113,7 @@ def _labels(path: Path, values: NDArray[Any]) -> NDArray[np.int16]:
 
 
 def label_names(root: Path, subject: int, volume: str) -> dict[int, str]:
-    """Give label number to name: from the subject's colour table, fsaverage's, or the built-in one.
+    """Return label number to name: the subject's colour table, fsaverage's, or what is built in.
 
     Raises:
         DataError: a colour table is there but cannot be read.
@@ -126,7 +126,7 @@ def label_names(root: Path, subject: int, volume: str) -> dict[int, str]:
 
 
 def roi_voxels(root: Path, subject: int, roi: str, layout: Layout | None = None) -> RoiVoxels:
-    """Give the grid positions of a ROI's voxels.
+    """Return the grid positions of a ROI's voxels.
 
     Args:
         root: the download.

@@ -21,7 +21,7 @@ class SessionFile:
 
 
 def session_path(folder: Path, session: int, suffix: str) -> Path:
-    """Give the path of a session's betas.
+    """Return the path of a session's betas.
 
     >>> session_path(Path("b"), 7, ".hdf5").as_posix()
     'b/betas_session07.hdf5'
@@ -30,14 +30,14 @@ def session_path(folder: Path, session: int, suffix: str) -> Path:
 
 
 def present_sessions(folder: Path, total: int, suffixes: Sequence[str]) -> list[int]:
-    """Give the sessions that have a file, usable or not; names are built, never listed."""
+    """Return the sessions that have a file, usable or not; names are built, never listed."""
     return [session for session in range(1, total + 1) if _pick(folder, session, suffixes)]
 
 
 def find_sessions(
     folder: Path, wanted: str | int | Sequence[int], *, total: int, beta_format: str
 ) -> tuple[SessionFile, ...]:
-    """Give the files of the wanted sessions in ascending order.
+    """Return the files of the wanted sessions in ascending order.
 
     Args:
         folder: folder of one preparation.
@@ -68,7 +68,7 @@ def find_sessions(
 
 
 def left_over_sessions(folder: Path, total: int) -> list[int]:
-    """Give the sessions of which only a partial download is there."""
+    """Return the sessions of which only a partial download is there."""
     whole = present_sessions(folder, total, FORMATS["auto"])
     return [
         session
@@ -78,7 +78,7 @@ def left_over_sessions(folder: Path, total: int) -> list[int]:
 
 
 def _numbers(wanted: str | int | Sequence[int], total: int) -> list[int]:
-    """Give the sessions asked for; an empty list stands for those available."""
+    """Return the sessions asked for; an empty list stands for those available."""
     if isinstance(wanted, str):
         if wanted != "available":
             raise UsageError(
@@ -95,7 +95,7 @@ def _numbers(wanted: str | int | Sequence[int], total: int) -> list[int]:
 
 
 def _pick(folder: Path, session: int, suffixes: Sequence[str]) -> Path | None:
-    """Give a session's file: the first usable one, else the first that is at least there."""
+    """Return a session's file: the first usable one, else the first that is at least there."""
     paths = [session_path(folder, session, suffix) for suffix in suffixes]
     there = [path for path in paths if exists(path) or path.is_symlink()]
     usable = [path for path in there if flaw(path) is None]

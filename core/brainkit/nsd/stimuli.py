@@ -43,7 +43,7 @@ def load_stimuli(root: Path, image_ids: Sequence[int] | NDArray[np.int32]) -> ND
 
 
 def count_stimuli(root: Path) -> int:
-    """Give the number of pictures in the download; reads the header only.
+    """Return the number of pictures in the download; reads the header only.
 
     Raises:
         DataError: the file is missing or damaged.

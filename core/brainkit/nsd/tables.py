@@ -32,7 +32,7 @@ class StimulusTable:
 
 
 def read_columns(path: Path, names: Sequence[str], *, delimiter: str) -> dict[str, list[str]]:
-    """Give the named columns of a table with a header, as text.
+    """Return the named columns of a table with a header, as text.
 
     Raises:
         DataError: the file cannot be read, lacks a column, or has a short row.
@@ -57,7 +57,7 @@ def _heads(header: Sequence[str]) -> str:
 
 
 def integers(path: Path, columns: dict[str, list[str]], name: str) -> NDArray[np.int64]:
-    """Give a column as int64 (rows,).
+    """Return a column as int64 (rows,).
 
     Raises:
         DataError: a cell is not a whole number.

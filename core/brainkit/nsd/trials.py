@@ -90,7 +90,7 @@ class TrialsPlan:
         )
 
     def text(self) -> str:
-        """Give one line for people: sessions, rows, voxels and sizes."""
+        """Return one line for people: sessions, rows, voxels and sizes."""
         train = self.rows.n_train
         tested, seen = self._counts()
         shared = f"{tested} of {self.n_shared} shared images"
