@@ -6,8 +6,6 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -284,16 +282,10 @@ def test_show_and_plan_tell_the_samples(registry, nsd, tmp_path):
     )
 
 
-def test_killed_runs_resume_sample_by_sample_to_the_same_bytes(nsd, toy_environment, tmp_path):
-    words = [sys.executable, "-m", "brainkit", "run", "toy", "--nsd", str(nsd), "--images", "4"]
-    words += ["--samples", "3", "--batch-size", "2"]
-
-    def started(work: str, seconds: str) -> subprocess.Popen[str]:
-        env = {**toy_environment, "TOY_SECONDS": seconds}
-        command = [*words, "--work", str(tmp_path / work)]
-        return subprocess.Popen(command, env=env, text=True, stderr=subprocess.PIPE)
-
-    whole, killed = started("whole", "0"), started("killed", "0.15")
+def test_killed_runs_resume_sample_by_sample_to_the_same_bytes(nsd, cli, tmp_path):
+    few = ("--nsd", nsd, "--images", 4, "--samples", 3, "--batch-size", 2)
+    words = ("run", "toy", *few, "--work")
+    killed = cli.process(*words, "killed", env={"TOY_SECONDS": "0.15"})
     end = time.monotonic() + 120
     while len(list((tmp_path / "killed").rglob("toy/latents/image/nsd*-*.safetensors"))) < 3:
         assert time.monotonic() < end
@@ -302,11 +294,9 @@ def test_killed_runs_resume_sample_by_sample_to_the_same_bytes(nsd, toy_environm
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
     made = len(list((tmp_path / "killed").rglob("toy/latents/caption/nsd*.safetensors")))
-    resumed = started("killed", "0")
-    for process in (whole, resumed):
-        said = process.communicate(timeout=120)[1]
-        assert process.returncode == 0, said
-    line = next(each for each in said.splitlines() if each.startswith("latents/brain"))
+    lines = cli(*words, "killed").stderr.splitlines()
+    cli(*words, "whole")
+    line = next(line for line in lines if line.startswith("latents/brain"))
     assert f"computing {12 - made} of 12 samples" in line
     assert 3 <= made < 12
     found, expected = tree(tmp_path / "killed"), tree(tmp_path / "whole")
