@@ -78,7 +78,7 @@ class Selection:
     )
 
     def roi_of(self, feature: str) -> str:
-        """Give the ROI that a feature has for itself, or an empty text."""
+        """Return the ROI that a feature has for itself, or an empty text."""
         pairs = (each.partition("=") for each in self.by_feature)
         return next((roi for name, _, roi in pairs if name == feature), "")
 

@@ -59,7 +59,7 @@ class Method:
     samples: int = 1
 
     def parts(self) -> Iterator[tuple[str, Any]]:
-        """Give every (address, part), in the order of a run."""
+        """Return every (address, part), in the order of a run."""
         yield "selection", self.selection
         for kind in KINDS:
             if kind in KEYED:
@@ -69,7 +69,7 @@ class Method:
                 yield kind, getattr(self, kind)
 
     def checkpoints(self, *, generating: bool = True) -> tuple[Checkpoint, ...]:
-        """Give the checkpoints of all parts, each once, or without `generating` of encoders."""
+        """Return the checkpoints of all parts, each once, or without `generating` of encoders."""
         found = {
             checkpoint.name: checkpoint
             for address, part in self.parts()
@@ -79,7 +79,7 @@ class Method:
         return tuple(found.values())
 
     def with_part(self, address: str, name: str, lookup: Lookup) -> Method:
-        """Give a copy in which the part or parts at an address are others.
+        """Return a copy in which the part or parts at an address are others.
 
         Args:
             address: "regressor" (all of them), "regressor.clip_text" or "sampler".
@@ -100,7 +100,7 @@ class Method:
         return changed
 
     def with_options(self, values: Mapping[str, Any]) -> Method:
-        """Give a copy with options set by dotted address, e.g. {"sampler.steps": 20}."""
+        """Return a copy with options set by dotted address, e.g. {"sampler.steps": 20}."""
         changed = self
         for address, value in values.items():
             where, _, name = address.rpartition(".")
@@ -114,7 +114,7 @@ class Method:
         return changed
 
     def with_preset(self, name: str) -> Method:
-        """Give a copy with a preset's options; "paper" is what the method's values say already.
+        """Return a copy with a preset's options; "paper" is what the method's values say already.
 
         Raises:
             UsageError: the method has no such preset.

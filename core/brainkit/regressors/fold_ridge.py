@@ -50,7 +50,7 @@ class FoldRidge:
     block: int = option(1024, "units read at a time; memory only", ge=1)
 
     def fit(self, betas: Tensor, feature: Tensor) -> dict[str, Tensor]:
-        """Give {weight (voxels, units), offset (units,), alpha, fold_error, voxel_mean, voxel_std}.
+        """Return weight (voxels, units), offset (units,), alpha, fold_error, voxel_mean, voxel_std.
 
         weight and offset, of z-scored betas, are float32 or float64 as the betas; alpha float64
         (units,) are the chosen penalties and fold_error float64 (alphas, units) their mean squared
@@ -111,7 +111,7 @@ class FoldRidge:
         feature: Tensor,
         factor: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Give {weight} float32 (voxels,); a unit constant in the training trials counts as 0."""
+        """Return {weight} float32 (voxels,); a unit constant in the training trials counts as 0."""
         flat, weight = feature.reshape(len(feature), -1), weights["weight"]
         total = weights["voxel_mean"].new_zeros(len(weight))
         for cut in slices(flat.shape[1], self.block):
@@ -120,7 +120,7 @@ class FoldRidge:
         return {"weight": (total / flat.shape[1]).float()}
 
     def _errors(self, scaled: Tensor, flat: Tensor) -> Tensor:
-        """Give the mean squared error of every penalty and unit, (alphas, units)."""
+        """Return the mean squared error of every penalty and unit, (alphas, units)."""
         errors = scaled.new_zeros(len(self.alphas), flat.shape[1])
         for fold in contiguous(len(scaled), self.folds):
             rows = without(scaled, fold)
@@ -180,13 +180,13 @@ class Spectrum:
         return cls(rows, mean, axes, values, axes if by_voxels else rows.T @ axes)
 
     def read(self, targets: Tensor) -> Tensor:
-        """Give what the eigenvectors see of targets (trials, any), (rank, any)."""
+        """Return what the eigenvectors see of targets (trials, any), (rank, any)."""
         if len(self.mean) <= len(self.rows):
             return self.axes.T @ (self.rows.T @ targets)
         return self.axes.T @ targets
 
     def shrunken(self, targets: Tensor, alpha: Tensor) -> Tensor:
-        """Give read(targets) / (values + alpha) with a penalty for each target."""
+        """Return read(targets) / (values + alpha) with a penalty for each target."""
         return self.read(targets) / (self.values[:, None] + alpha)
 
 

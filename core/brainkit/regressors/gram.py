@@ -53,7 +53,7 @@ class Gram:
 
     @classmethod
     def opened(cls, factor: Mapping[str, Tensor], intercept: bool) -> Gram:
-        """Give the matrix that `tensors` had put in a dictionary."""
+        """Return the matrix that `tensors` had put in a dictionary."""
         return cls(
             factor["gram"],
             factor["voxel_mean"],
@@ -63,7 +63,7 @@ class Gram:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Give {gram, voxel_mean, voxel_varies, trials int64 (1,)}, ready for safetensors."""
+        """Return {gram, voxel_mean, voxel_varies, trials int64 (1,)}, ready for safetensors."""
         import torch
 
         return {
@@ -84,11 +84,11 @@ class Gram:
         return self.trials if self.of_trials else len(self.mean)
 
     def chosen(self, betas: Tensor) -> Tensor:
-        """Give the voxels of betas (any, voxels) that vary."""
+        """Return the voxels of betas (any, voxels) that vary."""
         return betas if len(self.mean) == len(self.kept) else betas[:, self.kept]
 
     def full(self) -> Tensor:
-        """Give the matrix, float64 (side, side), of which only the lower triangle is right."""
+        """Return the matrix, float64 (side, side), of which only the lower triangle is right."""
         # The transpose of a row-major matrix, as LAPACK wants it: no routine copies it then.
         matrix = self.packed.new_zeros(self.side, self.side).T
         for rows, place in _panels(self.side):
@@ -96,7 +96,7 @@ class Gram:
         return matrix
 
     def operator(self, new: Tensor, betas: Tensor, alpha: float) -> Tensor:
-        """Give the map from centred targets to predictions, (new trials, trials).
+        """Return the map from centred targets to predictions, (new trials, trials).
 
             x Xᵀ (X Xᵀ + alpha I)⁻¹  =  x (Xᵀ X + alpha I)⁻¹ Xᵀ
 
@@ -119,7 +119,7 @@ class Gram:
         return made
 
     def weigher(self, betas: Tensor, alpha: float) -> Callable[[Tensor], Tensor]:
-        """Give a function from centred targets (trials, any) to weights (kept, any), float64.
+        """Return a function from centred targets (trials, any) to weights (kept, any), float64.
 
             Xᵀ (X Xᵀ + alpha I)⁻¹ Y  =  (Xᵀ X + alpha I)⁻¹ Xᵀ Y
 
@@ -139,7 +139,7 @@ class Gram:
         return weigh
 
     def residual(self, betas: Tensor, alpha: float) -> Tensor:
-        """Give the map from centred targets to what is left of them, I - H, (trials, trials).
+        """Return the map from centred targets to what is left of them, I - H, (trials, trials).
 
         H = X Xᵀ (X Xᵀ + alpha I)⁻¹, plus 1 1ᵀ / trials with an intercept. Float64.
         """
@@ -159,7 +159,7 @@ class Gram:
         return matrix.sub_(share)
 
     def _root(self, alpha: float) -> Tensor:
-        """Give the lower Cholesky root of the matrix plus alpha I, float64, made in one place."""
+        """Return the lower Cholesky root of the matrix plus alpha I, float64, made in one place."""
         import torch
 
         matrix = self.full()
@@ -181,7 +181,7 @@ class Gram:
         return matrix
 
     def _size(self) -> float:
-        """Give the mean eigenvalue."""
+        """Return the mean eigenvalue."""
         total = sum(
             float(self.packed[place].view(-1, rows.stop)[:, rows].diagonal().sum())
             for rows, place in _panels(self.side)
@@ -205,7 +205,7 @@ class Gram:
 
 
 def _solved(root: Tensor, rows: Tensor) -> Tensor:
-    """Give rows (root rootᵀ)⁻¹ in the dtype of rows."""
+    """Return rows (root rootᵀ)⁻¹ in the dtype of rows."""
     import torch
 
     # Two solves by hand, as cholesky_solve copies the root.
@@ -215,7 +215,7 @@ def _solved(root: Tensor, rows: Tensor) -> Tensor:
 
 
 def _panels(side: int) -> Iterator[tuple[slice, slice]]:
-    """Give the rows of each panel and its place in the packed triangle."""
+    """Return the rows of each panel and its place in the packed triangle."""
     start = 0
     for rows in slices(side, PANEL):
         end = start + (rows.stop - rows.start) * rows.stop
@@ -226,7 +226,7 @@ def _panels(side: int) -> Iterator[tuple[slice, slice]]:
 def centred_targets(
     feature: Tensor, centre: Tensor | None, like: Tensor, block: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Give blocks of targets, (trials, block), in the dtype of `like`; each replaces the last.
+    """Return blocks of targets, (trials, block), in the dtype of `like`; each replaces the last.
 
     Args:
         feature: (trials, *shape); its shape laid out flat are the targets.
@@ -243,6 +243,6 @@ def centred_targets(
 
 
 def slices(count: int, size: int) -> Iterator[slice]:
-    """Give consecutive slices of `size` that cover `count`; the last may be shorter."""
+    """Return consecutive slices of `size` that cover `count`; the last may be shorter."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))

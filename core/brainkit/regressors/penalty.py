@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def spectrum(gram: Gram, betas: Tensor) -> dict[str, Tensor]:
-    """Give {eigenvectors (trials, rank), eigenvalues float64 (rank,)} of X Xᵀ.
+    """Return {eigenvectors (trials, rank), eigenvalues float64 (rank,)} of X Xᵀ.
 
     Args:
         gram: the matrix of these betas.
@@ -33,7 +33,7 @@ def spectrum(gram: Gram, betas: Tensor) -> dict[str, Tensor]:
 
 
 def rank(gram: Gram) -> int:
-    """Give the number of directions in which the betas vary."""
+    """Return the number of directions in which the betas vary."""
     import torch
 
     values = torch.linalg.eigvalsh(gram.full())
@@ -41,7 +41,7 @@ def rank(gram: Gram) -> int:
 
 
 def rounding(gram: Gram, values: Tensor) -> float:
-    """Give the size below which an eigenvalue, ascending float64 (side,), is rounding noise."""
+    """Return the size below which an eigenvalue, ascending float64 (side,), is rounding noise."""
     import torch
 
     if not len(values):
@@ -53,7 +53,7 @@ def rounding(gram: Gram, values: Tensor) -> float:
 def best_alpha(
     factor: Mapping[str, Tensor], feature: Tensor, centre: Tensor, intercept: bool, block: int
 ) -> float:
-    """Give the penalty with the least squared leave-one-out error over trials and targets.
+    """Return the penalty with the least squared leave-one-out error over trials and targets.
 
     Residuals are split along the eigenvectors, where they shrink by alpha / (s + alpha), and the
     rest, which no penalty changes; only the targets' own products C = Y Yᵀ are needed. Trial i
@@ -93,13 +93,13 @@ def best_alpha(
 
 
 def penalties(eigenvalues: Tensor) -> list[float]:
-    """Give the penalties that `alpha="cv"` compares: mean eigenvalue times 1e-4 to 1e4."""
+    """Return the penalties that `alpha="cv"` compares: mean eigenvalue times 1e-4 to 1e4."""
     mean = float(eigenvalues.mean())
     return [mean * 10.0 ** (step / 2) for step in range(-8, 9)]
 
 
 def _freedom(basis: Tensor, left: Tensor, intercept: bool) -> Tensor:
-    """Give 1 - H_ii per trial, from what each eigenvector leaves, without subtracting from 1."""
+    """Return 1 - H_ii per trial, from what each eigenvector leaves, without subtracting from 1."""
     freedom = basis.square() @ left
     if _complete(basis, intercept):
         return freedom

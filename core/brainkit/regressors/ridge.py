@@ -69,7 +69,7 @@ class Ridge:
         return f"{self.name}(intercept={self.intercept}, factor={holds!r})"
 
     def fit(self, betas: Tensor, feature: Tensor) -> dict[str, Tensor]:
-        """Give the weights of one feature, with the factor and a copy of the training betas.
+        """Return the weights of one feature, with the factor and a copy of the training betas.
 
         Args:
             betas: float32 or float64 (trials, voxels).
@@ -94,7 +94,7 @@ class Ridge:
         return self.predict_shared(weights, betas, feature, weights, weights["train_betas"])
 
     def factorise(self, betas: Tensor) -> dict[str, Tensor]:
-        """Give the Gram matrix of betas (trials, voxels) and, for "cv", its spectrum.
+        """Return the Gram matrix of betas (trials, voxels) and, for "cv", its spectrum.
 
         Raises:
             DataError: fewer than two trials, or values that are not finite.
@@ -107,7 +107,7 @@ class Ridge:
     def fit_shared(
         self, betas: Tensor, feature: Tensor, factor: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Give {alpha float64 (1,), target_mean} and what `scaling` needs of the training targets.
+        """Return {alpha float64 (1,), target_mean} and what `scaling` needs of training targets.
 
         That is target_std and, for "train", predicted_mean and predicted_std; all (targets,),
         targets being the feature's shape laid out flat.
@@ -168,7 +168,7 @@ class Ridge:
         feature: Tensor,
         factor: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Give {weight} float32 (voxels,), from weights formed a block of targets at a time.
+        """Return {weight} float32 (voxels,), from weights formed a block of targets at a time.
 
         The weights are those before `scaling`. Targets that never vary count as 0.
 

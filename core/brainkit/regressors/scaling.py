@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def statistics(betas: Tensor, least: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Give mean and standard deviation (ddof 0) of each voxel, float64 (voxels,).
+    """Return mean and standard deviation (ddof 0) of each voxel, float64 (voxels,).
 
     Args:
         betas: (trials, voxels).
@@ -30,5 +30,5 @@ def statistics(betas: Tensor, least: float = 0.0) -> tuple[Tensor, Tensor]:
 
 
 def standardised(betas: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Give betas z-scored, in the dtype of mean and std; 0 where the deviation is 0."""
+    """Return betas z-scored, in the dtype of mean and std; 0 where the deviation is 0."""
     return (betas.to(mean) - mean) * std.reciprocal().where(std > 0, 0.0)

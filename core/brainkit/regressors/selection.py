@@ -51,14 +51,14 @@ class Products:
         return made
 
     def rows(self, cut: slice) -> Tensor:
-        """Give rows of [X 1], float64 (rows, voxels + 1)."""
+        """Return rows of [X 1], float64 (rows, voxels + 1)."""
         betas = self.betas[cut]
         block = self.mean.new_ones(len(betas), len(self.matrix))
         block[:, :-1] = standardised(betas, self.mean, self.std)
         return block
 
     def crossed(self, targets: Tensor) -> Tensor:
-        """Give targetsᵀ [X 1], float64 (targets, voxels + 1), of targets float64 (trials, any)."""
+        """Return targetsᵀ [X 1], float64 (targets, voxels + 1); targets float64 (trials, any)."""
         made = targets.new_zeros(targets.shape[1], len(self.matrix))
         voxels, total = made[:, :-1], targets.sum(0)
         for rows in slices(len(targets), TRIALS_AT_A_TIME):
@@ -70,7 +70,7 @@ class Products:
         return made
 
     def chosen(self, crossed: Tensor, count: int) -> Tensor:
-        """Give the voxels of largest |Pearson r| with each target, ascending int64 (any, count).
+        """Return the voxels of largest |Pearson r| with each target, ascending int64 (any, count).
 
         A target's own spread divides all of its correlations alike, so it is left out. A voxel of
         variance below 1e-8 counts as uncorrelated.
@@ -83,7 +83,7 @@ class Products:
         return strength.topk(count, dim=1, sorted=False).indices.sort(dim=1).values
 
     def solved(self, crossed: Tensor, chosen: Tensor, alpha: float) -> Tensor:
-        """Give the weights, float64 (any, count + 1), of each target's voxels and the constant.
+        """Return the weights, float64 (any, count + 1), of each target's voxels and the constant.
 
             (Aᵀ A + alpha I) w = Aᵀ y,  A = [X_chosen 1]
 

@@ -17,7 +17,7 @@ FOLDS = 5
 
 
 def contiguous(trials: int, folds: int = FOLDS) -> list[slice]:
-    """Give folds of neighbouring trials; the first ones are longer where they cannot be equal.
+    """Return folds of neighbouring trials; the first ones are longer where they cannot be equal.
 
     >>> contiguous(7, 3)
     [slice(0, 3, None), slice(3, 5, None), slice(5, 7, None)]
@@ -28,14 +28,14 @@ def contiguous(trials: int, folds: int = FOLDS) -> list[slice]:
 
 
 def without(rows: Tensor, fold: slice) -> Tensor:
-    """Give a copy of the rows that are not in the fold."""
+    """Return a copy of the rows that are not in the fold."""
     import torch
 
     return torch.cat([rows[: fold.start], rows[fold.stop :]])
 
 
 def mean_correlation(truth: Tensor, predicted: Sequence[Tensor], folds: Sequence[slice]) -> Tensor:
-    """Give the mean over folds of each unit's |Pearson r|, float64 (units,).
+    """Return the mean over folds of each unit's |Pearson r|, float64 (units,).
 
     Args:
         truth: (trials, units).
@@ -51,7 +51,7 @@ def mean_correlation(truth: Tensor, predicted: Sequence[Tensor], folds: Sequence
 
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Give the Pearson r of each column, (columns,); 0 where one of the two does not vary."""
+    """Return the Pearson r of each column, (columns,); 0 where one of the two does not vary."""
     varies = (first != first[:1]).any(0) & (second != second[:1]).any(0)
     first, second = first - first.mean(0), second - second.mean(0)
     size = (first.square().sum(0) * second.square().sum(0)).sqrt()
@@ -59,7 +59,7 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
 
 
 def best_units(scores: Tensor, share: float) -> Tensor:
-    """Give the units, ascending int64, whose score reaches the percentile 100 (1 - share).
+    """Return the units, ascending int64, whose score reaches the percentile 100 (1 - share).
 
     The percentile is interpolated linearly between scores; equal scores at it all stay.
     """
@@ -68,7 +68,7 @@ def best_units(scores: Tensor, share: float) -> Tensor:
 
 
 def unit_scores(betas: Tensor, feature: Tensor, block: int) -> Tensor:
-    """Give how well ridge predicts each unit: mean |Pearson r| over five folds, (units,).
+    """Return how well ridge predicts each unit: mean |Pearson r| over five folds, (units,).
 
     The penalty is the mean eigenvalue of the products of standardised betas, max(trials, voxels)
     of a fold, the same for all units.

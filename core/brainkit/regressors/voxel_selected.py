@@ -70,7 +70,7 @@ class VoxelSelectedRidge:
         return self.standardise == "train"
 
     def fit(self, betas: Tensor, feature: Tensor) -> dict[str, Tensor]:
-        """Give the weights of the units that are learned, each unit's voxels ascending.
+        """Return the weights of the units that are learned, each unit's voxels ascending.
 
         {unit int32 (learned,), voxel int32 (learned, chosen), weight (learned, chosen),
         target_mean and target_std (learned,), voxel_mean and voxel_std float64 (voxels,)}; weights
@@ -154,7 +154,7 @@ class VoxelSelectedRidge:
         feature: Tensor,
         factor: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Give {weight, selected} float32 (voxels,) over the units learned.
+        """Return {weight, selected} float32 (voxels,) over the units learned.
 
         A unit that is constant in the training trials uses no voxel.
         """
@@ -170,7 +170,7 @@ class VoxelSelectedRidge:
 
 
 def best_count(betas: Tensor, targets: Tensor, part: VoxelSelectedRidge) -> int:
-    """Give the number of voxels with the least squared error on the last fifth of the trials.
+    """Return the number of voxels with the least squared error on the last fifth of the trials.
 
     Args:
         betas: (trials, voxels) of the training trials.
@@ -205,7 +205,7 @@ def best_count(betas: Tensor, targets: Tensor, part: VoxelSelectedRidge) -> int:
 def standard_targets(
     flat: Tensor, columns: Tensor | slice, like: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Give columns z-scored (trials, any), with their mean and standard deviation (any,).
+    """Return columns z-scored (trials, any), with their mean and standard deviation (any,).
 
     Args:
         flat: (trials, units) of any dtype.
@@ -222,7 +222,7 @@ def standard_targets(
 
 
 def _spread(units: Tensor) -> Tensor:
-    """Give up to 512 of the units, evenly spread."""
+    """Return up to 512 of the units, evenly spread."""
     step = -(-len(units) // COUNTED_ON)
     return units[::step]
 

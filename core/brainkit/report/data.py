@@ -182,7 +182,7 @@ class ReportData:
 
 
 def metrics_json(data: ReportData) -> dict[str, Any]:
-    """Give the report's numbers as an object that JSON can hold; undefined values are null."""
+    """Return the report's numbers as an object that JSON can hold; undefined values are null."""
     return {
         "layout": LAYOUT,
         "data": "miniature" if data.miniature else "nsd",
@@ -210,13 +210,13 @@ def metrics_json(data: ReportData) -> dict[str, Any]:
 
 
 def said_first(data: ReportData) -> tuple[str, ...]:
-    """Give what a reader has to know before any number or picture."""
+    """Return what a reader has to know before any number or picture."""
     lines = (RANDOM_LINE, data.random), (MINIATURE_LINE, data.miniature)
     return tuple(line for line, true in lines if true)
 
 
 def finite(value: float | None) -> float | None:
-    """Give a Python float, or None where there is no finite number."""
+    """Return a Python float, or None where there is no finite number."""
     return None if value is None or not math.isfinite(value) else float(value)
 
 

@@ -93,7 +93,7 @@ def write_report(data: ReportData, path: Path) -> Path:
 
 
 def rendered(data: ReportData) -> str:
-    """Give the page as text."""
+    """Return the page as text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -127,7 +127,7 @@ def rendered(data: ReportData) -> str:
 
 
 def picks(rows: Sequence[ReportRow], name: str, higher_is_better: bool) -> tuple[int, ...]:
-    """Give the indices of the best, the median and the worst image by one score."""
+    """Return the indices of the best, the median and the worst image by one score."""
     defined = [i for i, row in enumerate(rows) if finite(row.scores.get(name)) is not None]
     ranked = sorted(defined, key=lambda i: rows[i].scores[name], reverse=higher_is_better)
     return (ranked[0], ranked[len(ranked) // 2], ranked[-1]) if len(ranked) > 2 else ()

@@ -40,7 +40,7 @@ def size_for(n_pictures: int, *, page_bytes: int = PAGE_BYTES) -> Size:
 
 
 def data_uri(picture: Picture, size: Size) -> str:
-    """Give a picture as a data URI: PNG where it fits unreduced, else reduced JPEG.
+    """Return a picture as a data URI: PNG where it fits unreduced, else reduced JPEG.
 
     Raises:
         DataError: the file is missing or is no picture.

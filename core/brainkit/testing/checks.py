@@ -33,7 +33,7 @@ def for_encoder(
     *,
     expected_failures: Failures | None = None,
 ) -> tuple[Check, ...]:
-    """Give the checks of an encoder.
+    """Return the checks of an encoder.
 
     Args:
         checked: the encoder.
@@ -48,7 +48,7 @@ def for_encoder(
 def for_regressor(
     checked: Regressor, *, expected_failures: Failures | None = None
 ) -> tuple[Check, ...]:
-    """Give the checks of a regressor; they fit it to 40 trials of 12 voxels and 300 of 5."""
+    """Return the checks of a regressor; they fit it to 40 trials of 12 voxels and 300 of 5."""
     return _bound("regressor", regressor.PROMISES, expected_failures, checked)
 
 
@@ -59,7 +59,7 @@ def for_conditioner(
     *,
     expected_failures: Failures | None = None,
 ) -> tuple[Check, ...]:
-    """Give the checks of a conditioner.
+    """Return the checks of a conditioner.
 
     Args:
         checked: the conditioner.
@@ -73,7 +73,7 @@ def for_conditioner(
 def for_sampler(
     checked: Sampler, *, expected_failures: Failures | None = None
 ) -> tuple[Check, ...]:
-    """Give the checks of a sampler; they walk latents of 256 numbers. Give it 20 steps or more."""
+    """Return the checks of a sampler of 20 steps or more; they walk latents of 256 numbers."""
     return _bound("sampler", sampler.PROMISES, expected_failures, checked)
 
 
@@ -84,7 +84,7 @@ def for_decoder(
     *,
     expected_failures: Failures | None = None,
 ) -> tuple[Check, ...]:
-    """Give the checks of a decoder.
+    """Return the checks of a decoder.
 
     Args:
         checked: the decoder.
@@ -101,7 +101,7 @@ def for_method(
     *,
     expected_failures: Failures | None = None,
 ) -> tuple[Check, ...]:
-    """Give the checks of a method.
+    """Return the checks of a method.
 
     Args:
         checked: the method; give its sampler few steps, e.g. by `with_options`.
@@ -114,7 +114,7 @@ def for_method(
 def check_plugin(
     checked: ModuleType, *, expected_failures: Failures | None = None
 ) -> tuple[Check, ...]:
-    """Give the checks of an installed plugin.
+    """Return the checks of an installed plugin.
 
     Args:
         checked: the module its entry point names.

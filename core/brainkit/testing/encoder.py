@@ -110,7 +110,7 @@ def stimuli_stay_untouched(part: Encoder, store: CheckpointStore, stimuli: Stimu
 
 
 def rows(stimuli: Stimuli, cut: slice) -> Stimuli:
-    """Give a copy of some rows of stimuli."""
+    """Return a copy of some rows of stimuli."""
     return Stimuli(
         images=stimuli.images[cut].copy(),
         captions=stimuli.captions[cut],
@@ -134,7 +134,7 @@ def require_close(first: Tensor, second: Tensor, when: str) -> None:
 
 
 def without_weights(store: CheckpointStore) -> CheckpointStore:
-    """Give a store like another that refuses to load weights."""
+    """Return a store like another that refuses to load weights."""
     return _Closed(**{field.name: getattr(store, field.name) for field in fields(store)})
 
 

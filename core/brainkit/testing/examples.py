@@ -24,7 +24,7 @@ class ExampleTrials(NamedTuple):
 
 
 def example_stimuli(batch: int = 3, side: int = 64) -> Stimuli:
-    """Give pictures of coloured squares, uint8 (batch, side, side, 3), with two captions each."""
+    """Return pictures of coloured squares, uint8 (batch, side, side, 3), with two captions each."""
     import numpy as np
 
     images = np.zeros((batch, side, side, 3), dtype=np.uint8)
@@ -41,7 +41,7 @@ def example_stimuli(batch: int = 3, side: int = 64) -> Stimuli:
 def example_trials(
     trials: int = 40, voxels: int = 12, shape: tuple[int, ...] = (6,), noise: float = 1.0
 ) -> ExampleTrials:
-    """Give betas and a feature that is a linear map of them plus noise of a given spread."""
+    """Return betas and a feature that is a linear map of them plus noise of a given spread."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -60,7 +60,7 @@ def example_trials(
 
 
 def training_sigmas() -> Tensor:
-    """Give 1000 ascending noise levels from 0.001 to 80, evenly spaced in their logarithm."""
+    """Return 1000 ascending noise levels from 0.001 to 80, evenly spaced in their logarithm."""
     import torch
 
     return torch.logspace(-3.0, 1.90309, 1000)
@@ -69,7 +69,7 @@ def training_sigmas() -> Tensor:
 def toy_condition(
     denoise: Callable[[Tensor, Tensor], Tensor], batch: int, strength: float = 1.0
 ) -> Condition:
-    """Give a condition around a denoiser of known behaviour, with latents of shape (4, 8, 8)."""
+    """Return a condition around a denoiser of known behaviour, with latents of shape (4, 8, 8)."""
     import torch
 
     generator = torch.Generator().manual_seed(1)
@@ -78,7 +78,7 @@ def toy_condition(
 
 
 def gaussian_denoiser(mean: float, spread: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """Give the exact denoiser of latents whose numbers are drawn from one normal distribution.
+    """Return the exact denoiser of latents whose numbers are drawn from one normal distribution.
 
     For a clean number x0 ~ N(m, s^2) seen as x = x0 + sigma * noise,
 

@@ -76,7 +76,7 @@ def require(holds: bool, sentence: str) -> None:
 
 
 def failing(conformance: Iterable[Check]) -> set[str]:
-    """Give the names of the checks that fail."""
+    """Return the names of the checks that fail."""
     failed = set()
     for check in conformance:
         try:

@@ -296,7 +296,7 @@ class MemoryJournal:
         self._kept: dict[str, Tensor] = {}
 
     def state(self) -> dict[str, Tensor]:
-        """Give a copy of what was kept last."""
+        """Return a copy of what was kept last."""
         return {name: each.clone() for name, each in self._kept.items()}
 
     def keep(self, state: Mapping[str, Tensor]) -> None:

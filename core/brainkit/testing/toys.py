@@ -45,12 +45,12 @@ class Thumbnail:
     checkpoints: ClassVar[tuple[Checkpoint, ...]] = (TOY,)
 
     def shape(self, store: CheckpointStore) -> tuple[int, ...]:
-        """Give (3, side, side)."""
+        """Return (3, side, side)."""
         side = int(store.config(TOY)["side"])
         return (3, side, side)
 
     def load(self, store: CheckpointStore) -> Callable[[Stimuli], Tensor]:
-        """Give a function from stimuli, their sides multiples of `side`, to thumbnails."""
+        """Return a function from stimuli, their sides multiples of `side`, to thumbnails."""
         import torch
 
         side, gain = int(store.config(TOY)["side"]), store.load(TOY)["gain"]
@@ -73,11 +73,11 @@ class Lengths:
     checkpoints: ClassVar[tuple[Checkpoint, ...]] = ()
 
     def shape(self, store: CheckpointStore) -> tuple[int, ...]:
-        """Give (2,)."""
+        """Return (2,)."""
         return (2,)
 
     def load(self, store: CheckpointStore) -> Callable[[Stimuli], Tensor]:
-        """Give a function from stimuli to lengths in letters."""
+        """Return a function from stimuli to lengths in letters."""
         import torch
 
         def encode(stimuli: Stimuli) -> Tensor:
@@ -95,7 +95,7 @@ class LeastSquares:
     penalty: float = option(0.1, "penalty on the squared weights", ge=0)
 
     def fit(self, betas: Tensor, feature: Tensor) -> dict[str, Tensor]:
-        """Give {"map": float32 (voxels + 1, targets)}."""
+        """Return {"map": float32 (voxels + 1, targets)}."""
         import torch
 
         if len(betas) != len(feature):
@@ -128,7 +128,7 @@ class Around:
     def load(
         self, store: CheckpointStore
     ) -> Callable[[Mapping[str, Tensor]], dict[str, Condition]]:
-        """Give a function from {"thumbnail": (batch, 3, side, side)} to one condition."""
+        """Return a function from {"thumbnail": (batch, 3, side, side)} to one condition."""
         import torch
 
         def condition(features: Mapping[str, Tensor]) -> dict[str, Condition]:
@@ -152,7 +152,7 @@ class Enlarged:
     checkpoints: ClassVar[tuple[Checkpoint, ...]] = (TOY,)
 
     def load(self, store: CheckpointStore) -> Callable[[Tensor, Sequence[int]], Tensor]:
-        """Give a function from thumbnails to uint8 (batch, 4 * side, 4 * side, 3)."""
+        """Return a function from thumbnails to uint8 (batch, 4 * side, 4 * side, 3)."""
         import torch
 
         gain = store.load(TOY)["gain"]
@@ -174,7 +174,7 @@ class Told:
     checkpoints: ClassVar[tuple[Checkpoint, ...]] = ()
 
     def load(self, store: CheckpointStore) -> Callable[[Tensor, Sequence[int]], list[str]]:
-        """Give a function from latents and seeds to sentences."""
+        """Return a function from latents and seeds to sentences."""
         return lambda latents, seeds: [
             f"a mean of {float(each.mean()):.3f} by seed {seed}"
             for each, seed in zip(latents, seeds, strict=True)
