@@ -1,11 +1,13 @@
-"""Write what the docs say of commands and weights from the program itself.
+"""Write what the docs say of commands, weights and code from the program itself.
 
 `docs/cli.md` is the commands' own help; in `docs/weights.md` the tables between two comments are
-made from the releases. With --check, files are only compared.
+made from the releases, `docs/code.md` from the first lines of modules, and the rows of
+`docs/style.md` from `tests/test_layers.py`. With --check, files are only compared.
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import sys
@@ -30,6 +32,12 @@ INTRO = """# Command line
 
 Written by `python docs/generate.py` from the commands themselves. Data go to stdout, progress to
 stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped.
+"""
+CODE = """# The code in one screen
+
+Written by `python docs/generate.py` from the first line of each module. A file directly in
+`brainkit/` is a contract or the shell; everything else lies in a folder named for what it does. A
+run is read from `run/line.py`. [How it is written](style.md) has the rules.
 """
 
 
@@ -138,7 +146,52 @@ def _moved() -> Iterator[str]:
     yield from (f"| `{old}` | `{new}` |" for old, new in sorted(MOVED.items()))
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli.md": commands, "weights.md": weights}
+def code() -> str:
+    """Return the text of `code.md`: a line a module of core, of a run and of plugins."""
+    core = DOCS.parent / "core" / "brainkit"
+    sections = [CODE, _tree("core/brainkit/", core), _tree("core/brainkit/run/", core / "run")]
+    for plugin in sorted(DOCS.parent.glob("plugins/*/brainkit_*/")):
+        sections.append(_tree(f"plugins/{plugin.parent.name}/{plugin.name}/", plugin))
+    return "\n".join(sections)
+
+
+def _tree(title: str, folder: Path) -> str:
+    files = [each for each in folder.glob("*.py") if not each.name.startswith("__")]
+    packages = [each for each in folder.iterdir() if (each / "__init__.py").is_file()]
+    rows = [(each.name, _first_line(each)) for each in sorted(files)]
+    rows += [(f"{each.name}/", _first_line(each / "__init__.py")) for each in sorted(packages)]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"  {name:<{width}}  {about}" for name, about in rows]
+    return "\n".join(
+        ["```text", f"{title}  {_first_line(folder / '__init__.py')}", *lines, "```", ""]
+    )
+
+
+def _first_line(module: Path) -> str:
+    text = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0]
+
+
+def style() -> str:
+    """Return the text of `style.md` with the rows of layers made anew."""
+    page = (DOCS / "style.md").read_text(encoding="utf-8")
+    layers = ast.parse((DOCS.parent / "tests" / "test_layers.py").read_text(encoding="utf-8"))
+    (rows,) = (
+        ast.literal_eval(each.value)
+        for each in layers.body
+        if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "ROWS"
+    )
+    table = "\n".join(["```text", *(", ".join(row) for row in rows), "```"])
+    pattern = r"(<!-- rows -->\n).*?(<!-- end -->)"
+    return re.sub(pattern, rf"\g<1>\n{table}\n\n\g<2>", page, flags=re.DOTALL)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": commands,
+    "code.md": code,
+    "style.md": style,
+    "weights.md": weights,
+}
 
 
 def main(*, check: bool) -> None:

@@ -26,7 +26,7 @@ def generate(monkeypatch):
 
 
 def test_pages_made_from_the_program_are_current(generate):
-    assert set(generate.PAGES) == {"cli.md", "weights.md"}
+    assert set(generate.PAGES) == {"cli.md", "code.md", "style.md", "weights.md"}
     for name, made in generate.PAGES.items():
         assert (ROOT / "docs" / name).read_text(encoding="utf-8") == made(), name
 
