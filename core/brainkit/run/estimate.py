@@ -81,7 +81,7 @@ def called(sampler: Sampler, condition: Condition) -> set[tuple[str, bool]]:
         return note("misfit", latent.flatten(1).mean(dim=1))
 
     def stop(done: int, total: int) -> None:
-        raise _Watched
+        raise _Stepped
 
     small = replace(
         condition,
@@ -92,12 +92,12 @@ def called(sampler: Sampler, condition: Condition) -> set[tuple[str, bool]]:
         context=None if condition.context is None else torch.ones(1, 2, 2),
         sigmas=torch.linspace(0.03, 14.0, len(condition.sigmas)),
     )
-    with suppress(_Watched), torch.no_grad():
+    with suppress(_Stepped), torch.no_grad():
         sampler.sample(small, [0], stop)
     return calls
 
 
-class _Watched(Exception):  # noqa: N818 (it is no error)
+class _Stepped(Exception):  # noqa: N818 (it is no error)
     """A sampler has taken its first step."""
 
 
