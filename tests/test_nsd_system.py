@@ -100,6 +100,13 @@ def test_an_error_without_a_number_of_the_system_is_damage():
             raise error
 
 
+@pytest.mark.parametrize("name", [DESIGN, TABLE, PICTURES, f"{BETAS}/betas_session01.hdf5"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(nsd, name):
+    (nsd / name).unlink()
+    os.mkfifo(nsd / name)
+    assert any("is a pipe or a device" in each for each in check_data(nsd).contradictions)
+
+
 def test_memory_that_ran_out_is_no_damage():
     with pytest.raises(DataError, match="memory ran out") as caught, reading(ROOT / DESIGN):
         raise MemoryError

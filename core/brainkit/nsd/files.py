@@ -160,6 +160,8 @@ def flaw(path: Path) -> str | None:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             return "is a folder, expected a file; download it again"
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            return "is a pipe or a device, expected a file; put the file itself there"
         if status.st_size == 0:
             return f"is empty (0 bytes); download it again{growing(path)}"
         with path.open("rb") as file:
