@@ -67,6 +67,30 @@ def test_a_flag_wins_over_the_run_file_and_the_file_over_the_defaults(cli, nsd, 
     assert "batches of 5" in cli(*words, "--images", "2", "--batch-size", "5").stdout
 
 
+def test_a_tilde_is_the_home_in_flags_and_in_run_files(cli, nsd, tmp_path):
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user" / "nsd").symlink_to(nsd)
+    (tmp_path / "user" / "run.toml").write_text('work = "~/results"\nnsd = "~/nsd"\nimages = 2\n')
+    env = {"HOME": str(tmp_path / "user")}
+    page = cli("run", "toy", "--config=~/run.toml", env=env).stdout.splitlines()[-1]
+    assert page.startswith(str(tmp_path / "user" / "results"))
+    words = ("run", "toy", "--nsd=~/nsd", "--work=~/results", "--images", 2)
+    assert "0 steps computed" in cli(*words, env=env).stderr
+    assert cli("report", "~/results", env=env).stdout.strip() == page
+    assert "has" in cli("check-data", "~/nsd", env=env).stdout
+    store = str(tmp_path / "user" / "store")
+    assert store in cli("checkpoints", "--checkpoints=~/store", env=env).stdout
+    assert not (tmp_path / "~").exists()
+
+
+def test_the_home_of_nobody_is_told(cli):
+    failed = cli("run", "toy", "--work=~nobody-of-that-name/x", code=2).stderr
+    assert failed.startswith(
+        "Error: --work is '~nobody-of-that-name/x', but that home is not known"
+    )
+    assert "PATH is '~nobody-of" in cli("check-data", "~nobody-of-that-name/x", code=2).stderr
+
+
 def test_report_writes_the_page_again(cli, nsd, tmp_path):
     cli("run", "toy", "--nsd", nsd, "--images", "4", "--work", "w")
     page = next(tmp_path.rglob("report.html"))

@@ -159,6 +159,22 @@ def test_what_was_typed_wins_over_the_file_and_joins_its_tables(tmp_path):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["work", "nsd", "checkpoints"])
+def test_a_tilde_in_a_path_is_the_home(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = written(tmp_path, **{name: "~/there"})
+    assert read_config(path)[name] == tmp_path / "there"
+    assert getattr(configured("toy", {name: Path("~/there")}), name) == tmp_path / "there"
+    with pytest.raises(UsageError, match=f"^{name} in run file .* no zero byte; take it out$"):
+        read_config(written(tmp_path, **{name: "a\0b"}))
+
+
+def test_a_byte_order_mark_is_no_obstacle(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_bytes(b"\xef\xbb\xbfimages = 2\n")
+    assert configured("toy", {}, file=path).images == 2
+
+
 def test_a_run_file_of_another_method_is_refused(tmp_path):
     with pytest.raises(UsageError, match="is of method 'other', but 'toy' was asked for"):
         configured("toy", {}, file=written(tmp_path, method="other"))

@@ -240,6 +240,26 @@ def _annotation(part: object, field: dataclasses.Field[Any]) -> Any:
     return get_type_hints(holder, vars(module) if module else {})[field.name]
 
 
+def checked_path(text: str | Path, address: str) -> Path:
+    """Return a path in which "~" at the beginning is somebody's home, as shells have it.
+
+    Args:
+        text: as it was typed, or written in a file, where no shell reads it.
+        address: how the user named it, for the message.
+
+    Raises:
+        UsageError: it holds a zero byte, or names the home of nobody.
+    """
+    if "\0" in str(text):
+        raise UsageError(f"{address} is {str(text)!r}, but paths have no zero byte; take it out")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            f"{address} is {str(text)!r}, but that home is not known; write the path out"
+        ) from error
+
+
 def replaced(part: Any, values: dict[str, Any], address: str) -> Any:
     """Return a copy of a part with some options set.
 

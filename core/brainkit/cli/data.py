@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
-from brainkit.cli.flags import AsJson
+from brainkit.cli.flags import AsJson, home_expanded
 
 
 def check_data(
-    path: Annotated[Path, typer.Argument(help="Folder of an NSD download.")],
+    path: Annotated[
+        Path, typer.Argument(help="Folder of an NSD download.", callback=home_expanded)
+    ],
     subject: Annotated[int | None, typer.Option(help="1 to 8.  [default: all there are]")] = None,
     as_json: AsJson = False,
 ) -> None:

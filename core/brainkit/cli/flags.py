@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
+from brainkit.options import checked_path
 from brainkit.run.config import about
+
+
+def home_expanded(parameter: typer.CallbackParam, value: Path | None) -> Path | None:
+    """Return a path that was typed, "~" in it expanded: shells leave `--work=~/x` as it is."""
+    if value is None:
+        return None
+    named = parameter.opts[0]
+    # Help shows arguments in capitals.
+    return checked_path(value, named if named.startswith("-") else named.upper())
+
 
 MethodName = Annotated[
     str, typer.Argument(metavar="METHOD", help="Name of a method, see list-plugins.")
@@ -18,7 +29,12 @@ UseTexts = Annotated[
     list[str] | None,
     typer.Option("--use", help="ADDRESS=NAME: another part there, e.g. regressor=mean."),
 ]
-StoreFolder = Annotated[Path | None, typer.Option("--checkpoints", help=about("checkpoints"))]
-ResultsFolder = Annotated[Path, typer.Argument(help="Folder of results, or anything below it.")]
+StoreFolder = Annotated[
+    Path | None, typer.Option("--checkpoints", help=about("checkpoints"), callback=home_expanded)
+]
+ResultsFolder = Annotated[
+    Path,
+    typer.Argument(help="Folder of results, or anything below it.", callback=home_expanded),
+]
 Preset = Annotated[str | None, typer.Option(help=about("preset"))]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainkit.cli.flags import MethodName, OptionTexts, Preset, StoreFolder, UseTexts
+from brainkit.cli.flags import MethodName, OptionTexts, Preset, StoreFolder, UseTexts, home_expanded
 from brainkit.run.config import about
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ def run(
     context: typer.Context,
     method: MethodName,
     config: Annotated[
-        Path | None, typer.Option(help="TOML run file; flags given here win over it.")
+        Path | None,
+        typer.Option(help="TOML run file; flags given here win over it.", callback=home_expanded),
     ] = None,
     subject: Annotated[int | None, typer.Option(help=about("subject"))] = None,
     nsd: Annotated[Path | None, typer.Option(help=about("nsd"))] = None,

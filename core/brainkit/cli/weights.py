@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from brainkit.cli.flags import AsJson, StoreFolder
+from brainkit.cli.flags import AsJson, StoreFolder, home_expanded
 
 
 def fetch(
@@ -16,11 +16,18 @@ def fetch(
     ],
     from_: Annotated[
         Path | None,
-        typer.Option("--from", metavar="PATH", help="Released file or folder you have already."),
+        typer.Option(
+            "--from",
+            metavar="PATH",
+            help="Released file or folder you have already.",
+            callback=home_expanded,
+        ),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="With --from: config.json of a network of other sizes."),
+        typer.Option(
+            help="With --from: config.json of a network of other sizes.", callback=home_expanded
+        ),
     ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Use only what was downloaded before.")

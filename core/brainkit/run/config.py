@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from brainkit.errors import UsageError, did_you_mean
-from brainkit.options import option, options, pairs, parsed, validated
+from brainkit.options import checked_path, option, options, pairs, parsed, validated
 
 if TYPE_CHECKING:
     from brainkit.method import Lookup, Method
@@ -180,8 +180,8 @@ def checked_setting(name: str, value: Any, address: str) -> Any:
         UsageError: the value has the wrong type, is outside its limits or names no group of scores.
     """
     setting = next(each for each in fields(RunConfig) if each.name == name)
-    if isinstance(value, str) and "Path" in str(setting.type):
-        value = Path(value)
+    if isinstance(value, str | Path) and "Path" in str(setting.type):
+        value = checked_path(value, address)
     if isinstance(value, list):
         value = tuple(value)
     value = validated(RunConfig, name, value, address, strict=True)
@@ -249,7 +249,8 @@ def read_config(path: Path) -> dict[str, Any]:
         UsageError: the file is missing, is not TOML, has unknown keys, or values that are wrong.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        # Editors of Windows begin a text with a byte order mark.
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"run file {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
