@@ -85,7 +85,7 @@ def publish(run: Run, known: Predictions, latents: Made, made: Made) -> Path:
 
 def report_data(run: Run, known: Predictions, latents: Made, made: Made) -> ReportData:
     """Score everything and gather what the report shows."""
-    from brainkit.run.score import feature_scorers, scorers, sentences
+    from brainkit.run.score import feature_scorers, scorers
 
     stimuli = _stimuli(run)
     with warnings.catch_warnings(record=True) as caught:
@@ -99,18 +99,6 @@ def report_data(run: Run, known: Predictions, latents: Made, made: Made) -> Repo
         }
         chances = _chances([*by_source["brain"], *of_features], len(run.chosen))
     facts = _facts(run, known.trials)
-    captions = {
-        source: sentences(run, of["caption"])[0] for source, of in made.items() if "caption" in of
-    }
-    walked = latents["brain"].get("image", ())
-    rows = tuple(
-        replace(
-            _row(run, stimuli, made, captions, index),
-            scores={s.name: float(s.per_item[index]) for s in brain if len(s.per_item)},
-            way=_way(run, index, walked) if walked else None,
-        )
-        for index in range(len(run.chosen))
-    )
     warned = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
     return ReportData(
         title=_title(run),
@@ -122,7 +110,7 @@ def report_data(run: Run, known: Predictions, latents: Made, made: Made) -> Repo
         miniature=run.miniature,
         random=run.networks == "random",
         scores=tuple(_score_row(score, ceilings, chances) for score in [*brain, *predicted]),
-        rows=rows,
+        rows=_rows(run, stimuli, latents, made, brain),
         n_shuffles=N_SHUFFLES if chances else 0,
         warnings=(*facts.get("warnings", ()), *dict.fromkeys(warned)),
         footnotes=footnotes(run, facts),
@@ -131,6 +119,26 @@ def report_data(run: Run, known: Predictions, latents: Made, made: Made) -> Repo
         command=reproduce_command(run),
         run_toml=run_file(run),
         maps=maps.brain_maps(run),
+    )
+
+
+def _rows(
+    run: Run, stimuli: Stimuli, latents: Made, made: Made, brain: Sequence[Score]
+) -> tuple[ReportRow, ...]:
+    """Return what the report shows of each image."""
+    from brainkit.run.score import sentences
+
+    captions = {
+        source: sentences(run, of["caption"])[0] for source, of in made.items() if "caption" in of
+    }
+    walked = latents["brain"].get("image", ())
+    return tuple(
+        replace(
+            _row(run, stimuli, made, captions, index),
+            scores={s.name: float(s.per_item[index]) for s in brain if len(s.per_item)},
+            way=_way(run, index, walked) if walked else None,
+        )
+        for index in range(len(run.chosen))
     )
 
 

@@ -61,7 +61,7 @@ def screened(image: Tensor, captions: Tensor, ratio: float = 0.5, scale: float =
 
 
 def load_rule(store: CheckpointStore, ratio: float = 0.5, scale: float = 100.0) -> Rule:
-    """Give a function from images uint8 (batch, height, width, 3) and each one's raw caption
+    """Return a function from images uint8 (batch, height, width, 3) and each one's raw caption
     embeddings (captions, dim) to each one's mask, bool (captions,).
     """
     from brainkit.networks.clip.network import load_image_embedding
@@ -76,7 +76,7 @@ def load_rule(store: CheckpointStore, ratio: float = 0.5, scale: float = 100.0) 
 
 
 def said_of(stimuli: Stimuli, table: Table | None = None) -> list[tuple[str, ...]]:
-    """Give each image's captions, from a table if there is one; empty texts are left out.
+    """Return each image's captions, from a table if there is one; empty texts are left out.
 
     Raises:
         DataError: an image has none.
@@ -133,7 +133,7 @@ def compared(first: Sequence[Sequence[bool]], second: Sequence[Sequence[bool]]) 
 def ruled(
     nsd: Path, ids: Integers, store: CheckpointStore, ratio: float = 0.5, scale: float = 100.0
 ) -> Iterator[tuple[tuple[str, ...], list[bool]]]:
-    """Give the COCO captions of each image and which of them the rule keeps."""
+    """Return the COCO captions of each image and which of them the rule keeps."""
     import torch
 
     from brainkit.networks.clip.network import load_text_embedding

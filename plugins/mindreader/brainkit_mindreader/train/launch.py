@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def launched(device: str, mixed_precision: str | None = None) -> Accelerator:
-    """Give what ties this process to the others.
+    """Return what ties this process to the others.
 
     Args:
         device: "auto", "cpu" or "cuda"; each process takes a GPU of its own.
