@@ -64,26 +64,26 @@ def main(out: Path, rows: dict[str, Path]) -> None:
 
 
 def columns(folders: list[Path]) -> list[str]:
-    """Give the scores that any of the runs has a value of, in the table's order."""
+    """Return the scores that any of the runs has a value of, in the table's order."""
     return [name for name in SCORES if any(score(each, name) != "–" for each in folders)]
 
 
 def metrics(folder: Path) -> dict[str, Any]:
-    """Give the metrics of the run that a folder of pictures belongs to."""
+    """Return the metrics of the run that a folder of pictures belongs to."""
     run = folder.parent.parent if folder.parent.name == "true" else folder.parent
     found: dict[str, Any] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     return found
 
 
 def split(folder: Path) -> str:
-    """Give which split a run used; one that goes by sessions has counts, for they decide it."""
+    """Return which split a run used; one that goes by sessions has counts, for they decide it."""
     found = metrics(folder)
     name = found["options"].get("selection.split", "shared")
     return str(name) if name == "shared" else str(found["test_images"])
 
 
 def score(folder: Path, name: str) -> str:
-    """Give a score of the run that a folder of pictures belongs to, for reading."""
+    """Return a score of the run that a folder of pictures belongs to, for reading."""
     found = metrics(folder)["scores"]
     entry: dict[str, Any] = next((each for each in found if each["name"] == name), {})
     value = entry.get("ceiling" if folder.parent.name == "true" else "value")

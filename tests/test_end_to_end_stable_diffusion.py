@@ -55,7 +55,7 @@ def test_a_killed_refinement_goes_on_to_the_same_pictures(brainkit, tmp_path):
 
 @pytest.fixture(scope="module")
 def runs(brainkit, tmp_path_factory):
-    """Give a function from a run's name to its folder; each is made once, 100 images."""
+    """Return a function from a run's name to its folder; each is made once, 100 images."""
     work = tmp_path_factory.mktemp("work")
     one_walk = ["--use", "sampler=ddim", "-o", "sampler.steps=10", "-o", "sampler.noise_lead=1"]
     words = {

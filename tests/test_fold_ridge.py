@@ -37,7 +37,7 @@ def draw(trials=43, voxels=20, shape=(2, 3), seed=0, new=6):
 
 
 def chosen_by_scikit_learn(betas, feature, new, intercept):
-    """Give predictions and penalties by a scikit-learn model for every unit, fold and penalty."""
+    """Return predictions and penalties by a scikit-learn model for every unit, fold and penalty."""
     scaler = StandardScaler().fit(betas.numpy())
     x, flat = scaler.transform(betas.numpy()), feature.flatten(1).numpy()
     folds = KFold(5)

@@ -153,7 +153,7 @@ def main() -> None:
 
 
 def status(key: str, path: str = "/proc/self/status") -> int:
-    """Give a number of bytes that the system tells."""
+    """Return a number of bytes that the system tells."""
     lines = Path(path).read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
 

@@ -56,7 +56,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Odd(Chosen):
-    """Gives maps that are wrong in one of several ways."""
+    """Return maps that are wrong in one of several ways."""
 
     name = "odd"
     way: str = option("short", "what is wrong")

@@ -66,7 +66,7 @@ def sources(folder: Path) -> list[Path]:
 
 
 def unit(path: Path) -> str:
-    """Give the module or folder directly below brainkit/ that a file belongs to."""
+    """Return the module or folder directly below brainkit/ that a file belongs to."""
     inside = path.relative_to(CORE)
     name = inside.parts[0] if len(inside.parts) > 1 else inside.stem
     return "brainkit" if name == "__init__" else name
@@ -77,7 +77,7 @@ def for_checkers_only(node: ast.AST) -> bool:
 
 
 def imports(tree: ast.AST, *, inside_functions: bool = True) -> Iterator[tuple[str, int]]:
-    """Give every imported dotted name with its line; `from a import b` gives a.b."""
+    """Return every imported dotted name with its line; `from a import b` gives a.b."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
@@ -96,7 +96,7 @@ def parsed(path: Path) -> ast.Module:
 
 
 def imported_unit(name: str) -> str | None:
-    """Give the unit of core that a dotted name belongs to; the package itself is one too."""
+    """Return the unit of core that a dotted name belongs to; the package itself is one too."""
     first, *rest = name.split(".")
     if first != "brainkit":
         return None
@@ -104,7 +104,7 @@ def imported_unit(name: str) -> str | None:
 
 
 def trespasses(source: str, importer: str) -> list[str]:
-    """Give the imports of a module's text that its row forbids."""
+    """Return the imports of a module's text that its row forbids."""
     forbidden = []
     for name, line in imports(ast.parse(source)):
         other = imported_unit(name)
@@ -211,7 +211,7 @@ def defines_a_part(tree: ast.Module) -> bool:
 
 
 def listed() -> list[Path]:
-    """Give the modules that a listing imports: those that define parts, and packages of plugins."""
+    """Return the modules that a listing imports: those of parts, and packages of plugins."""
     parts = [path for path in everywhere() if defines_a_part(parsed(path))]
     tables = [path for plugin in PLUGINS for path in plugin.glob("brainkit_*/__init__.py")]
     return sorted({*parts, *tables})
@@ -230,7 +230,7 @@ def test_modules_of_parts_import_no_networks_at_the_top(path):
 
 
 def spoken(tree: ast.Module) -> str:
-    """Give a module's code without comments and docstrings, which are documentation."""
+    """Return a module's code without comments and docstrings, which are documentation."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             first = node.body[0] if node.body else None

@@ -18,7 +18,7 @@ SECOND = RNG.normal(size=(45, 5)) @ RNG.normal(size=(5, 5)) + 0.7
 
 
 def with_moments(mean, deviation, n=50):
-    """Give (n, dim) whose sample means and deviations (n - 1) are exact, uncorrelated."""
+    """Return (n, dim) whose sample means and deviations (n - 1) are exact, uncorrelated."""
     raw = RNG.normal(size=(n, len(mean)))
     raw -= raw.mean(axis=0)
     basis = np.linalg.qr(raw)[0] * np.sqrt(n - 1)

@@ -33,7 +33,7 @@ def pixels(side: int) -> torch.Tensor:
 
 
 def lively(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Give a network weights with which no layer dies out, and batch norms that do something."""
+    """Return a network weights with which no layer dies out, and batch norms that do something."""
     drawn = torch.Generator().manual_seed(seed)
     for name, each in [*network.named_parameters(), *network.named_buffers()]:
         with torch.no_grad():

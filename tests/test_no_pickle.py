@@ -28,7 +28,7 @@ TORCH_LOADS = {"torch.load", "torch.serialization.load", "torch.jit.load", "torc
 
 
 def tracked() -> list[Path]:
-    """Give the tree's Python files, those of a fresh clone where git tells which they are."""
+    """Return the tree's Python files, those of a fresh clone where git tells which they are."""
     if (ROOT / ".git").exists():
         listed = subprocess.run(
             ["git", "ls-files", "-z", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -42,7 +42,7 @@ def tracked() -> list[Path]:
 
 
 def aliases(tree: ast.AST) -> dict[str, str]:
-    """Give what each imported name stands for, dotted."""
+    """Return what each imported name stands for, dotted."""
     known: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -56,7 +56,7 @@ def aliases(tree: ast.AST) -> dict[str, str]:
 
 
 def dotted(node: ast.AST, known: dict[str, str]) -> str:
-    """Give a name in full, such as torch.load for `t.load` after `import torch as t`."""
+    """Return a name in full, such as torch.load for `t.load` after `import torch as t`."""
     if isinstance(node, ast.Attribute):
         return f"{dotted(node.value, known)}.{node.attr}"
     return known.get(node.id, node.id) if isinstance(node, ast.Name) else ""
@@ -71,7 +71,7 @@ def is_false(node: ast.expr | None) -> bool:
 
 
 def faults(source: str, *, in_tests: bool = False, reference: bool = False) -> Iterator[str]:
-    """Give what in a program unpickles, or might."""
+    """Return what in a program unpickles, or might."""
     tree = ast.parse(source)
     known = aliases(tree)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]

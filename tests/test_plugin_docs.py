@@ -42,7 +42,7 @@ def page(name):
 
 
 def sections(text, level):
-    """Give {heading: text below it} for headings of a level."""
+    """Return {heading: text below it} for headings of a level."""
     pieces = re.split(rf"(?m)^{'#' * level} (.+)$", text)
     return dict(zip(pieces[1::2], pieces[2::2], strict=True))
 

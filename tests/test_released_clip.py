@@ -48,7 +48,7 @@ def contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def mini(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Give the configuration and the tensors of the miniature's network."""
+    """Return the configuration and the tensors of the miniature's network."""
     return MINIATURE.config(checkpoint), MINIATURE.load(checkpoint)
 
 

@@ -30,7 +30,7 @@ def tensor(dtype: Any = "F32", shape: Any = (2,), offsets: Any = (0, 8)) -> dict
 
 
 def forged(header: object, numbers: bytes = bytes(8), length: int | None = None) -> bytes:
-    """Give the bytes of a file with any header, and any word of its length."""
+    """Return the bytes of a file with any header, and any word of its length."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + numbers
 
@@ -252,7 +252,7 @@ DTYPES = (
 
 
 def several() -> dict[str, Tensor]:
-    """Give tensors of every dtype and of odd shapes."""
+    """Return tensors of every dtype and of odd shapes."""
     torch.manual_seed(0)
     bits = torch.randint(0, 2, (3, 5, 8), dtype=torch.uint8)
     found = {str(dtype): bits.view(torch.uint8).to(dtype) for dtype in DTYPES}

@@ -119,7 +119,7 @@ PLUGIN_NUMBERS = count()
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """Give a function that installs a module of a given text, as pip would, and imports it."""
+    """Return a function that installs a module of a given text, as pip would, and imports it."""
 
     def install(text, entry_point=True):
         name = f"plugin_under_test_{next(PLUGIN_NUMBERS)}"

@@ -23,12 +23,12 @@ def latents():
 
 
 def altered(part, change):
-    """Give a part like another whose loaded function is wrapped by `change(function)`."""
+    """Return a part like another whose loaded function is wrapped by `change(function)`."""
     return type("Altered", (type(part),), {"load": lambda self, at: change(part.load(at))})()
 
 
 def changing(**changes):
-    """Give a conditioner whose condition has fields replaced; a callable is given the old value."""
+    """Return a conditioner whose condition has other fields; a callable gets the old value."""
 
     def change(function):
         def condition(features):

@@ -15,7 +15,7 @@ def store(tmp_path_factory):
 
 
 def altered(part, change):
-    """Give a part like another whose loaded function is wrapped by `change(function)`."""
+    """Return a part like another whose loaded function is wrapped by `change(function)`."""
     return type("Altered", (type(part),), {"load": lambda self, at: change(part.load(at))})()
 
 

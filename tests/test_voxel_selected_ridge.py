@@ -216,7 +216,7 @@ def test_a_voxel_that_hardly_varies_is_never_read():
 
 
 def planted(readable, voxels=40, units=12, trials=200):
-    """Give betas and a feature of which only the units `readable` follow two voxels each."""
+    """Return betas and a feature of which only the units `readable` follow two voxels each."""
     betas, _, new, _ = draw(trials, voxels, seed=3)
     feature = torch.randn(trials, units, generator=torch.Generator().manual_seed(4)).double()
     for unit in readable:

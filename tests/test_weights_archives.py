@@ -36,7 +36,7 @@ TOUCH = text("touch pwned")
 
 
 def member(path: str, *, mode: int = 0, packed: int = zipfile.ZIP_STORED) -> zipfile.ZipInfo:
-    """Give a member with unusual facts."""
+    """Return a member with unusual facts."""
     made = zipfile.ZipInfo("x")
     made.filename = path
     made.compress_type, made.external_attr, made.create_system = packed, mode << 16, 3

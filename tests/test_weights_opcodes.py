@@ -116,7 +116,7 @@ def test_nesting_and_shared_lists_do_no_harm() -> None:
 
 
 def held(count: int = 4, view: bytes = b"N") -> bytes:
-    """Give the opcodes of a storage of the old form."""
+    """Return the opcodes of a storage of the old form."""
     kind = name("torch", "FloatStorage")
     return many(text("storage"), kind, text("k"), text("cpu"), number(count), view) + b"Q"
 

@@ -178,7 +178,7 @@ ODD_LETTERS = [("ｏｓ", "system"), ("collections", "OrderedDiсt"), ("\ud800",
 
 
 def dotted(module: str, word: str) -> str:
-    """Give the words as a sentence shows them."""
+    """Return the words as a sentence shows them."""
     joined = f"{module}.{word}"
     return ascii(joined if len(joined) <= 100 else f"{joined[:100]}...")[1:-1]
 

@@ -18,13 +18,6 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis.strategies import booleans, data, integers, lists, permutations, sampled_from
-
-from brainkit.errors import CheckpointError
-from brainkit.weights.open import open_weights
-
-sys.path.insert(0, str(Path(__file__).parent / "toys"))
 from forged_pickles import (
     call,
     many,
@@ -35,6 +28,11 @@ from forged_pickles import (
     refused,
     saved,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import booleans, data, integers, lists, permutations, sampled_from
+
+from brainkit.errors import CheckpointError
+from brainkit.weights.open import open_weights
 
 ONE_FOLDER = [HealthCheck.function_scoped_fixture]
 """All examples of a test may share its folder."""
@@ -47,7 +45,7 @@ def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def whole() -> dict[str, Any]:
-    """Give all that training programs put beside tensors, and tensors of many kinds."""
+    """Return all that training programs put beside tensors, and tensors of many kinds."""
     torch.manual_seed(0)
     base = torch.randn(4, 6)
     network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))

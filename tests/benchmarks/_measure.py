@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 def allocated() -> int:
-    """Give the bytes of this process's memory that no file backs."""
+    """Return the bytes of this process's memory that no file backs."""
     with open("/proc/self/status") as status:
         fields = dict(line.split(":", 1) for line in status)
     return int(fields["RssAnon"].split()[0]) * 1024

@@ -22,7 +22,7 @@ TRIALS, VOXELS, PADDED, DIM, BATCH = 25_000, 15_724, 15_744, 512, 128
 
 
 def timed(call: Callable[[], object], device: str) -> float:
-    """Give the seconds of one call."""
+    """Return the seconds of one call."""
     import torch
 
     begun = time.perf_counter()

@@ -163,7 +163,7 @@ def measure_check(root: Path) -> None:
 
 
 def peak() -> int:
-    """Give this process's largest resident memory so far in bytes."""
+    """Return this process's largest resident memory so far in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -35,7 +35,7 @@ from brainkit.weights.random import RandomStore
 
 SEED = 3
 Sampled = Callable[[int], Tensor]
-"""Gives finished latents, or pictures, of a batch of so many."""
+"""Return finished latents, or pictures, of a batch of so many."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def line(row: Row) -> str:
 
 
 def method(name: str) -> Method:
-    """Give an installed method."""
+    """Return an installed method."""
     from brainkit.plugins import Registry
 
     found: Method = Registry.installed().get("method", name)

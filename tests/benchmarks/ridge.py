@@ -196,7 +196,7 @@ def measured(folder: Path, name: str, sizes: argparse.Namespace) -> dict[str, An
 
 
 def table(folder: Path, found: dict[str, dict[str, Any]]) -> str:
-    """Give the measured numbers as a Markdown table."""
+    """Return the measured numbers as a Markdown table."""
     reference = np.load(folder / "loop.npy").astype(np.float64)
     head = ("contender", "seconds", "x ours", "processor s", "x ours", "MB", "x ours", "difference")
     lines = ["| " + " | ".join(head) + " |", "| --- " + "| ---: " * 7 + "|"]
@@ -218,7 +218,7 @@ def verdicts(found: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def work(stage: str, trials: float, voxels: float, targets: float, new: float) -> float:
-    """Give the arithmetic of a stage in multiplications; of the loop, for one token."""
+    """Return the arithmetic of a stage in multiplications; of the loop, for one token."""
     n, p, t = trials, voxels, targets
     return {
         "factorise": n * n * p / 2,

@@ -86,7 +86,7 @@ def networks(size: str, device: str) -> tuple[Any, Any, Any]:
 
 
 def conditioned(args: argparse.Namespace) -> tuple[Any, Any]:
-    """Give the UNet and a condition of random z, c and targets for a batch."""
+    """Return the UNet and a condition of random z, c and targets for a batch."""
     import torch
 
     from brainkit import Condition

@@ -100,7 +100,7 @@ def looped(
 
 
 def by_itself(x: Floats, voxels: int) -> Fit:
-    """Give a fit of one unit: correlate, sort, take columns, solve."""
+    """Return a fit of one unit: correlate, sort, take columns, solve."""
 
     def fit(y: Floats) -> tuple[NDArray[np.intp], Floats]:
         centred, target = x - x.mean(0), y - y.mean()
@@ -112,7 +112,7 @@ def by_itself(x: Floats, voxels: int) -> Fit:
 
 
 def centred_once(x: Floats, voxels: int) -> Fit:
-    """Give a fit of one unit that need not centre and measure the betas again."""
+    """Return a fit of one unit that need not centre and measure the betas again."""
     centred = x - x.mean(0)
     centred /= np.sqrt((centred**2).sum(0))
 
@@ -124,7 +124,7 @@ def centred_once(x: Floats, voxels: int) -> Fit:
 
 
 def from_products(x: Floats, voxels: int) -> Fit:
-    """Give a fit of one unit that multiplies no columns."""
+    """Return a fit of one unit that multiplies no columns."""
     every = np.hstack([x, np.ones((len(x), 1))])
     products = every.T @ every
     length = np.sqrt(products.diagonal()[:-1])
@@ -140,7 +140,7 @@ def from_products(x: Floats, voxels: int) -> Fit:
 
 
 def solved_by_columns(x: Floats, y: Floats, best: NDArray[np.intp]) -> Floats:
-    """Give the weights of the chosen voxels and of the constant."""
+    """Return the weights of the chosen voxels and of the constant."""
     a = np.hstack([x[:, best], np.ones((len(x), 1))])
     weight: Floats = np.linalg.solve(a.T @ a + ALPHA * np.eye(a.shape[1]), a.T @ y)
     return weight
@@ -189,7 +189,7 @@ def measured(folder: Path, name: str, sizes: argparse.Namespace) -> dict[str, fl
 
 
 def table(found: dict[str, dict[str, float]]) -> str:
-    """Give the measured numbers as a Markdown table."""
+    """Return the measured numbers as a Markdown table."""
     head = ("contender", "seconds", "x ours", "processor s", "x ours", "MB", "x ours", "difference")
     lines = ["| " + " | ".join(head) + " |", "| --- " + "| ---: " * 7 + "|"]
     for name, row in found.items():

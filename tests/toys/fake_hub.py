@@ -39,7 +39,7 @@ class Hub:
     asked: list = field(default_factory=list)
 
     def transfers(self, name: str) -> list:
-        """Give the Range headers of the requests for a content."""
+        """Return the Range headers of the requests for a content."""
         return [asked[2] for asked in self.asked if asked[0] == "GET" and name in asked[1]]
 
     def stored(self, digest: str) -> bytes | None:

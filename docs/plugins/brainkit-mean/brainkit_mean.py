@@ -23,7 +23,7 @@ class Mean:
     shrink: float = option(0.0, "fraction by which the mean is pulled towards zero", ge=0, le=1)
 
     def fit(self, betas: Tensor, feature: Tensor) -> dict[str, Tensor]:
-        """Give {"mean": float32 (targets,), "voxels": int64 (1,)}.
+        """Return {"mean": float32 (targets,), "voxels": int64 (1,)}.
 
         Args:
             betas: float32 (trials, voxels).
@@ -40,7 +40,7 @@ class Mean:
         return {"mean": mean * (1 - self.shrink), "voxels": torch.tensor([betas.shape[1]])}
 
     def predict(self, weights: Mapping[str, Tensor], betas: Tensor, feature: Tensor) -> Tensor:
-        """Give the same float32 row for every trial, (trials, *shape)."""
+        """Return the same float32 row for every trial, (trials, *shape)."""
         voxels = int(weights["voxels"])
         if betas.shape[1] != voxels:
             raise DataError(
