@@ -31,7 +31,8 @@ DOCS = Path(__file__).parent
 INTRO = """# Command line
 
 Written by `python docs/generate.py` from the commands themselves. Data go to stdout, progress to
-stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped.
+stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 128 + n stopped by
+signal n (130 interrupted, 143 ended by a batch system).
 """
 CODE = """# The code in one screen
 

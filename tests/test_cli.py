@@ -191,23 +191,56 @@ def test_a_reader_that_has_gone_is_no_error(cli):
     assert process.wait(timeout=120) == 1
 
 
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
+
+
 @pytest.fixture
-def _heed_interrupts():
+def _heed_signals():
     """A process in the background of a shell inherits that it ignores interrupts; not so here."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS[1:]}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("_heed_interrupts")
-def test_an_interrupt_says_how_to_go_on_and_exits_with_130(cli, nsd):
+@pytest.mark.usefixtures("_heed_signals")
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_signal_says_how_to_go_on_frees_the_folder_and_has_its_exit_code(
+    cli, nsd, tmp_path, number
+):
     process = cli.process("run", "toy", "--nsd", nsd, "--work", "w", env={"TOY_SECONDS": "0.5"})
     assert any("computing" in line for line in process.stderr)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
+    assert process.returncode == 128 + number, errors
     assert errors.splitlines()[-1] == "Stopped; run the same command again to go on from here."
     assert "Traceback" not in errors
+    assert list((tmp_path / "w").rglob("*owner*")) == []
+
+
+def test_a_signal_that_the_caller_ignores_is_ignored(cli, nsd):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        words = ("run", "toy", "--nsd", nsd, "--images", 2, "--no-ceiling", "--work", "w")
+        process = cli.process(*words, env={"TOY_SECONDS": "0.1"})
+        assert any("computing" in line for line in process.stderr)
+        process.send_signal(signal.SIGHUP)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert process.returncode == 0, errors
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_a_terminal_cannot_encode_is_escaped(cli, nsd, tmp_path, encoding):
+    work = tmp_path / "\u2713"
+    words = ("run", "toy", "--nsd", nsd, "--images", 2, "--no-ceiling", "--work", work)
+    process = cli.process(*words, env={"PYTHONIOENCODING": encoding})
+    printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert printed.splitlines()[-1].endswith("report.html")
+    assert "\\u2713" in printed.splitlines()[-1]
 
 
 def test_the_module_and_the_command_are_one(cli):

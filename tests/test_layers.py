@@ -19,7 +19,7 @@ PACKAGES = [
 ROWS = [
     ["errors", "seeds"],
     ["options", "console"],
-    ["data"],
+    ["data", "ending"],
     ["parts", "checkpoints"],
     ["method", "weights", "nsd", "samplers", "training"],
     ["networks"],
@@ -50,7 +50,7 @@ RUN_UNITS = {name: row for row, names in enumerate(RUN_ROWS) for name in names}
 # `nsd` and `metrics` list. A program of a plugin's own finds what is installed in `plugins`.
 OFFERED = {
     *("parts", "data", "method", "options", "errors", "checkpoints", "seeds", "console"),
-    "plugins",
+    *("ending", "plugins"),
     *("encoders", "regressors", "samplers", "decoders"),
     *("networks", "weights", "training", "miniature", "testing"),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO, cast
 
 from brainkit.errors import BrainkitWarning
@@ -24,6 +25,17 @@ Say = Callable[[str], None]
 def to_stderr(text: str) -> None:
     """Print one line on stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+def any_character() -> None:
+    """Let stdout and stderr take any text: what a terminal or pipe cannot encode is escaped.
+
+    Otherwise an ASCII terminal, or a name that is not UTF-8, fails a command whose work is done.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A test's or notebook's stream may be no file.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def warned(say: Say = to_stderr, *, every: bool = False) -> Callable[..., None]:

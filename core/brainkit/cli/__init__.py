@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import warnings
 from typing import Annotated
 
 import typer
 
 from brainkit.cli import data, doctor, plugins, results, run, weights
-from brainkit.console import to_stderr, warned
-from brainkit.errors import BrainkitError, BrainkitWarning
+from brainkit.ending import ended
 
 __all__ = ["app", "main"]
 
@@ -32,33 +29,11 @@ app.command("map")(results.map_voxels)
 app.command("check-data")(data.check_data)
 app.command()(doctor.doctor)
 
-STOPPED = 130
-"""Exit code after an interrupt, as shells have it."""
-
 
 def main() -> None:
-    """Run the command line: exit 0 done, 1 failed, 2 wrong usage, 130 stopped."""
-    debug = "--debug" in sys.argv
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("default", BrainkitWarning)
-            warnings.showwarning = warned(every=debug)
-            app()
-    except BrainkitError as error:
-        if debug:
-            raise
-        to_stderr(f"Error: {error}")
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, SystemExit) as left:
-        # typer turns an interrupt into a silent exit
-        if isinstance(left, SystemExit) and left.code != STOPPED:
-            raise
-        to_stderr("Stopped; run the same command again to go on from here.")
-        sys.exit(STOPPED)
-    except BrokenPipeError:
-        # Whoever read has gone; what Python would still write at its end has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    """Run the command line: exit 0 done, 1 failed, 2 wrong usage, 128 + n stopped by signal n."""
+    with ended(debug="--debug" in sys.argv):
+        app()
 
 
 def _version(wanted: bool) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainkit.console import to_stderr, warned
-from brainkit.errors import BrainkitError, BrainkitWarning
+from brainkit.console import to_stderr
+from brainkit.ending import ended
 
 if TYPE_CHECKING:
     from brainkit.run import Run
@@ -24,17 +22,8 @@ PRECISIONS = ("no", "bf16", "fp16")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train: exit 0 done, 1 failed, 2 wrong usage."""
     args = parser().parse_args(arguments)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", BrainkitWarning)
-            warnings.showwarning = warned(_say)
-            args.stage(args)
-    except BrainkitError as error:
-        _say(f"Error: {error}")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("Stopped; the same command goes on from the last kept state.", file=sys.stderr)
-        sys.exit(130)
+    with ended(stopped="Stopped; the same command goes on from the last kept state.", say=_say):
+        args.stage(args)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,0 +1,84 @@
+"""How a program ends: on an error, an interrupt or a signal with one line and its exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from brainkit.console import Say, any_character, to_stderr, warned
+from brainkit.errors import BrainkitError, BrainkitWarning
+
+STOPPED = 128
+"""Plus the number of a signal: the exit code of a program that it stopped, as shells have it."""
+ENDING = ("SIGTERM", "SIGHUP", "SIGQUIT")
+"""What batch systems, closed terminals and keyboards send besides an interrupt."""
+AGAIN = "Stopped; run the same command again to go on from here."
+
+
+@contextmanager
+def ended(*, stopped: str = AGAIN, debug: bool = False, say: Say = to_stderr) -> Iterator[None]:
+    """Run a program's body: whatever stops it becomes one line on stderr and an exit code.
+
+    Exit codes are that of a `BrainkitError`, and 128 + n after signal n (130 after an interrupt).
+    Warnings of brainkit are a line each while the body runs.
+
+    Args:
+        stopped: what is said after a signal.
+        debug: whether errors keep their tracebacks, and libraries' warnings are told too.
+        say: prints one line.
+    """
+    any_character()
+    with _signals_interrupt() as came, warnings.catch_warnings():
+        warnings.simplefilter("default", BrainkitWarning)
+        warnings.showwarning = warned(say, every=debug)
+        try:
+            yield
+        except BrainkitError as error:
+            if debug:
+                raise
+            say(f"Error: {error}")
+            sys.exit(error.exit_code)
+        except (KeyboardInterrupt, SystemExit) as left:
+            # typer turns an interrupt into a silent exit
+            interrupted = STOPPED + signal.SIGINT
+            if isinstance(left, SystemExit) and left.code != interrupted:
+                raise
+            # The terminal may have gone, which is what SIGHUP says.
+            with suppress(OSError):
+                say(stopped)
+            sys.exit(STOPPED + came[0] if came else interrupted)
+        except BrokenPipeError:
+            # Whoever read has gone; what Python would still write at its end has nowhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[list[int]]:
+    """Let signals that end a process interrupt it, so that it tidies up; lends those that came."""
+    came: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        heeded = signal.getsignal(signal.SIGINT)
+        if callable(heeded):  # it may do more than raise
+            heeded(number, frame)
+        raise KeyboardInterrupt
+
+    numbers = [int(getattr(signal, name)) for name in ENDING if hasattr(signal, name)]
+    main = threading.current_thread() is threading.main_thread()
+    # What somebody decided before, as nohup does of SIGHUP, stays.
+    mine = [each for each in numbers if main and signal.getsignal(each) == signal.SIG_DFL]
+    for number in mine:
+        signal.signal(number, interrupt)
+    try:
+        yield came
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
