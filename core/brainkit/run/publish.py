@@ -222,26 +222,6 @@ def _stimuli(run: Run) -> Stimuli:
     return Stimuli(load_stimuli(run.nsd, run.chosen), captions, ids)
 
 
-def _rows(
-    run: Run, stimuli: Stimuli, latents: Made, made: Made, brain: Sequence[Score]
-) -> tuple[ReportRow, ...]:
-    """Return a row of the report for each of the chosen images."""
-    from brainkit.run.score import sentences
-
-    captions = {
-        source: sentences(run, of["caption"])[0] for source, of in made.items() if "caption" in of
-    }
-    walked = latents["brain"].get("image", ())
-    return tuple(
-        replace(
-            _row(run, stimuli, made, captions, index),
-            scores={s.name: float(s.per_item[index]) for s in brain if len(s.per_item)},
-            way=_way(run, index, walked) if walked else None,
-        )
-        for index in range(len(run.chosen))
-    )
-
-
 def _row(
     run: Run, stimuli: Stimuli, made: Made, captions: Mapping[Source, list[str]], index: int
 ) -> ReportRow:
