@@ -23,6 +23,7 @@ from brainkit.run.artefact import (
     Recipe,
     is_current,
     read_header,
+    read_note,
     read_recipe,
     sidecar,
     write_png,
@@ -382,3 +383,126 @@ def test_a_header_that_claims_more_than_the_file_is_none(tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes((10**12).to_bytes(8, "little") + b"{}")
     assert read_header(path) == {}
+
+
+# --- damaged growing files ----------------------------------------------------------------------
+
+
+def flip(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+def edited(text: str):
+    return lambda path: path.with_suffix(".safetensors.rows").write_text(text)
+
+
+def part_of(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: flip(part_of(path), 2),
+        lambda path: flip(part_of(path), -200),
+        lambda path: os.truncate(part_of(path), 100),
+        lambda path: os.truncate(part_of(path), 4),
+        edited("[]"),
+        edited("{"),
+        edited("5"),
+        edited('{"train": 6}'),
+        edited('{"train": [7, "0"]}'),
+        edited('{"train": [-1, "0"]}'),
+        edited('{"train": [1000, "0"]}'),
+        edited('{"train": {"rows": 6}}'),
+        edited("[" * 100_000),
+    ],
+)
+def test_a_damaged_growing_file_or_note_is_begun_anew(tmp_path, damage):
+    expected = whole(tmp_path / "whole.safetensors")
+    path = tmp_path / "f.safetensors"
+    growing = GrowingTensors(path, ROWS, RECIPE)
+    growing.write("train", 0, TRAIN[:6])
+    assert GrowingTensors(path, ROWS, RECIPE).done == {"train": 6}
+    damage(path)
+    growing = GrowingTensors(path, ROWS, RECIPE)
+    assert growing.done == {}
+    growing.write("train", 0, TRAIN)
+    growing.write("test", 0, TEST)
+    growing.finish()
+    assert path.read_bytes() == expected
+
+
+def test_rows_may_be_written_again(tmp_path):
+    expected = whole(tmp_path / "whole.safetensors")
+    path = tmp_path / "f.safetensors"
+    growing = GrowingTensors(path, ROWS, RECIPE)
+    growing.write("train", 0, TRAIN[:6] + 1)
+    growing.write("train", 2, TRAIN[2:8])
+    growing.write("train", 0, TRAIN[:8])
+    growing = GrowingTensors(path, ROWS, RECIPE)
+    assert growing.done == {"train": 8}
+    growing.write("train", 8, TRAIN[8:])
+    growing.write("test", 0, TEST)
+    growing.finish()
+    assert path.read_bytes() == expected
+
+
+def test_rows_are_on_disk_before_their_note(tmp_path, monkeypatch):
+    """A note after a power failure may not speak of rows that were never written."""
+    events = []
+    fsync, replace_ = os.fsync, os.replace
+
+    def synced(descriptor):
+        events.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.split(".")[2])
+        fsync(descriptor)
+
+    def replaced(source, target):
+        events.append("-> " + Path(target).suffix)
+        replace_(source, target)
+
+    growing = GrowingTensors(tmp_path / "f.safetensors", ROWS, RECIPE)
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    growing.write("train", 0, TRAIN)
+    growing.finish()
+    assert events == ["part", "rows", "-> .rows", "part", "-> .safetensors"]
+
+
+def test_notes_are_sorted_in_the_header_so_that_bytes_are_equal(tmp_path):
+    notes = {"warnings": 'a "quoted" line\nand \u00e4 \u2028', "facts": "{}", "a": "b", "z": ""}
+    bytes_of = set()
+    for number in range(12):
+        path = tmp_path / f"{number}.safetensors"
+        write_tensors(path, {"x": torch.arange(3)}, RECIPE, notes)
+        bytes_of.add(path.read_bytes())
+        assert {key: read_note(path, key) for key in notes} == notes
+        assert load_file(path)["x"].tolist() == [0, 1, 2]
+    assert len(bytes_of) == 1
+
+
+def test_a_folder_in_the_place_of_a_file_is_told(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(DataError, match=r"a.json is a folder, but a file is to be written there"):
+        write_text(tmp_path / "a.json", "{}")
+
+
+def test_a_dangling_link_is_replaced(tmp_path):
+    (tmp_path / "a.json").symlink_to(tmp_path / "nowhere" / "b.json")
+    write_text(tmp_path / "a.json", "{}")
+    assert not (tmp_path / "a.json").is_symlink()
+    assert (tmp_path / "a.json").read_text() == "{}"
+
+
+def fail_while_writing(path: Path) -> None:
+    with written_aside(path) as aside:
+        aside.write_text("half")
+        raise ZeroDivisionError
+
+
+def test_a_failed_writing_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        fail_while_writing(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []

@@ -134,6 +134,8 @@ def write_skeletons(root: Path, method: str) -> int:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_skeleton(path, json.dumps(recipe))
+        if path.name.startswith("trials-"):
+            path.with_suffix(".json").write_text('{"sessions": ["01"], "warnings": []}')
     for name, text in RECORD["texts"].items():
         if name.startswith(f"{method}/"):
             (root / name).parent.mkdir(parents=True, exist_ok=True)

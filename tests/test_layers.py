@@ -36,9 +36,9 @@ UNITS = {name: row for row, names in enumerate(ROWS) for name in names}
 # Within `run/`; its `__init__` only names what others may use.
 RUN_ROWS = [
     ["artefact", "machine", "tally"],
-    ["growing", "journal", "config", "folder"],
+    ["growing", "journal", "trials", "config", "folder"],
     ["shared"],
-    ["step", "captions"],
+    ["step", "captions", "orphans"],
     ["load", "encode", "regress", "sample", "decode", "readers"],
     ["score", "maps"],
     ["publish"],

@@ -60,6 +60,9 @@ def miniature(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
+            # Nobody else makes this folder now, so what is left of it is a killed process's.
+            for left in folder.parent.glob(f"{folder.name}.*.part"):
+                shutil.rmtree(left, ignore_errors=True)
             if not folder.is_dir():
                 _make(folder, difficulty, seed)
     except OSError as error:

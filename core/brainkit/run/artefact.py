@@ -19,6 +19,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brainkit.errors import DataError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -158,11 +160,30 @@ class Artefact:
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Lend a temporary path beside `path` that replaces it if the block ends well."""
+    """Lend a temporary path beside `path` that replaces it if the block ends well.
+
+    It is named for the process, and what it holds is on disk before it gets its name.
+
+    Raises:
+        DataError: there is a folder of that name.
+    """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, but a file is to be written there; move it away")
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    yield aside
-    os.replace(aside, path)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        yield aside
+        sync(aside)
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def sync(path: Path) -> None:
+    """Wait until what was written to a file is on disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:
@@ -171,16 +192,46 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], recipe: Recipe) -> None:
-    """Write named tensors with their recipe in the header, whole or not at all."""
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    recipe: Recipe,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write named tensors with their recipe in the header, whole or not at all.
+
+    Args:
+        path: of the file.
+        tensors: by name.
+        recipe: of what made them.
+        notes: what else the header's metadata hold, by key.
+    """
     from safetensors.torch import save_file
 
     with written_aside(path) as aside:
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()},
             aside,
-            metadata={RECIPE_KEY: recipe.text()},
+            metadata={RECIPE_KEY: recipe.text(), **(notes or {})},
         )
+        if notes:
+            _sort_metadata(aside)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Write a header's metadata in the order of their keys; the library's order is random."""
+    header = read_header(path)
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    with path.open("r+b") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        file.write(text.ljust(length))
+
+
+def read_note(path: Path, key: str) -> str:
+    """Return what the metadata of a safetensors file hold under a key; "" when nothing."""
+    metadata = read_header(path).get("__metadata__")
+    return str(metadata.get(key, "")) if isinstance(metadata, dict) else ""
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -198,8 +249,7 @@ def read_header(path: Path) -> dict[str, Any]:
 def read_recipe(path: Path) -> dict[str, Any]:
     """Return the recipe kept in or beside a file, or {} when it has none."""
     if path.suffix == ".safetensors":
-        metadata = read_header(path).get("__metadata__")
-        text = metadata.get(RECIPE_KEY, "{}") if isinstance(metadata, dict) else "{}"
+        text = read_note(path, RECIPE_KEY)
     elif path.suffix == ".png":
         text = _png_text(path)
     else:

@@ -50,7 +50,7 @@ class Folder:
         return self._shared("trials", stamp)
 
     def facts(self, trials: Path) -> Path:
-        """Return where the sessions and warnings of trials lie."""
+        """Return where an earlier brainkit kept the sessions and warnings of trials."""
         return trials.with_suffix(".json")
 
     def factor(self, stamp: str) -> Path:

@@ -6,16 +6,23 @@ import json
 import os
 import struct
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainkit.errors import DataError
-from brainkit.run.artefact import RECIPE_KEY, Recipe, read_header, write_text
+from brainkit.run.artefact import RECIPE_KEY, Recipe, sync, write_text
 
 if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
     from numpy.typing import NDArray
 
 SIZES = {"F32": 4, "F16": 2, "I32": 4}
+PART, NOTE = ".part", ".rows"
+"""End the names of a file that grows, and of the note of how far it is."""
+BLOCK = 1 << 20
+"""Bytes read at a time."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +38,21 @@ class GrowingTensors:
     """A safetensors file filled row by row; a killed run goes on where it stopped.
 
     The file has its final size and header from the start, under a `.part` name beside a note that
-    says how many rows are whole; `finish` renames it.
+    says how many rows are whole and their SHA-256; `finish` renames it. A file that is not as its
+    note says is begun anew.
     """
 
     def __init__(self, path: Path, tensors: tuple[TensorRows, ...], recipe: Recipe) -> None:
         """Open or continue the file at `path`."""
         self.path, self.tensors = path, tensors
-        self._aside = path.with_name(path.name + ".part")
-        self._note = path.with_name(path.name + ".rows")
+        self._aside = path.with_name(path.name + PART)
+        self._note = path.with_name(path.name + NOTE)
         header = _header(tensors, recipe)
         self._offset = len(header)
-        if read_header(self._aside) != json.loads(header[8:]):
+        self._hashes = {tensor.name: sha256() for tensor in tensors}
+        self.done: dict[str, int] = self._continued(header)
+        if not self.done:
             self._begin(header)
-        self.done: dict[str, int] = self._read_note()
 
     def write(self, name: str, start: int, rows: NDArray[Any]) -> None:
         """Write rows from `start` on and note that everything before their end is whole."""
@@ -59,21 +68,30 @@ class GrowingTensors:
                 f"{name}: rows {start} to {start + len(flat)} of {tensor.shape[0]} were given "
                 f"when {self.done.get(name, 0)} were whole; write rows in order"
             )
+        if start != self.done.get(name, 0):
+            self._hashes[name] = self._hashed(tensor, start)
+        written = flat.tobytes()
         with open(self._aside, "r+b") as file:
-            row_size = _size(tensor) // max(tensor.shape[0], 1)
-            file.seek(self._offset + self._begin_of(name) + start * row_size)
-            file.write(flat.tobytes())
+            file.seek(self._offset + self._begin_of(name) + start * _row_size(tensor))
+            file.write(written)
+        self._hashes[name].update(written)
         self.done[name] = start + len(flat)
-        write_text(self._note, json.dumps(self.done))
+        # Rows reach the disk before the note of them, also when the power fails.
+        sync(self._aside)
+        note = {each: [rows, self._hashes[each].hexdigest()] for each, rows in self.done.items()}
+        write_text(self._note, json.dumps(note))
 
     def finish(self) -> None:
         """Rename the file to its final name."""
+        sync(self._aside)
         os.replace(self._aside, self.path)
         self._note.unlink(missing_ok=True)
 
     def _begin(self, header: bytes) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._hashes = {tensor.name: sha256() for tensor in self.tensors}
         self._note.unlink(missing_ok=True)
+        self._aside.unlink(missing_ok=True)
         with open(self._aside, "wb") as file:
             file.write(header)
             file.truncate(self._offset + sum(_size(tensor) for tensor in self.tensors))
@@ -86,11 +104,44 @@ class GrowingTensors:
             before += _size(tensor)
         return before
 
-    def _read_note(self) -> dict[str, int]:
+    def _continued(self, header: bytes) -> dict[str, int]:
+        """Return how many rows of each tensor are whole, none unless file and note agree."""
+        size = self._offset + sum(_size(tensor) for tensor in self.tensors)
         try:
-            return {str(k): int(v) for k, v in json.loads(self._note.read_text()).items()}
-        except (OSError, ValueError):
+            if self._aside.stat().st_size != size or self._header() != header:
+                return {}
+            note = json.loads(self._note.read_bytes())
+            done = {
+                each.name: int(note[each.name][0]) for each in self.tensors if each.name in note
+            }
+            for tensor in self.tensors:
+                rows = done.get(tensor.name, 0)
+                self._hashes[tensor.name] = self._hashed(tensor, rows)
+                digest = self._hashes[tensor.name].hexdigest()
+                if tensor.name in done and digest != note[tensor.name][1]:
+                    return {}
+        except (OSError, ValueError, TypeError, LookupError, RecursionError):
             return {}
+        return done
+
+    def _header(self) -> bytes:
+        with self._aside.open("rb") as file:
+            return file.read(self._offset)
+
+    def _hashed(self, tensor: TensorRows, rows: int) -> Hash:
+        """Return the SHA-256 of a tensor's first rows in the file, which more can be added to."""
+        if not 0 <= rows <= tensor.shape[0]:
+            raise ValueError(f"{rows} rows of {tensor.shape[0]}")
+        digest, left = sha256(), rows * _row_size(tensor)
+        with self._aside.open("rb") as file:
+            file.seek(self._offset + self._begin_of(tensor.name))
+            while left:
+                block = file.read(min(left, BLOCK))
+                if not block:
+                    raise ValueError(f"{self._aside} is cut off")
+                digest.update(block)
+                left -= len(block)
+        return digest
 
 
 def _size(tensor: TensorRows) -> int:
@@ -98,6 +149,10 @@ def _size(tensor: TensorRows) -> int:
     for length in tensor.shape:
         size *= length
     return size
+
+
+def _row_size(tensor: TensorRows) -> int:
+    return _size(tensor) // max(tensor.shape[0], 1)
 
 
 def _header(tensors: tuple[TensorRows, ...], recipe: Recipe) -> bytes:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainkit.run.artefact import Artefact, is_current, write_tensors
+from brainkit.run.artefact import Artefact, Recipe, is_current, read_note, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+STATE = ".state.safetensors"
+"""Ends the name of a state in place of the ending of the file it leads to."""
+CONTENT = "sha256"
+"""What the metadata of a state call the hash of its tensors."""
 PATH = "path."
 """Begins the names of the tensors that stay beside the finished latent."""
 STRIP_FRAMES = 8
@@ -27,6 +32,36 @@ def strip_frames(n_frames: int) -> list[int]:
     return [round(frame * (n_frames - 1) / max(1, n_shown - 1)) for frame in range(n_shown)]
 
 
+def _write_state(path: Path, state: Mapping[str, Tensor], recipe: Recipe) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    write_tensors(path, tensors, recipe, notes={CONTENT: _digest(tensors)})
+
+
+def _read_state(path: Path, recipe: Recipe) -> dict[str, Tensor]:
+    """Return a state as it was written; empty if it leads elsewhere or is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not is_current(path, recipe):
+        return {}
+    try:
+        state = load_file(path)
+    except (SafetensorError, ValueError):
+        return {}
+    return state if read_note(path, CONTENT) == _digest(state) else {}
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors' names, shapes, dtypes and bytes."""
+    import torch
+
+    digest = sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 class FileJournal:
     """The states of a batch, a file for each image beside its latent.
 
@@ -40,15 +75,11 @@ class FileJournal:
 
     def state(self, row: int) -> dict[str, Tensor]:
         """Return what was kept last for an image of the batch; empty at first."""
-        from safetensors.torch import load_file
-
-        latent, path = self._latents[row], self._file(row)
-        return load_file(path) if is_current(path, latent.recipe) else {}
+        return _read_state(self._file(row), self._latents[row].recipe)
 
     def keep(self, row: int, state: Mapping[str, Tensor]) -> None:
         """Keep the state of an image of the batch in place of the one before."""
-        tensors = {name: tensor.detach().cpu() for name, tensor in state.items()}
-        write_tensors(self._file(row), tensors, self._latents[row].recipe)
+        _write_state(self._file(row), state, self._latents[row].recipe)
 
     def finish(self, row: int, latent: Tensor) -> None:
         """Write an image's latent with the path that led to it, and drop its state."""
@@ -58,7 +89,7 @@ class FileJournal:
         self._file(row).unlink(missing_ok=True)
 
     def _file(self, row: int) -> Path:
-        return self._latents[row].path.with_suffix(".state.safetensors")
+        return self._latents[row].path.with_suffix(STATE)
 
 
 class FileFitJournal:
@@ -71,18 +102,15 @@ class FileFitJournal:
     def __init__(self, weights: Artefact) -> None:
         """Begin with the artefact that the fit will write."""
         self._weights = weights
-        self._file = weights.path.with_suffix(".state.safetensors")
+        self._file = weights.path.with_suffix(STATE)
 
     def state(self) -> dict[str, Tensor]:
         """Return what was kept last; empty at first."""
-        from safetensors.torch import load_file
-
-        return load_file(self._file) if is_current(self._file, self._weights.recipe) else {}
+        return _read_state(self._file, self._weights.recipe)
 
     def keep(self, state: Mapping[str, Tensor]) -> None:
         """Keep a state in place of the one before."""
-        tensors = {name: tensor.detach().cpu() for name, tensor in state.items()}
-        write_tensors(self._file, tensors, self._weights.recipe)
+        _write_state(self._file, state, self._weights.recipe)
 
     def finish(self) -> None:
         """Drop the state: the weights are written."""

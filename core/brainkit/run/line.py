@@ -17,6 +17,7 @@ from brainkit.run.artefact import Artefact, write_text
 from brainkit.run.config import RunConfig
 from brainkit.run.folder import SOURCES, Source, held, subject_folder
 from brainkit.run.machine import quick_device, resolved_dtype
+from brainkit.run.orphans import remove_orphans
 from brainkit.run.shared import Predictions, Run, Work, run_file
 
 __all__ = ["Run", "chosen_store", "default_home", "predictions", "prepare", "run"]
@@ -120,6 +121,8 @@ def run(run: Run) -> Path:
 
     work = run.work
     with nullcontext() if work.dry else held(work.root, work.say):
+        if not work.dry and (count := remove_orphans(work.root)):
+            work.say(f"{count} files that a killed run left over are removed")
         known = predictions(run)
         latents: dict[Source, Mapping[str, Sequence[Artefact]]] = {}
         made: dict[Source, Mapping[str, Sequence[Artefact]]] = {}

@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 from brainkit.console import bar, human_size
-from brainkit.run.artefact import Artefact, write_tensors, write_text
+from brainkit.run.artefact import Artefact, write_tensors
 from brainkit.run.shared import Run
 from brainkit.run.step import one
+from brainkit.run.trials import FACTS, TrialsFile
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from brainkit.data import Trials
 
 
-def load(run: Run) -> Artefact:
+def load(run: Run) -> TrialsFile:
     """Read, standardise and split the betas of the chosen voxels and trials."""
     recipe = run.recipe("trials", "selection", inputs={"betas": run.files["betas"]})
 
@@ -27,12 +28,14 @@ def load(run: Run) -> Artefact:
             trials = load_trials(
                 run.nsd, run.config.subject, run.method.selection, progress=shown.of
             )
-        write_tensors(artefact.path, _tensors(trials), recipe)
         facts = {"sessions": trials.sessions, "warnings": trials.warnings}
-        write_text(run.folder.facts(artefact.path), json.dumps(facts))
+        notes = {FACTS: json.dumps(facts)}
+        write_tensors(artefact.path, _tensors(trials), recipe, notes)
 
-    artefact = Artefact(run.folder.trials(recipe.stamp), recipe)
-    return one(run, artefact, make, size=human_size(run.plan.bytes_in_memory))
+    path = run.folder.trials(recipe.stamp)
+    artefact = TrialsFile(path, recipe, run.folder.facts(path))
+    one(run, artefact, make, size=human_size(run.plan.bytes_in_memory))
+    return artefact
 
 
 def _tensors(trials: Trials) -> dict[str, Tensor]:

@@ -98,7 +98,7 @@ def report_data(run: Run, known: Predictions, latents: Made, made: Made) -> Repo
             score.name: score.mean for scorer in by_source.get("true", ()) for score in scorer(None)
         }
         chances = _chances([*by_source["brain"], *of_features], len(run.chosen))
-    facts = _facts(run, known.trials)
+    facts = known.trials.facts
     warned = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
     return ReportData(
         title=_title(run),
@@ -253,14 +253,6 @@ def _way(run: Run, index: int, latents: Sequence[Artefact]) -> Way | None:
     iterations = latent[f"{PATH}iterations"].tolist()
     frames = tuple(iterations[frame] for frame in strip_frames(len(iterations)))
     return Way(strip=strip, iterations=frames, losses=tuple(latent[f"{PATH}losses"].tolist()))
-
-
-def _facts(run: Run, trials: Artefact) -> dict[str, Any]:
-    try:
-        facts: dict[str, Any] = json.loads(run.folder.facts(trials.path).read_text())
-    except (OSError, ValueError):
-        return {}
-    return facts
 
 
 def summary(run: Run) -> str:

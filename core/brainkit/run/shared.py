@@ -19,6 +19,7 @@ from brainkit.plugins import Registry
 from brainkit.run.artefact import Artefact, Recipe
 from brainkit.run.config import RunConfig, to_toml
 from brainkit.run.folder import Folder
+from brainkit.run.trials import TrialsFile
 from brainkit.seeds import seed_of
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Predictions:
         decoded: features predicted for the test images, by name.
     """
 
-    trials: Artefact
+    trials: TrialsFile
     features: Mapping[str, Artefact]
     weights: Mapping[str, Artefact]
     decoded: Mapping[str, Artefact]
