@@ -3,6 +3,7 @@
 BrainkitError            one clear sentence; the command line prints it and exits with 1
   UsageError             a wrong name, option or combination; exits with 2
   DataError              a file or array is not what it has to be
+    NotFiniteError       what a part computed is NaN or infinite
   CheckpointError        weights are missing, damaged or do not fit their network
   PluginError            a plugin cannot be used
   PartError              a part of a plugin failed during a run
@@ -48,6 +49,19 @@ class UsageError(BrainkitError):
 
 class DataError(BrainkitError):
     """A file or an array differs from what its format promises."""
+
+
+class NotFiniteError(DataError):
+    """What a part computed is NaN or infinite.
+
+    Attributes:
+        rows: of the batch, counted from 0.
+    """
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        """Say which rows of a batch are not finite."""
+        super().__init__(f"rows {list(rows)} of a batch are NaN or infinite; try --dtype float32")
+        self.rows = tuple(rows)
 
 
 class CheckpointError(BrainkitError):

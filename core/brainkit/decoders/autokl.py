@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from brainkit.errors import NotFiniteError
 from brainkit.networks.autokl import KL_F8
 
 if TYPE_CHECKING:
@@ -37,8 +38,15 @@ class AutoKLDecoder:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Map float (batch, 3, height, width) in [-1, 1] to uint8 (batch, height, width, 3) on CPU."""
+    """Map float (batch, 3, height, width) in [-1, 1] to uint8 (batch, height, width, 3) on CPU.
+
+    Raises:
+        NotFiniteError: an image has NaN or infinity, which would turn into black or white.
+    """
     import torch
 
+    spoilt = ~torch.isfinite(images.flatten(1)).all(dim=1)
+    if spoilt.any():
+        raise NotFiniteError(spoilt.nonzero().flatten().tolist())
     unit = ((images.float() + 1) / 2).clamp(0, 1)
     return (unit * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from brainkit.errors import DataError, NotFiniteError
 from brainkit.parts import resuming_walk
 from brainkit.run.artefact import Artefact, Recipe, write_png, write_text
 from brainkit.run.captions import CaptionLine, read_captions
 from brainkit.run.folder import Source
-from brainkit.run.journal import PATH, strip_frames
+from brainkit.run.journal import PATH, STRIP_FRAMES, strip_frames
 from brainkit.run.shared import Run
-from brainkit.run.step import Batch, Batches, each
+from brainkit.run.step import Batch, Batches, each, named, way_out
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +42,7 @@ def pictures(run: Run, source: Source, latents: Sequence[Artefact]) -> Sequence[
     ]
     with each(run, step, made, doing="decoding images") as batches:
         for batch, decoded in _decoded(run, "image", latents, batches):
-            for artefact, picture in zip(batch.of(made), decoded.numpy(), strict=True):
+            for artefact, picture in zip(batch.of(made), _pixels(run, decoded), strict=True):
                 write_png(artefact.path, picture, artefact.recipe)
     return made
 
@@ -96,9 +98,48 @@ def _decoded(
     for batch in batches:
         stacked = torch.stack([latent["latent"] for latent in batch.of(latents)])
         seeds = run.seeds(f"decode/{output}", batch.of(run.draws))
-        with run.blame(address, f"decoding {output}s"), torch.no_grad():
+        images = [draw.image for draw in batch.of(run.draws)]
+        with (
+            _images_named(run, images),
+            run.blame(address, f"decoding {output}s"),
+            torch.no_grad(),
+        ):
             decoded = function(stacked.to(run.store.device), seeds)
         yield batch, decoded
+
+
+@contextmanager
+def _images_named(run: Run, images: Sequence[int]) -> Iterator[None]:
+    """Say whose picture a decoder could not compute, rather than which row of a batch.
+
+    Raises:
+        DataError: a picture is NaN or infinite.
+    """
+    try:
+        yield
+    except NotFiniteError as error:
+        raise DataError(
+            f"{run.who('decoder.image')} gave pictures with NaN or infinity for "
+            f"{named(images, error.rows)}; {way_out(run, 'its weights and its options')}"
+        ) from error
+
+
+def _pixels(run: Run, decoded: Tensor) -> NDArray[np.uint8]:
+    """Return pictures as they are written, uint8 (batch, height, width, 3).
+
+    Raises:
+        DataError: the decoder gave something else.
+    """
+    import torch
+
+    if decoded.dtype != torch.uint8 or decoded.ndim != 4 or decoded.shape[-1] != 3:
+        dtype = str(decoded.dtype).removeprefix("torch.")
+        raise DataError(
+            f"{run.who('decoder.image')} gave {dtype} {tuple(decoded.shape)}, expected uint8 "
+            "(batch, height, width, 3)"
+        )
+    pixels: NDArray[np.uint8] = decoded.cpu().numpy()
+    return pixels
 
 
 def strips(run: Run, latents: Sequence[Artefact]) -> Sequence[Artefact]:
@@ -127,8 +168,11 @@ def strips(run: Run, latents: Sequence[Artefact]) -> Sequence[Artefact]:
             with run.blame("decoder.image", "loading"):
                 function = run.method.decoders["image"].load(run.store)
         for batch in batches:
-            for artefact, (_, latent) in zip(batch.of(made), batch.of(ways), strict=True):
-                write_png(artefact.path, _strip(run, function, latent[frames]), artefact.recipe)
+            for artefact, (draw, latent) in zip(batch.of(made), batch.of(ways), strict=True):
+                # The frames are all of one image.
+                with _images_named(run, [draw.image] * STRIP_FRAMES):
+                    strip = _strip(run, function, latent[frames])
+                write_png(artefact.path, strip, artefact.recipe)
     return made
 
 

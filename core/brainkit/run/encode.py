@@ -61,7 +61,7 @@ def _fill(run: Run, feature: str, artefact: Artefact, tensors: tuple[TensorRows,
                 batch = ids[begin : begin + ENCODED_AT_ONCE]
                 with run.blame(address, f"encoding {feature}"):
                     encoded = function(read(batch))
-                require_rows(run, address, encoded, (len(batch), *rows.shape[1:]))
+                require_rows(run, address, encoded, (len(batch), *rows.shape[1:]), batch)
                 growing.write(rows.name, begin, encoded.cpu().numpy())
                 shown.add(len(batch))
     growing.finish()

@@ -86,6 +86,10 @@ class FileJournal:
         artefact = self._latents[row]
         path = {k: v for k, v in self.state(row).items() if k.startswith(PATH)}
         write_tensors(artefact.path, {"latent": latent, **path}, artefact.recipe)
+        self.drop(row)
+
+    def drop(self, row: int) -> None:
+        """Forget how far an image of the batch is."""
         self._file(row).unlink(missing_ok=True)
 
     def _file(self, row: int) -> Path:

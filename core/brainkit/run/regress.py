@@ -143,7 +143,8 @@ def predict(
         new = test_betas(run, feature, trials)
         with run.blame(address, f"predicting {feature}"), torch.no_grad():
             predicted = regressor.predict(weights.tensors(), new, rows, betas)
-        require_rows(run, address, _without_gaps(predicted), (len(new), *rows.shape[1:]))
+        shape = (len(new), *rows.shape[1:])
+        require_rows(run, address, _without_gaps(predicted), shape, run.image_ids[1])
         write_tensors(artefact.path, {"decoded": predicted.half().cpu()}, artefact.recipe)
 
     n_numbers = len(run.image_ids[1]) * prod(run.method.encoders[feature].shape(run.store))

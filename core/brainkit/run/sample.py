@@ -11,7 +11,7 @@ from brainkit.run.artefact import Artefact
 from brainkit.run.folder import Source
 from brainkit.run.journal import FileJournal
 from brainkit.run.shared import Run
-from brainkit.run.step import Batch, Batches, each
+from brainkit.run.step import Batch, Batches, each, not_finite, require_finite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,6 +90,11 @@ def _sample_batch(
             walked = sampler.sample(condition, seeds, progress, journal=journal)
         else:
             walked = sampler.sample(condition, seeds, progress)
+    images = [draw.image for draw in batch.of(run.draws)]
+    # A state that led to NaN would do so again.
+    for row in not_finite(walked):
+        journal.drop(row)
+    require_finite(run, "sampler", f"{output} latents", walked, images)
     for row, latent in enumerate(walked):
         journal.finish(row, latent.float().cpu())
 
