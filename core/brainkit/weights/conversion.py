@@ -17,6 +17,7 @@ from brainkit.errors import CheckpointError, enumerated
 from brainkit.weights import Companion, Config, Naming, Piece, Release, Shapes
 from brainkit.weights.file import WeightFile
 from brainkit.weights.open import READABLE, open_weights
+from brainkit.weights.state_dict import listed
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,18 @@ def _nothing(where: str, releases: Sequence[Release], opened: _Opened) -> str:
     count = sum(len(file.entries) for file in opened.files.values())
     has = f"{count} tensors, but none" if opened.files else "nothing"
     return (
-        f"{where} has {has} of {names}; give a file or folder with one of "
+        f"{where} has {has} of {names}{_held(opened)}; give a file or folder with one of "
         f"{', '.join(wanted) or 'its published files'}"
     )
+
+
+def _held(opened: _Opened) -> str:
+    """Return the first names of tensors that files have, or the keys where none were found."""
+    files = opened.files.values()
+    if names := [name for file in files for name in file.entries]:
+        return f" (its names are {listed(names)})"
+    keys = [key for file in files for key in file.keys]
+    return f" (no single table of tensors is under its keys {listed(keys)})" if keys else ""
 
 
 def _conversion(
@@ -179,9 +189,10 @@ def _laid_out(
 ) -> Conversion | None:
     own = release.config if config is None else config
     fits = [
-        Fit(layout, files, layout.pieces(own, tuple(file.entries for file in files)))
+        Fit(layout, each, layout.pieces(own, tuple(file.entries for file in each)))
         for layout in release.layouts
         if (files := _files(layout, places, opened))
+        for each in (files, tuple(file.unwrapped for file in files))
     ]
     if not fits:
         return None

@@ -6,6 +6,7 @@ meanwhile is an error. Nothing here needs torch.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,11 +21,10 @@ from brainkit.weights.archives import MAX_PICKLE, read_archive
 from brainkit.weights.file import WeightFile
 from brainkit.weights.opcodes import DamagedError, RefusedError, Window
 from brainkit.weights.pickle import Allowed, Call, CodeError, StandIn, follow, kind_of
+from brainkit.weights.state_dict import named_tensors
 from brainkit.weights.tensors import KINDS, OtherTensor, Part, Storage, Tensor
 
 SUFFIXES = (".ckpt", ".bin", ".pt", ".pth", ".tar")
-WRAPPERS = ("state_dict", "model", "net")
-"""Where training programs put the tensors, when they are not at the top."""
 MAGIC = 0x1950A86A20F9469CFC6C
 """First value of torch's files from before they were zip archives."""
 OLD_VERSION = 1001
@@ -43,7 +43,9 @@ def open_torch(path: Path, stack: ExitStack) -> WeightFile:
     """
     file = stack.enter_context(open(path, "rb"))  # noqa: SIM115 (the stack closes it)
     try:
-        named = _named(read(file))
+        loaded = read(file)
+        if not isinstance(loaded, dict):
+            raise DamagedError(f"it holds a {kind_of(loaded)} in place of named tensors")
     except CodeError as error:
         raise _refused(path, f"{error}, code that loading would run") from error
     except RefusedError as error:
@@ -52,8 +54,10 @@ def open_torch(path: Path, stack: ExitStack) -> WeightFile:
         raise CheckpointError(
             f"{path} is not a whole checkpoint ({str(error)[:200]}); download or copy it again"
         ) from error
+    named = named_tensors(loaded)
     entries = {name: each.entry for name, each in named.items()}
-    return WeightFile(path, entries, lambda name: read_tensor(path, named[name]))
+    keys = () if named else tuple(map(str, loaded))
+    return WeightFile(path, entries, lambda name: read_tensor(path, named[name]), keys=keys)
 
 
 def read_tensor(path: Path, tensor: Tensor | OtherTensor) -> bytes:
@@ -75,17 +79,6 @@ def _refused(path: Path, what: str) -> CheckpointError:
         f"{path} holds {what}, so it was not read; give the .safetensors file or the diffusers "
         "folder of the same weights"
     )
-
-
-def _named(loaded: Any) -> dict[str, Tensor | OtherTensor]:
-    """Return the tensors at the top, or where training programs put them."""
-    if not isinstance(loaded, dict):
-        raise DamagedError(f"it holds a {kind_of(loaded)} in place of named tensors")
-    inner = [loaded[name] for name in WRAPPERS if isinstance(loaded.get(name), dict)]
-    bare = not any(isinstance(each, Tensor | OtherTensor) for each in loaded.values())
-    wrapped = inner and (bare or inner[0] is loaded.get("state_dict"))
-    table = inner[0] if wrapped else loaded
-    return {str(n): each for n, each in table.items() if isinstance(each, Tensor | OtherTensor)}
 
 
 def read(file: BinaryIO) -> Any:
@@ -205,6 +198,8 @@ def _part(storage: Storage, view: Any) -> Storage | Part:
 
 def _state(table: Any, state: Any) -> None:
     """Check a state: torch keeps a table of versions as an attribute of the table of tensors."""
+    if isinstance(table, StandIn) and table.by == NUMBER_KIND and _is_plain(state):
+        return
     if type(table) is not OrderedDict or type(state) is not dict:
         raise RefusedError(f"a state for a {kind_of(table)}")
     if others := sorted(map(str, state.keys() - {"_metadata"})):
@@ -248,6 +243,32 @@ def _is_plain_list(value: Any) -> bool:
     return type(value) is list and all(type(each) in {str, int, float, bool} for each in value)
 
 
+def _is_plain(value: Any) -> bool:
+    plain = {str, int, bool, type(None)}
+    return type(value) is tuple and len(value) <= 9 and all(type(each) in plain for each in value)
+
+
+NUMBER_KIND = "numpy.dtype"
+
+
+def _number_kind(values: tuple[Any, ...]) -> StandIn:
+    """Return what stands for NumPy's dtype of a number; others, such as objects, are refused."""
+    name, *flags = tensors.taken(values, 1, 2, 3)
+    number = type(name) is str and re.fullmatch(r"[biufc][0-9]{1,2}", name)
+    if not number or any(type(flag) not in {bool, int} for flag in flags):
+        raise RefusedError(quoted(values))
+    return StandIn(NUMBER_KIND)
+
+
+def _number(values: tuple[Any, ...]) -> StandIn:
+    """Return what stands for one of NumPy's numbers, such as a loss beside the tensors."""
+    kind, content = tensors.taken(values, 2)
+    packed = isinstance(content, StandIn) and content.by == "_codecs.encode"
+    if not isinstance(kind, StandIn) or kind.by != NUMBER_KIND or not packed:
+        raise RefusedError(f"a {kind_of(kind)} and a {kind_of(content)}")
+    return StandIn("numpy number")
+
+
 NAMES: Mapping[tuple[str, str], Call | None] = {
     **{("torch", name): None for name in (*KINDS, *DTYPES)},
     ("collections", "OrderedDict"): ordered,
@@ -260,6 +281,8 @@ NAMES: Mapping[tuple[str, str], Call | None] = {
     ("__builtin__", "set"): _of("builtins.set", _is_plain_list),
     ("collections", "Counter"): _of("collections.Counter", lambda each: type(each) is dict),
     ("_codecs", "encode"): _of("_codecs.encode", _is_text, lambda each: each == "latin1", least=2),
+    ("numpy", "dtype"): _number_kind,
+    **{(f"numpy.{core}.multiarray", "scalar"): _number for core in ("core", "_core")},
     ("torch.serialization", "_get_layout"): tensors.layout,
     ("torch._utils", "_rebuild_sparse_tensor"): tensors.sparse,
     ("torch._utils", "_rebuild_meta_tensor_no_storage"): tensors.without_numbers,
