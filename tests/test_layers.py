@@ -19,8 +19,8 @@ PACKAGES = [
 ROWS = [
     ["errors", "seeds"],
     ["options", "console"],
-    ["data", "ending"],
-    ["parts", "checkpoints"],
+    ["data", "disk"],
+    ["parts", "checkpoints", "ending", "locks"],
     ["method", "weights", "nsd", "samplers", "training"],
     ["networks"],
     ["encoders", "regressors", "metrics", "report"],

@@ -377,6 +377,6 @@ def test_two_conversions_into_one_store_do_not_mix(tmp_path) -> None:
     (tmp_path / "store").mkdir()
     with (
         FileLock(tmp_path / "store/.lock"),
-        pytest.raises(CheckpointError, match="is being written by another process"),
+        pytest.raises(CheckpointError, match="is in use by another process"),
     ):
         convert([NET], at(tmp_path / "net.pth"), tmp_path / "store")

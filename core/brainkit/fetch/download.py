@@ -7,7 +7,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha1, sha256
@@ -18,7 +18,10 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
 
+from brainkit.console import to_stderr
+from brainkit.disk import UnwritableError
 from brainkit.errors import CheckpointError
+from brainkit.locks import BusyError, locked
 
 BLOCK = 1 << 20
 TIMEOUT = 30.0
@@ -74,12 +77,15 @@ def download(
         CheckpointError: the server refuses or is not to be reached, the disk is full, or what came
             is another file; then nothing of it is kept.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        waiting = _locked(lock)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    with waiting:
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if lock is not None:
+                stack.enter_context(locked(lock, str(path), to_stderr))
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        except (BusyError, UnwritableError) as error:
+            raise CheckpointError(str(error)) from error
         if not path.is_file():
             part = path.with_name(path.name + PART)
             _whole(remote, part, progress, pauses)
@@ -87,15 +93,6 @@ def download(
             part.replace(path)
             _tag(part).unlink(missing_ok=True)
     return path
-
-
-def _locked(lock: Path | None) -> AbstractContextManager[Any]:
-    from filelock import FileLock
-
-    if lock is None:
-        return nullcontext()
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(lock)
 
 
 def begun(path: Path) -> int:

@@ -14,11 +14,15 @@ from brainkit.console import Say, aligned, human_size
 from brainkit.data import Checkpoint
 from brainkit.errors import CheckpointError
 from brainkit.fetch.known import Known, known, named
+from brainkit.locks import NOTE
 from brainkit.plugins import Registry
+from brainkit.weights.convert import LOCK
 
 DOWNLOADS = "downloads"
 """Folder of the store that files lie in until they are converted."""
-OWN = (DOWNLOADS, ".lock", ".fetch.lock")
+FETCHING = ".fetch.lock"
+"""Keeps a second fetch out of the store."""
+OWN = (DOWNLOADS, *(name + end for name in (FETCHING, LOCK) for end in ("", NOTE)))
 Word = Literal["whole", "missing", "damaged", "placed by hand"]
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from brainkit.checkpoints.record import Record
 from brainkit.console import Bar, Say, human_size
 from brainkit.errors import CheckpointError, UsageError
-from brainkit.fetch.inventory import DOWNLOADS
+from brainkit.fetch.inventory import DOWNLOADS, FETCHING
 from brainkit.fetch.plan import FetchPlan, Found, Item, Search, bring, check_disks, grouped
+from brainkit.locks import locked
 from brainkit.weights import Companion, Config, RemoteFile
 from brainkit.weights.convert import Converted, ReleasedFiles, convert
 
@@ -24,26 +25,11 @@ def alone(store: Path, say: Say) -> Iterator[None]:
     """Wait until no other fetch writes into a store.
 
     Raises:
-        CheckpointError: the folder cannot be written.
+        UnwritableError: the folder cannot be written.
+        BusyError: another fetch writes, for longer than one waits.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(store / ".fetch.lock")
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"another fetch is writing into {store}; waiting for it")
-        lock.acquire()
-    except OSError as error:
-        raise CheckpointError(
-            f"{store} cannot be written ({error.strerror or error}); give another folder with "
-            "--checkpoints"
-        ) from error
-    try:
+    with locked(store / FETCHING, str(store), say, remedy="with --checkpoints"):
         yield
-    finally:
-        lock.release()
 
 
 def carry_out(planned: FetchPlan, say: Say) -> Iterator[str]:

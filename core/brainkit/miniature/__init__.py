@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainkit.checkpoints.home import home
-from brainkit.errors import DataError, UsageError
+from brainkit.console import to_stderr
+from brainkit.disk import writing
+from brainkit.errors import UsageError
+from brainkit.locks import locked
 
 if TYPE_CHECKING:
     from brainkit.miniature.brain import Difficulty
 
 __all__ = ["MiniaturePaths", "is_made", "miniature"]
 
+REMEDY = "with BRAINKIT_HOME, where 100 MB are free"
 MADE_BY = ("brain.py", "download.py", "drawing.py", "scenes.py")
 
 
@@ -50,26 +54,21 @@ def miniature(
 
     Raises:
         UsageError: the seed is out of range.
-        DataError: the folder cannot be written.
+        UnwritableError: the folder cannot be written.
+        BusyError: another process makes it, for longer than one waits.
     """
-    from filelock import FileLock
-
     folder = _folder(cache, difficulty, seed)
     if folder.is_dir():
         return MiniaturePaths(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            # Nobody else makes this folder now, so what is left of it is a killed process's.
-            for left in folder.parent.glob(f"{folder.name}.*.part"):
-                shutil.rmtree(left, ignore_errors=True)
-            if not folder.is_dir():
-                _make(folder, difficulty, seed)
-    except OSError as error:
-        raise DataError(
-            f"the miniature cannot be written to {folder} ({error}); "
-            "set BRAINKIT_HOME to a folder with 100 MB of space"
-        ) from error
+    with (
+        writing(folder, REMEDY),
+        locked(Path(f"{folder}.lock"), str(folder), to_stderr, remedy=REMEDY),
+    ):
+        # Nobody else makes this folder now, so what is left of it is a killed process's.
+        for left in folder.parent.glob(f"{folder.name}.*.part"):
+            shutil.rmtree(left, ignore_errors=True)
+        if not folder.is_dir():
+            _make(folder, difficulty, seed)
     return MiniaturePaths(folder)
 
 

@@ -5,10 +5,6 @@ No other module spells a path of a run.
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from brainkit.console import Say
-from brainkit.run.artefact import write_text
+from brainkit.locks import locked
 
 if TYPE_CHECKING:
     from brainkit.run.shared import Draw
@@ -138,29 +134,10 @@ def work_of(run_file: Path) -> Path:
 
 @contextmanager
 def held(folder: Path, say: Say) -> Iterator[None]:
-    """Hold a folder for this process; when another one does, say who and wait."""
-    from filelock import FileLock, Timeout
+    """Hold a folder for this process; when another one does, say who and wait.
 
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    owner = folder / ".lock-owner.json"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"{folder} is in use by {_owner(owner)}; waiting for it to finish")
-        lock.acquire()
-    try:
-        me = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()}
-        write_text(owner, json.dumps(me))
+    Raises:
+        BrainkitError: as of `locked`.
+    """
+    with locked(folder / ".lock", str(folder), say, remedy="with --work"):
         yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
-
-
-def _owner(path: Path) -> str:
-    try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-    except (OSError, ValueError, KeyError):
-        return "another process"

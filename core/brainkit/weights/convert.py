@@ -11,12 +11,17 @@ from typing import Any
 
 from brainkit.checkpoints import WEIGHTS
 from brainkit.checkpoints.record import FileFacts, Record, differences, facts_below
+from brainkit.console import to_stderr
+from brainkit.disk import UnwritableError
 from brainkit.errors import CheckpointError
+from brainkit.locks import BusyError, locked
 from brainkit.weights import Config, Origin, Release, release
 from brainkit.weights.conversion import Conversion, conversions, write
 
 PART = ".part"
 OLD = ".old"
+LOCK = ".lock"
+"""Of the store, while files are written into it."""
 SPARE = 1 << 26
 """Bytes of disk that have to stay free."""
 
@@ -165,15 +170,12 @@ def _converted(store: Path, conversion: Conversion, kept: bool) -> Converted:
 
 @contextmanager
 def _locked(store: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(store / ".lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise CheckpointError(
-            f"{store} is being written by another process; wait until it has finished"
-        ) from error
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(store / LOCK, str(store), to_stderr, limit=0.0))
+        except (BusyError, UnwritableError) as error:
+            raise CheckpointError(str(error)) from error
+        yield
 
 
 def _record(
