@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from brainkit.run.artefact import Artefact
 from brainkit.run.shared import Draw
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+CHECK = "check"
+"""What a line of a file that grows calls its own hash."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +50,49 @@ class CaptionLine(Artefact):
         }
 
 
+def caption_line(entry: Mapping[str, Any], *, checked: bool = False) -> str:
+    """Return an entry as one line of JSON with its newline.
+
+    Args:
+        entry: of one draw.
+        checked: whether the line carries its own hash, as one does that no record speaks of yet.
+    """
+    checks = {CHECK: _digest(entry)} if checked else {}
+    text = json.dumps({**entry, **checks}, ensure_ascii=False)
+    # Some readers break lines at U+2028 or U+0085 too, and lone surrogates are not UTF-8.
+    plain = len(text.splitlines()) == 1 and not SURROGATE.search(text)
+    return (text if plain else json.dumps({**entry, **checks})) + "\n"
+
+
 def read_captions(path: Path) -> dict[Draw, dict[str, Any]]:
-    """Read the file as draw -> line; a line cut off by a kill is left out."""
-    lines: dict[Draw, dict[str, Any]] = {}
-    if path.is_file():
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(text)
-                lines[Draw(int(entry["image_id"]), int(entry.get("sample", 1)))] = entry
-            except (ValueError, KeyError, TypeError, AttributeError):
-                continue
-    return lines
+    """Read the file as draw -> line; lines that are cut off or of another shape are left out."""
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        return {}
+    entries = [entry for line in content.split(b"\n") if (entry := _entry(line))]
+    return {Draw(entry["image_id"], entry.get("sample", 1)): entry for entry in entries}
+
+
+def _entry(line: bytes) -> dict[str, Any]:
+    """Return what a line says; {} when it is not whole or not a caption."""
+    try:
+        entry = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(entry, dict):
+        return {}
+    check = entry.pop(CHECK, None)
+    numbers = (entry.get("image_id"), entry.get("sample", 1))
+    texts = (entry.get("caption"), entry.get("stamp"))
+    whole = all(type(each) is int for each in numbers) and all(type(each) is str for each in texts)
+    return entry if whole and check in (None, _digest(entry)) else {}
+
+
+def _digest(entry: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def printable_caption(text: str) -> str:
+    """Return a caption without lone surrogates, which neither pages nor tokenizers can hold."""
+    return SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)

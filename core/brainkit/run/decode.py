@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from brainkit.errors import DataError, NotFiniteError
 from brainkit.parts import resuming_walk
 from brainkit.run.artefact import Artefact, Recipe, write_png, write_text
-from brainkit.run.captions import CaptionLine, read_captions
+from brainkit.run.captions import CaptionLine, caption_line, read_captions
 from brainkit.run.folder import Source
 from brainkit.run.journal import PATH, STRIP_FRAMES, strip_frames
 from brainkit.run.shared import Run
@@ -60,14 +59,13 @@ def captions(run: Run, source: Source, latents: Sequence[Artefact]) -> Sequence[
         for batch, decoded in _decoded(run, "caption", latents, batches):
             path.parent.mkdir(parents=True, exist_ok=True)
             with growing.open("a", encoding="utf-8") as file:
-                for line, caption in zip(batch.of(made), decoded, strict=True):
+                for line, caption in zip(batch.of(made), _texts(run, decoded, batch), strict=True):
                     lines[line.draw] = line.entry(caption)
-                    file.write(json.dumps(lines[line.draw], ensure_ascii=False) + "\n")
+                    file.write(caption_line(lines[line.draw], checked=True))
     # Also of a run that was killed after its last batch.
     if growing.exists() and not run.work.dry:
-        text = (json.dumps(lines[draw], ensure_ascii=False) + "\n" for draw in sorted(lines))
-        # Written under the growing file's name and renamed, so that none is left over.
-        write_text(path, "".join(text))
+        write_text(path, "".join(caption_line(lines[draw]) for draw in sorted(lines)))
+        growing.unlink()
     return made
 
 
@@ -122,6 +120,22 @@ def _images_named(run: Run, images: Sequence[int]) -> Iterator[None]:
             f"{run.who('decoder.image')} gave pictures with NaN or infinity for "
             f"{named(images, error.rows)}; {way_out(run, 'its weights and its options')}"
         ) from error
+
+
+def _texts(run: Run, decoded: Any, batch: Batch) -> list[str]:
+    """Return the captions of a batch as they are written.
+
+    Raises:
+        DataError: the decoder gave something else.
+    """
+    texts = list(decoded)
+    if len(texts) != len(batch) or not all(isinstance(text, str) for text in texts):
+        kinds = ", ".join(sorted({type(text).__name__ for text in texts}))
+        raise DataError(
+            f"{run.who('decoder.caption')} gave {len(texts)} of {kinds}, expected {len(batch)} "
+            "captions as text"
+        )
+    return texts
 
 
 def _pixels(run: Run, decoded: Tensor) -> NDArray[np.uint8]:

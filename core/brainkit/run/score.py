@@ -23,7 +23,7 @@ from brainkit.metrics.groups import (
 from brainkit.miniature import referee
 from brainkit.run import readers
 from brainkit.run.artefact import Artefact
-from brainkit.run.captions import read_captions
+from brainkit.run.captions import printable_caption, read_captions
 from brainkit.run.shared import Draw, Predictions, Run
 
 Pictures = list[NDArray[np.uint8]]
@@ -56,7 +56,8 @@ def sentences(run: Run, made: Sequence[Artefact]) -> list[list[str]]:
     """Read the captions of all draws: for each sample one an image."""
     lines = read_captions(made[0].path)
     samples = range(1, run.method.samples + 1)
-    return [[str(lines[Draw(i, sample)]["caption"]) for i in run.chosen] for sample in samples]
+    texts = {draw: printable_caption(line["caption"]) for draw, line in lines.items()}
+    return [[texts[Draw(image, sample)] for image in run.chosen] for sample in samples]
 
 
 def _over_samples(score: Callable[[int, Order], Sequence[Score]], n_samples: int) -> Scorer:
