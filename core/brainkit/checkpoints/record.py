@@ -79,9 +79,14 @@ class Record:
         (folder / RECORD).write_text(text, encoding="utf-8")
 
 
+def listed(folder: Path, pattern: str = "*") -> list[Path]:
+    """Return what lies in a folder, sorted, without the `._NAME` files that macOS leaves."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("._"))
+
+
 def facts_below(folder: Path) -> dict[str, FileFacts]:
     """Return the facts of every file in a folder but its record, by their path in it."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
+    paths = [path for path in listed(folder, "**/*") if path.is_file() and path.name != RECORD]
     return {path.relative_to(folder).as_posix(): FileFacts.of(path) for path in paths}
 
 
@@ -95,7 +100,7 @@ def hashes(folder: Path) -> dict[str, str]:
         wrote = (folder / RECORD).stat().st_mtime_ns
     known = record.files if record else {}
     found = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in (path for path in listed(folder, "**/*") if path.is_file()):
         name, facts = path.relative_to(folder).as_posix(), path.stat()
         if name != RECORD:
             told = known.get(name)

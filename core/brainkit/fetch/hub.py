@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brainkit.checkpoints.record import listed
 from brainkit.errors import CheckpointError
 from brainkit.fetch.download import Remote, begun, download, unreachable
 from brainkit.weights import Origin, RemoteFile
@@ -84,12 +85,12 @@ class HubFile:
     @property
     def blob(self) -> Path:
         """Where the hub's library looks for its content."""
-        return cache_folder() / _folder(self.repository) / "blobs" / self.etag
+        return cache_folder() / cached_repository(self.repository) / "blobs" / self.etag
 
     @property
     def lock(self) -> Path:
         """The file by which downloads of it, also the library's own, wait for each other."""
-        return cache_folder() / ".locks" / _folder(self.repository) / f"{self.etag}.lock"
+        return cache_folder() / ".locks" / cached_repository(self.repository) / f"{self.etag}.lock"
 
 
 def forbidden() -> bool:
@@ -99,7 +100,8 @@ def forbidden() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def _folder(repository: str) -> str:
+def cached_repository(repository: str) -> str:
+    """Return the name of the folder that a cache has a repository's files in."""
     from huggingface_hub.file_download import repo_folder_name
 
     return str(repo_folder_name(repo_id=repository, repo_type="model"))
@@ -200,10 +202,11 @@ def _published(path: Path, file: RemoteFile) -> bool:
 
 def _cached_commits(repository: str) -> list[str]:
     """Return the commits that the cache has files of, the newest of its main branch first."""
-    folder = cache_folder() / _folder(repository)
+    folder = cache_folder() / cached_repository(repository)
     main, snapshots = folder / "refs" / "main", folder / "snapshots"
     first = [main.read_text(encoding="utf-8").strip()] if main.is_file() else []
-    there = sorted(each.name for each in snapshots.iterdir()) if snapshots.is_dir() else []
+    folders = listed(snapshots) if snapshots.is_dir() else []
+    there = [each.name for each in folders]
     return [*first, *(each for each in there if each not in first)]
 
 

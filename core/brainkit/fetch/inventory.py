@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from brainkit.checkpoints import WEIGHTS, CheckpointStore
-from brainkit.checkpoints.record import Record, differences
+from brainkit.checkpoints.record import Record, differences, listed
 from brainkit.console import Say, aligned, human_size
 from brainkit.data import Checkpoint
 from brainkit.errors import CheckpointError
@@ -74,7 +74,7 @@ def state(
     """
     folder = root / checkpoint.name
     miniature = _has_miniature(checkpoint)
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or not listed(folder):
         return State(checkpoint, "missing", miniature=miniature)
     record, said = None, []
     try:
@@ -95,7 +95,7 @@ def leftovers(root: Path, checkpoints: list[str]) -> list[Leftover]:
     if not root.is_dir():
         return []
     found = []
-    for path in sorted(root.iterdir()):
+    for path in listed(root):
         if path.name == DOWNLOADS:
             found += _downloads(path)
         elif path.name not in (*OWN, *checkpoints):
@@ -119,7 +119,7 @@ def _why(path: Path) -> str:
 def _downloads(folder: Path) -> list[Leftover]:
     """Return downloaded files that wait for their conversion or for the rest of them."""
     found = []
-    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+    for path in (each for each in listed(folder, "**/*") if each.is_file()):
         if path.suffix == ".part":
             found.append(
                 Leftover(path, size_of(path), "a download that the next fetch goes on with")

@@ -10,6 +10,7 @@ from pathlib import Path
 from brainkit.checkpoints.record import Record
 from brainkit.console import Bar, Say, human_size
 from brainkit.errors import CheckpointError, UsageError
+from brainkit.fetch.given import given
 from brainkit.fetch.inventory import DOWNLOADS, FETCHING
 from brainkit.fetch.plan import FetchPlan, Found, Item, Search, bring, check_disks, grouped
 from brainkit.locks import locked
@@ -188,28 +189,28 @@ def from_path(
     if not items:
         yield "nothing is missing"
         return
-    search = Search(planned.store / DOWNLOADS, connect)
-    items = [replace(item, beside=_beside(item, path, search)) for item in items]
-    made: list[Converted] = []
-    errors: list[CheckpointError] = []
-    for group in _compatible(items):
-        try:
-            with _Bars(say) as bars:
-                source = ReleasedFiles((path,), _brought(group, bars))
-                references = [item.known.checkpoint.release for item in group]
-                say(f"checking {path}")
-                found = convert(
-                    references, source, planned.store, config=config, progress=bars.writing
-                )
-        except CheckpointError as error:
-            errors.append(error)
-            continue
-        made += found
-        for each in found:
-            yield from _done(each)
-            yield from _compared(each, group)
-    if not made:
-        raise errors[0]
+    search, made = Search(planned.store / DOWNLOADS, connect), list[Converted]()
+    with given(path, items) as places:
+        items = [replace(item, beside=_beside(item, places, search)) for item in items]
+        errors: list[CheckpointError] = []
+        for group in _compatible(items):
+            try:
+                with _Bars(say) as bars:
+                    source = ReleasedFiles(places, _brought(group, bars))
+                    references = [item.known.checkpoint.release for item in group]
+                    say(f"checking {path}")
+                    found = convert(
+                        references, source, planned.store, config=config, progress=bars.writing
+                    )
+            except CheckpointError as error:
+                errors.append(error)
+                continue
+            made += found
+            for each in found:
+                yield from _done(each)
+                yield from _compared(each, group)
+        if not made:
+            raise errors[0]
     for failed in errors:
         say(f"Warning: {failed}")
     done = {each.checkpoint for each in made}
@@ -227,11 +228,11 @@ def _names(item: Item, path: Path) -> bool:
     return path.is_file() and path.name in {Path(each).name for each in patterns}
 
 
-def _beside(item: Item, path: Path, search: Search) -> Mapping[str, Found]:
-    """Find the files beside the weights that the user's folder does not have."""
+def _beside(item: Item, places: Sequence[Path], search: Search) -> Mapping[str, Found]:
+    """Find the files beside the weights that the user's folders do not have."""
     found = {}
     for companion in item.release.companions if item.release else ():
-        if companion.origins and not _has(path, companion):
+        if companion.origins and not any(_has(place, companion) for place in places):
             with suppress(CheckpointError):  # told as lacking once the weights are there
                 found[companion.path] = search(companion.origins[0])
     return found

@@ -59,6 +59,11 @@ def _refuse_placeholder(path: Path) -> None:
             f"{path} is a web page saved under the name of the weights, such as a request to log "
             "in or to confirm; open the address in a browser and download the file itself"
         )
+    if begin.startswith(b"\x00\x05\x16\x07"):
+        raise CheckpointError(
+            f"{path} is a side file of macOS in place of the weights; give the file without ._ "
+            "before its name"
+        )
     if begin.startswith(b"version https://git-lfs"):
         raise CheckpointError(
             f"{path} is a pointer of git-lfs in place of the weights; run `git lfs pull` where it "

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from brainkit.checkpoints.record import FileFacts
+from brainkit.checkpoints.record import FileFacts, listed
 from brainkit.checkpoints.safetensors import quoted
 from brainkit.errors import CheckpointError, DataError
 from brainkit.weights import Config, Naming, Piece, Shapes
@@ -149,7 +149,7 @@ def mapper_shapes(config: Config) -> Shapes:
 
 
 def _snapshot(source: Path, stack: ExitStack) -> Snapshot | None:
-    files = sorted(source.glob("*.pkl")) if source.is_dir() else [source]
+    files = listed(source, "*.pkl") if source.is_dir() else [source]
     if len(files) > 1:
         raise CheckpointError(
             f"{source} holds {len(files)} snapshots ({', '.join(each.name for each in files)}); "
