@@ -22,8 +22,9 @@ from brainkit.metrics.networks import released
 from brainkit.metrics.networks.released import CHECKPOINTS, checkpoint, release_of
 from brainkit.metrics.networks.torchvision import load_classifier, load_inception, load_nodes
 from brainkit.weights import RemoteFile
-from brainkit.weights.conversion import conversions, write
+from brainkit.weights.conversion import conversions
 from brainkit.weights.convert import ReleasedFiles, convert
+from brainkit.weights.writing import write
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)
 

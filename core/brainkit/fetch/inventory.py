@@ -138,7 +138,7 @@ def _damages(folder: Path, record: Record | None, *, verify: bool) -> list[str]:
     named = {each.partition(" ")[0] for each in said}
     weights, config = folder / WEIGHTS, folder / "config.json"
     if weights.is_file():
-        said += [] if WEIGHTS in named else _header(weights)
+        said += [] if WEIGHTS in named else _content(weights, verify=verify)
     elif WEIGHTS not in named:
         said.append(f"{WEIGHTS} is missing")
     if "config.json" not in named:
@@ -146,14 +146,17 @@ def _damages(folder: Path, record: Record | None, *, verify: bool) -> list[str]:
     return said
 
 
-def _header(path: Path) -> list[str]:
+def _content(path: Path, *, verify: bool) -> list[str]:
+    """Say what is wrong with the header of weights and, if they are read, with their numbers."""
+    from brainkit.checkpoints.finite import unfinite_sentence
     from brainkit.checkpoints.safetensors import check_header
 
     try:
         check_header(path)
+        unfinite = unfinite_sentence(path) if verify else ""
     except CheckpointError as error:
         return [str(error)]
-    return []
+    return [unfinite] if unfinite else []
 
 
 def _configuration(path: Path) -> list[str]:

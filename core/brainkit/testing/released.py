@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from brainkit.weights import Config, Release
-from brainkit.weights.conversion import Conversion, conversions, write
+from brainkit.weights.conversion import Conversion, conversions
+from brainkit.weights.writing import write
 
 
 def converted(

@@ -11,8 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from brainkit.checkpoints import WEIGHTS
-from brainkit.checkpoints.safetensors import SIZES, Entry, write_safetensors
+from brainkit.checkpoints.safetensors import SIZES, Entry
 from brainkit.errors import CheckpointError, enumerated
 from brainkit.weights import Companion, Config, Naming, Piece, Release, Shapes
 from brainkit.weights.file import WeightFile
@@ -368,22 +367,3 @@ def _beside(patterns: Sequence[str], folders: Sequence[Path]) -> Path | None:
 
 def _made(companion: Companion, paths: tuple[Path, ...]) -> bytes:
     return companion.make(paths) if companion.make else paths[0].read_bytes()
-
-
-def write(
-    conversion: Conversion, aside: Path, progress: Callable[[int], Any] = lambda size: None
-) -> None:
-    """Write a checkpoint's files into a folder beside its place.
-
-    Args:
-        conversion: without differences.
-        aside: an empty folder, which the caller renames once all is whole.
-        progress: is told the bytes of each tensor once it is written.
-    """
-    config = json.dumps(dict(conversion.config), indent=2, sort_keys=True) + "\n"
-    (aside / "config.json").write_text(config, encoding="utf-8")
-    for path, content in conversion.companions.items():
-        (aside / path).parent.mkdir(parents=True, exist_ok=True)
-        (aside / path).write_bytes(content)
-    metadata = {"layout": conversion.layout, **conversion.metadata}
-    write_safetensors(aside / WEIGHTS, conversion.entries, conversion.read, metadata, progress)

@@ -16,7 +16,8 @@ from brainkit.disk import UnwritableError
 from brainkit.errors import CheckpointError
 from brainkit.locks import BusyError, locked
 from brainkit.weights import Config, Origin, Release, release
-from brainkit.weights.conversion import Conversion, conversions, write
+from brainkit.weights.conversion import Conversion, conversions
+from brainkit.weights.writing import write
 
 PART = ".part"
 OLD = ".old"

@@ -20,10 +20,11 @@ from brainkit.checkpoints import CheckpointStore
 from brainkit.checkpoints.record import Record
 from brainkit.errors import CheckpointError
 from brainkit.weights import Config
-from brainkit.weights.conversion import conversions, write
+from brainkit.weights.conversion import conversions
 from brainkit.weights.convert import ReleasedFiles
 from brainkit.weights.convert import convert as into_the_store
 from brainkit.weights.open import Entry
+from brainkit.weights.writing import write
 from brainkit_mindreader import released, snapshot_weights
 from brainkit_mindreader.checkpoints import DISCRIMINATOR, GENERATOR
 from brainkit_mindreader.generator.discriminator import Discriminator, Judging

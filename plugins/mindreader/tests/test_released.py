@@ -18,7 +18,8 @@ from torchvision.models import resnet50
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import CheckpointError
-from brainkit.weights.conversion import conversions, write
+from brainkit.weights.conversion import conversions
+from brainkit.weights.writing import write
 from brainkit_mindreader import released
 from brainkit_mindreader.checkpoints import DISCRIMINATOR, GENERATOR
 from brainkit_mindreader.generator.discriminator import Discriminator
@@ -119,7 +120,8 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 import safetensors.torch, torch
-from brainkit.weights.conversion import conversions, write
+from brainkit.weights.conversion import conversions
+from brainkit.weights.writing import write
 from brainkit_mindreader import released
 
 def told(name):
