@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from brainkit import locks
-from brainkit.disk import ReadOnlyError, UnwritableError
+from brainkit.disk import UnwritableError
 from brainkit.errors import UsageError
 from brainkit.locks import BusyError, locked
 
@@ -230,7 +230,7 @@ def test_a_read_only_disk_is_told(lock, monkeypatch):
 
     monkeypatch.setattr(FileLock, "acquire", refuse)
     with (
-        pytest.raises(ReadOnlyError, match=r"cannot be written: Read-only .* with --work$"),
+        pytest.raises(UnwritableError, match=r"cannot be written: Read-only .* with --work$"),
         locked(lock, "the folder", print, remedy="with --work"),
     ):
         pass

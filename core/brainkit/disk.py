@@ -1,4 +1,4 @@
-"""What the system refuses when files are written: one sentence with path, reason and remedy."""
+"""Write files whole or not at all; what the system refuses is one sentence with path and remedy."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from brainkit.errors import BrainkitError
+from brainkit.errors import BrainkitError, DataError
 
 AGAIN = "then run the same command again"
-READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
-"""The system lets nothing be written here, though what is there may be read."""
 SHORTER = "name a shorter path"
 RIGHTS = "check the rights to it and to the folders above it, or name another folder"
 ROOM = f"make room on that disk, {AGAIN}, or name another folder"
@@ -22,7 +20,7 @@ DISK = f"look after that disk or its connection, {AGAIN}"
 FILES = f"close other programs or raise the limit (ulimit -n), {AGAIN}"
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM),
-    **dict.fromkeys(READ_ONLY, RIGHTS),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), RIGHTS),
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP), IN_THE_WAY),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), FILES),
     errno.ENAMETOOLONG: SHORTER,
@@ -32,10 +30,6 @@ REMEDIES = {
 
 class UnwritableError(BrainkitError):
     """A file or folder cannot be written."""
-
-
-class ReadOnlyError(UnwritableError):
-    """A folder may be read at most."""
 
 
 def unwritable(error: Exception, path: Path, remedy: str = "") -> UnwritableError | None:
@@ -49,9 +43,8 @@ def unwritable(error: Exception, path: Path, remedy: str = "") -> UnwritableErro
     number = _number(error)
     if number is None:
         return None
-    kind = ReadOnlyError if number in READ_ONLY else UnwritableError
     advice = " ".join(filter(None, (REMEDIES.get(number, DISK), remedy)))
-    return kind(f"{path} cannot be written: {os.strerror(number)}; {advice}")
+    return UnwritableError(f"{path} cannot be written: {os.strerror(number)}; {advice}")
 
 
 @contextmanager
@@ -72,6 +65,37 @@ def writing(path: Path, remedy: str = "") -> Iterator[None]:
         if told is None:
             raise
         raise told from error
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Lend a temporary path beside `path` that replaces it if the block ends well.
+
+    It is named for the process, and what it holds is on disk before it gets its name.
+
+    Raises:
+        DataError: there is a folder of that name.
+        UnwritableError: the system refuses, e.g. because the disk is full.
+    """
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with writing(path):
+        if path.is_dir():
+            raise DataError(f"{path} is a folder, but a file is to be written there; move it away")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield aside
+            sync(aside)
+            os.replace(aside, path)
+        except BaseException:
+            with suppress(OSError):  # the error that led here says more
+                aside.unlink()
+            raise
+
+
+def sync(path: Path) -> None:
+    """Wait until what was written to a file is on disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def require_utf8(path: Path, address: str) -> None:
@@ -101,10 +125,8 @@ def refusal(error: OSError) -> str:
 
 
 def _number(error: Exception) -> int | None:
-    """Return the system's number of an error; safetensors writes it into its text alone."""
-    if isinstance(error, OSError):
+    """Return the system's number of an error; safetensors and HDF5 write it into texts alone."""
+    if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    if type(error).__name__ == "SafetensorError":
-        written = re.search(r"\bOs \{ code: (\d+)", str(error))
-        return int(written[1]) if written else None
-    return None
+    written = re.search(r"\b(?:Os \{ code:|os error|errno =) (\d+)", str(error))
+    return int(written[1]) if written else None

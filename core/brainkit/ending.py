@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from brainkit.console import Say, any_character, to_stderr, warned
-from brainkit.errors import BrainkitError, BrainkitWarning
+from brainkit.disk import refusal
+from brainkit.errors import BrainkitError, BrainkitWarning, printable
 
 STOPPED = 128
 """Plus the number of a signal: the exit code of a program that it stopped, as shells have it."""
@@ -25,7 +26,8 @@ AGAIN = "Stopped; run the same command again to go on from here."
 def ended(*, stopped: str = AGAIN, debug: bool = False, say: Say = to_stderr) -> Iterator[None]:
     """Run a program's body: whatever stops it becomes one line on stderr and an exit code.
 
-    Exit codes are that of a `BrainkitError`, and 128 + n after signal n (130 after an interrupt).
+    Exit codes are that of a `BrainkitError`, 1 when the system refuses something, and 128 + n after
+    signal n (130 after an interrupt). Errors of the program itself keep their tracebacks.
     Warnings of brainkit are a line each while the body runs.
 
     Args:
@@ -56,6 +58,11 @@ def ended(*, stopped: str = AGAIN, debug: bool = False, say: Say = to_stderr) ->
         except BrokenPipeError:
             # Whoever read has gone; what Python would still write at its end has nowhere to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except OSError as error:
+            if debug:
+                raise
+            say(f"Error: {printable(refusal(error))}")
             sys.exit(1)
 
 

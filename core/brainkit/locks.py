@@ -200,10 +200,16 @@ class _Lock:
 
     def _write(self) -> bool:
         try:
-            with open(self.note, "x", encoding="utf-8") as file:
-                json.dump(asdict(self._me), file)
+            file = open(self.note, "x", encoding="utf-8")  # noqa: SIM115 (closed below)
         except FileExistsError:
             return False
+        try:
+            with file:
+                json.dump(asdict(self._me), file)
+        except OSError:  # of a full disk an empty note stays
+            with suppress(OSError):
+                self.note.unlink()
+            raise
         return True
 
     def _alive(self, granted: bool) -> bool:

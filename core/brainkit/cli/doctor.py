@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,4 +55,8 @@ def _folder_size(folder: Path) -> str:
 
     if not folder.is_dir():
         return "absent"
-    return human_size(sum(each.stat().st_size for each in folder.rglob("*") if each.is_file()))
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # it vanished meanwhile, or may not be looked at
+            total += path.stat().st_size if path.is_file() else 0
+    return human_size(total)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from brainkit.console import duration
+from brainkit.disk import written_aside
 from brainkit.report.data import (
     BrainMap,
     ReportData,
@@ -83,12 +83,11 @@ def write_report(data: ReportData, path: Path) -> Path:
 
     Raises:
         DataError: a picture cannot be read.
+        UnwritableError: the system refuses, e.g. because the disk is full.
     """
     text = rendered(data)
-    part = path.with_name(f"{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
     return path
 
 

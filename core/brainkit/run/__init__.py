@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from brainkit.disk import written_aside
     from brainkit.run import regress
     from brainkit.run.artefact import (
         RECIPE_KEY,
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
         read_recipe,
         write_tensors,
         write_text,
-        written_aside,
     )
     from brainkit.run.config import RunConfig, configured
     from brainkit.run.folder import held

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainkit.errors import DataError
+from brainkit.disk import written_aside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,34 +154,6 @@ class Artefact:
     def test(self) -> Tensor:
         """Return a feature of the test images, (images, *shape), true or predicted, from disk."""
         return self["decoded" if "decoded" in self else "test"]
-
-
-@contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """Lend a temporary path beside `path` that replaces it if the block ends well.
-
-    It is named for the process, and what it holds is on disk before it gets its name.
-
-    Raises:
-        DataError: there is a folder of that name.
-    """
-    if path.is_dir():
-        raise DataError(f"{path} is a folder, but a file is to be written there; move it away")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        yield aside
-        sync(aside)
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-
-
-def sync(path: Path) -> None:
-    """Wait until what was written to a file is on disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from brainkit.disk import writing
 from brainkit.errors import DataError, NotFiniteError
 from brainkit.parts import resuming_walk
 from brainkit.run.artefact import Artefact, Recipe, write_png, write_text
@@ -57,8 +58,9 @@ def captions(run: Run, source: Source, latents: Sequence[Artefact]) -> Sequence[
     ]
     with each(run, step, made, doing="decoding captions") as batches:
         for batch, decoded in _decoded(run, "caption", latents, batches):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with growing.open("a", encoding="utf-8") as file:
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            with writing(path), growing.open("a", encoding="utf-8") as file:
                 for line, caption in zip(batch.of(made), _texts(run, decoded, batch), strict=True):
                     lines[line.draw] = line.entry(caption)
                     file.write(caption_line(lines[line.draw], checked=True))

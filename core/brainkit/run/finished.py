@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from brainkit.console import Say
@@ -10,8 +11,8 @@ from brainkit.errors import BrainkitError, UsageError, did_you_mean
 from brainkit.parts import Mappable
 from brainkit.plugins import Registry
 from brainkit.run.config import RunConfig, read_config
-from brainkit.run.folder import RUN_FILE, held, run_files, work_of
-from brainkit.run.line import predictions, prepare
+from brainkit.run.folder import RUN_FILE, run_files, work_of
+from brainkit.run.line import alone, predictions, prepare
 from brainkit.run.line import run as walk
 from brainkit.run.maps import facts
 from brainkit.run.maps.feature import FeatureMaps
@@ -30,8 +31,7 @@ def rewritten(work: Path, registry: Registry) -> list[Path]:
     quiet: list[str] = []
     for config in finished(work, registry):
         run = prepare(config, registry, quiet.append)
-        for path in (run.folder.metrics, run.folder.report):
-            path.unlink(missing_ok=True)
+        run.work.again.update(REPORTING)
         paths.append(walk(run))
     return paths
 
@@ -115,11 +115,14 @@ def _require_features(runs: Sequence[Run], asked: Sequence[str]) -> None:
             )
 
 
+def _mapped(features: Sequence[str], run: Run) -> list[Path]:
+    known = predictions(run.looking())
+    return [path for name in features for path in FeatureMaps(run, name, known).write()]
+
+
 def map_run(run: Run, features: Sequence[str]) -> str:
     """Write the maps of one finished run and its report again; return the tables and paths."""
-    with held(run.work.root, run.work.say):
-        known = predictions(run.looking())
-        paths = [path for name in features for path in FeatureMaps(run, name, known).write()]
+    paths = alone(run, partial(_mapped, features))
     report = walk(run)
     maps = [one for name in features for one in facts.read(facts.artefact(run, name, "facts").path)]
     kinds = dict.fromkeys(one.kind for one in maps)

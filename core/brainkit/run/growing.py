@@ -10,8 +10,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brainkit.disk import sync, writing
 from brainkit.errors import DataError
-from brainkit.run.artefact import RECIPE_KEY, Recipe, sync, write_text
+from brainkit.run.artefact import RECIPE_KEY, Recipe, write_text
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
@@ -71,30 +72,33 @@ class GrowingTensors:
         if start != self.done.get(name, 0):
             self._hashes[name] = self._hashed(tensor, start)
         written = flat.tobytes()
-        with open(self._aside, "r+b") as file:
+        with writing(self.path), open(self._aside, "r+b") as file:
             file.seek(self._offset + self._begin_of(name) + start * _row_size(tensor))
             file.write(written)
         self._hashes[name].update(written)
         self.done[name] = start + len(flat)
         # Rows reach the disk before the note of them, also when the power fails.
-        sync(self._aside)
+        with writing(self.path):
+            sync(self._aside)
         note = {each: [rows, self._hashes[each].hexdigest()] for each, rows in self.done.items()}
         write_text(self._note, json.dumps(note))
 
     def finish(self) -> None:
         """Rename the file to its final name."""
-        sync(self._aside)
-        os.replace(self._aside, self.path)
-        self._note.unlink(missing_ok=True)
+        with writing(self.path):
+            sync(self._aside)
+            os.replace(self._aside, self.path)
+            self._note.unlink(missing_ok=True)
 
     def _begin(self, header: bytes) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._hashes = {tensor.name: sha256() for tensor in self.tensors}
-        self._note.unlink(missing_ok=True)
-        self._aside.unlink(missing_ok=True)
-        with open(self._aside, "wb") as file:
-            file.write(header)
-            file.truncate(self._offset + sum(_size(tensor) for tensor in self.tensors))
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._note.unlink(missing_ok=True)
+            self._aside.unlink(missing_ok=True)
+            with open(self._aside, "wb") as file:
+                file.write(header)
+                file.truncate(self._offset + sum(_size(tensor) for tensor in self.tensors))
 
     def _begin_of(self, name: str) -> int:
         before = 0

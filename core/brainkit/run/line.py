@@ -5,13 +5,16 @@ NSD files - load - encode - fit - predict - condition and sample - decode - scor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.console import Say
-from brainkit.errors import UsageError
+from brainkit.disk import UnwritableError, require_utf8, writing
+from brainkit.errors import BrainkitError, UsageError
 from brainkit.plugins import Registry
 from brainkit.run.artefact import Artefact, write_text
 from brainkit.run.config import RunConfig
@@ -20,7 +23,9 @@ from brainkit.run.machine import quick_device, resolved_dtype
 from brainkit.run.orphans import remove_orphans
 from brainkit.run.shared import Predictions, Run, Work, run_file
 
-__all__ = ["Run", "chosen_store", "default_home", "predictions", "prepare", "run"]
+T = TypeVar("T")
+
+__all__ = ["Run", "alone", "chosen_store", "default_home", "predictions", "prepare", "run"]
 
 
 def prepare(
@@ -42,6 +47,7 @@ def prepare(
     from brainkit.nsd.files import require_root
 
     config = config.check()
+    require_utf8(config.work, "--work")
     method = config.applied(registry.get)
     device = quick_device(config.device)
     store = chosen_store(config, device)
@@ -115,26 +121,74 @@ def predictions(run: Run) -> Predictions:
     return Predictions(trials, features, weights, decoded)
 
 
+def alone(run: Run, do: Callable[[Run], T]) -> T:
+    """Do steps of a run while no other process writes into its folder; a dry run writes nothing.
+
+    A folder that cannot be written, as on a read-only or full disk, serves when all is current.
+
+    Raises:
+        UnwritableError: something is to be written, but cannot be.
+    """
+    if run.work.dry:
+        return do(run)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(run.work.root, run.work.say))
+        except UnwritableError as error:
+            return _looked(run, do, error)
+        with writing(run.work.root):
+            count = remove_orphans(run.work.root)
+        if count:
+            run.work.say(f"{count} files that a killed run left over are removed")
+        return do(run)
+
+
+def _looked(run: Run, do: Callable[[Run], T], error: UnwritableError) -> T:
+    """Return what steps return whose files are all current, without a lock; else raise."""
+    lines: list[str] = []
+    looking = replace(run, work=Work(run.work.root, lines.append, dry=True))
+    try:
+        value = do(looking)
+    except (OSError, BrainkitError):
+        raise error from None
+    if looking.work.computed:
+        raise error
+    for line in lines:
+        run.work.say(line)
+    run.work.kept.extend(looking.work.kept)
+    return value
+
+
 def run(run: Run) -> Path:
     """Do every step that is not current and return the path of the report."""
-    from brainkit.run import decode, publish, sample
-
     work = run.work
-    with nullcontext() if work.dry else held(work.root, work.say):
-        if not work.dry and (count := remove_orphans(work.root)):
-            work.say(f"{count} files that a killed run left over are removed")
-        known = predictions(run)
-        latents: dict[Source, Mapping[str, Sequence[Artefact]]] = {}
-        made: dict[Source, Mapping[str, Sequence[Artefact]]] = {}
-        for source in SOURCES if run.config.ceiling else SOURCES[:1]:
-            features = known.decoded if source == "brain" else known.features
-            latents[source] = sample.sample(run, source, features)
-            made[source] = decode.decode(run, source, latents[source])
-        if "image" in latents["brain"]:
-            decode.strips(run, latents["brain"]["image"])
-        if not work.dry:
-            write_text(run.folder.run_file, run_file(run))
-        path = publish.publish(run, known, latents, made)
+    path = alone(run, _walked)
     summary = f"{len(work.computed)} steps {'to compute' if work.dry else 'computed'}"
     work.say(f"{summary}, {len(work.kept)} kept")
     return path
+
+
+def _walked(run: Run) -> Path:
+    from brainkit.run import decode, publish, sample
+
+    known = predictions(run)
+    latents: dict[Source, Mapping[str, Sequence[Artefact]]] = {}
+    made: dict[Source, Mapping[str, Sequence[Artefact]]] = {}
+    for source in SOURCES if run.config.ceiling else SOURCES[:1]:
+        features = known.decoded if source == "brain" else known.features
+        latents[source] = sample.sample(run, source, features)
+        made[source] = decode.decode(run, source, latents[source])
+    if "image" in latents["brain"]:
+        decode.strips(run, latents["brain"]["image"])
+    if not run.work.dry:
+        _keep_settings(run)
+    return publish.publish(run, known, latents, made)
+
+
+def _keep_settings(run: Run) -> None:
+    """Write the run file, unless it says the same already."""
+    path, text = run.folder.run_file, run_file(run)
+    with suppress(OSError, UnicodeDecodeError):
+        if path.read_text(encoding="utf-8") == text:
+            return
+    write_text(path, text)

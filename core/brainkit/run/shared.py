@@ -52,6 +52,7 @@ class Work:
         dry: only say what would be done.
         computed: names of the steps that were computed, or would be.
         kept: names of the steps whose files were current.
+        again: names of steps whose file is made even if it is current.
     """
 
     root: Path
@@ -59,6 +60,7 @@ class Work:
     dry: bool = False
     computed: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    again: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)

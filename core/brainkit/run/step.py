@@ -38,7 +38,7 @@ def one(
         size: what a dry run says about it, e.g. "3.9 GB".
     """
     work, step = run.work, artefact.recipe.step
-    if artefact.current:
+    if artefact.current and step not in work.again:
         work.kept.append(step)
         work.say(f"{step}: kept")
         return artefact

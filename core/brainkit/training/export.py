@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from brainkit.disk import written_aside
 from brainkit.training.state import write_state
 
 
@@ -22,9 +23,8 @@ def export(folder: Path, weights: Mapping[str, Tensor], **tables: Mapping[str, A
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a small JSON file that is either whole or absent."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def publish(

@@ -10,6 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from brainkit.disk import written_aside
+
 SCALARS = ("step",)
 """What an optimiser keeps of a parameter beside moments of the parameter's shape."""
 
@@ -63,12 +65,10 @@ def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def write_state(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
     """Write tensors with facts in the header; the file is whole or absent, its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(own, part, dict(facts))
-    part.chmod(0o644)
-    part.replace(path)
+    with written_aside(path) as aside:
+        save_file(own, aside, dict(facts))
+        aside.chmod(0o644)
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

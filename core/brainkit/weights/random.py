@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainkit.checkpoints import CheckpointStore
+from brainkit.disk import written_aside
 from brainkit.errors import CheckpointError
 from brainkit.seeds import seed_of
 from brainkit.weights import Config, Release, Shapes, release
@@ -239,7 +239,5 @@ def _vocabularies(config: Config) -> list[int]:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")

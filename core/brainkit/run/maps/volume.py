@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainkit.disk import written_aside
 from brainkit.nsd import read_layout
 from brainkit.nsd.files import roi_folder
 from brainkit.nsd.roi import load_roi_volume, roi_voxels
-from brainkit.run.artefact import written_aside
 
 CORTEX = ("nsdgeneral", "streams", "prf-visualrois")
 """ROI volumes of whole cortex, -1 outside it, the likeliest first."""
