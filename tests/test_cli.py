@@ -54,6 +54,19 @@ def test_run_prints_scores_and_the_report_on_stdout_and_progress_on_stderr(cli, 
     assert again.stdout == done.stdout
 
 
+def test_few_images_are_told_which_scores_they_lack(cli, nsd, tmp_path):
+    words = ("run", "toy", "--nsd", nsd, "--no-ceiling", "--work", "w", "--images")
+    one = next(line for line in cli(*words, 1).stdout.splitlines() if line.startswith("1 image is"))
+    assert "too few for identification and whatever else compares images (from 2 on)" in one
+    assert "chance levels and scores of predicted features (from 3 images on)" in one
+    assert "CIDEr of 1 image is always 0." in one
+    page = next(tmp_path.rglob("report.html"))
+    assert one in page.read_text()
+    two = cli(*words, 2).stdout
+    assert "\n2 images are too few for chance levels and scores of predicted features" in two
+    assert "too few" not in cli(*words, 3).stdout
+
+
 def test_a_flag_wins_over_the_run_file_and_the_file_over_the_defaults(cli, nsd, tmp_path):
     (tmp_path / "run.toml").write_text(
         f'method = "toy"\nnsd = "{nsd}"\nimages = [3]\nbatch_size = 7\n[options.sampler]\nsteps=3\n'

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from brainkit.run.score import Order, Scorer
 
 N_SHUFFLES = 5
+ENOUGH = 3
+"""Images from which on results of one can be shuffled across the others."""
 REPORTING = ("metrics", "report")
 """The steps that only tell of the others' files, and are done again when these change."""
 Made = Mapping[Source, Mapping[str, Sequence[Artefact]]]
@@ -148,6 +150,21 @@ def _title(run: Run) -> str:
     return f"{run.method.name} on {data}" + f" with {run.networks} weights" * unusual
 
 
+def few_images(run: Run) -> list[str]:
+    """Return a sentence with the scores that so few images do not have; none of three or more."""
+    n_images = len(run.chosen)
+    if n_images >= ENOUGH:
+        return []
+    lacking = f"for chance levels and scores of predicted features (from {ENOUGH} images on)"
+    if n_images == 2:
+        return [f"2 images are too few {lacking}; choose more with --images."]
+    cider = " CIDEr of 1 image is always 0." if "caption" in run.method.decoders else ""
+    return [
+        "1 image is too few for identification and whatever else compares images (from 2 on), and "
+        f"{lacking}; choose more with --images.{cider}"
+    ]
+
+
 def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what a reader has to know to compare the numbers."""
     notes = list(run.method.footnotes)
@@ -162,6 +179,7 @@ def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
         f"{len(sessions)} sessions, {len(run.image_ids[0])} training images, "
         f"{len(run.image_ids[1])} test images of which {len(run.chosen)} are scored."
     )
+    notes += few_images(run)
     if run.method.selection.repeats == "single":
         notes.append(
             "Training rows are single trials: what a regressor estimates by leaving trials out "
@@ -190,7 +208,7 @@ def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
 def _chances(scorers: Sequence[Scorer], n_images: int) -> dict[str, Any]:
     from brainkit.metrics import chance_levels
 
-    if n_images < 3:
+    if n_images < ENOUGH:
         return {}
 
     def score(order: Order) -> list[Score]:
@@ -269,5 +287,6 @@ def summary(run: Run) -> str:
         for each in scores
         if each["value"] is None and each["note"].startswith("not computed")
     ]
+    lines += few_images(run)
     lines.append(f"Test images: {run.plan.test_images}.")
     return "\n".join(lines)
