@@ -235,6 +235,26 @@ def test_a_killed_download_goes_on_where_it_stopped(hub, place, name, how):
     assert not (store(place) / "downloads").exists()
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_store_that_may_only_be_read_serves_if_it_is_whole(hub, place):
+    assert brainkit(place, "fetch", "toy-newest").returncode == 0
+    folders = [store(place), *(path for path in store(place).rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    for lock in store(place).glob(".*lock"):
+        lock.chmod(0o444)
+    try:
+        again = brainkit(place, "fetch", "toy-newest")
+        assert again.returncode == 0, again.stderr
+        refused = brainkit(place, "fetch", "toy-direct")
+        assert refused.returncode == 1
+        assert ".lock cannot be written: Permission denied; check the rights" in refused.stderr
+        assert refused.stderr.rstrip().endswith("with --checkpoints")
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+
+
 def test_a_wrong_hash_is_told_with_both_and_nothing_is_kept(hub, place):
     done = brainkit(place, "fetch", "toy-wrong")
     assert done.returncode == 1

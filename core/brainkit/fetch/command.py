@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from brainkit.console import Say
+from brainkit.disk import UnwritableError
 from brainkit.errors import CheckpointError, UsageError
 from brainkit.fetch.hub import cache_folder, forbidden
-from brainkit.fetch.known import named
+from brainkit.fetch.known import Known, named
 from brainkit.fetch.plan import FetchPlan, plan, text, there
 from brainkit.fetch.work import alone, carry_out, from_path
 from brainkit.plugins import Registry
@@ -58,7 +60,7 @@ def fetch(registry: Registry, asked: Asked, store: Path, *, dry: bool, say: Say)
     if dry:
         yield text(plan(wanted, store, connect=connect, origin=asked.origin))
         return
-    with alone(store, say):
+    with _turn(store, wanted, asked, say):
         if asked.path is not None:
             given = FetchPlan(tuple(there(wanted, store)), store)
             yield from from_path(given, asked.path, config, connect=connect, say=say)
@@ -68,6 +70,22 @@ def fetch(registry: Registry, asked: Asked, store: Path, *, dry: bool, say: Say)
         yield text(planned, problems=bool(planned.found))
         yield from carry_out(planned, say)
         yield from _cached(planned)
+
+
+@contextmanager
+def _turn(store: Path, wanted: Sequence[Known], asked: Asked, say: Say) -> Iterator[None]:
+    """Wait for other fetches; a store that cannot be written serves if it has all that is wanted.
+
+    Raises:
+        BrainkitError: as of `alone`.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(alone(store, say))
+        except UnwritableError:
+            if asked.path or not all(item.state.there for item in there(wanted, store)):
+                raise
+        yield
 
 
 def _cached(planned: FetchPlan) -> Iterator[str]:
