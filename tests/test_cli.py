@@ -102,6 +102,8 @@ def test_the_home_of_nobody_is_told(cli):
         "Error: --work is '~nobody-of-that-name/x', but that home is not known"
     )
     assert "PATH is '~nobody-of" in cli("check-data", "~nobody-of-that-name/x", code=2).stderr
+    home = {"BRAINKIT_HOME": "~nobody-of-that-name"}
+    assert "BRAINKIT_HOME is '~nobody-of" in cli("doctor", env=home, code=2).stderr
 
 
 def test_report_writes_the_page_again(cli, nsd, tmp_path):
