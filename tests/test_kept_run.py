@@ -74,9 +74,14 @@ def toy_settings(**more: Any) -> RunConfig:
     )
 
 
+def passed_over(path: Path) -> bool:
+    """Say whether a file is a lock, or records of when others were written."""
+    return ".lock" in path.name or path.name == ".records.jsonl"
+
+
 def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
     """Bytes and time of each file; the settings are written down by every run, so without time."""
-    files = [path for path in folder.rglob("*") if path.is_file() and ".lock" not in path.name]
+    files = [path for path in folder.rglob("*") if path.is_file() and not passed_over(path)]
     return {
         path.relative_to(folder).as_posix(): (
             path.read_bytes(),

@@ -35,6 +35,8 @@ ROWS = [
 UNITS = {name: row for row, names in enumerate(ROWS) for name in names}
 # Within `run/`; its `__init__` only names what others may use.
 RUN_ROWS = [
+    ["structure"],
+    ["records"],
     ["artefact", "machine", "tally"],
     ["growing", "journal", "trials", "config", "folder"],
     ["shared"],
@@ -43,7 +45,7 @@ RUN_ROWS = [
     ["score", "maps"],
     ["publish"],
     ["line"],
-    ["finished", "estimate"],
+    ["finished", "estimate", "verification"],
 ]
 RUN_UNITS = {name: row for row, names in enumerate(RUN_ROWS) for name in names}
 # What a plugin may import: these modules, and the names that `brainkit` itself, its packages `run`,
@@ -333,7 +335,7 @@ def test_torch_is_imported_at_the_top_only_where_all_needs_it(path):
     inside = path.relative_to(CORE).as_posix()
     top = {name.split(".")[0] for name, _ in imports(parsed(path), inside_functions=False)}
     # The estimate of a dry run works on tensors from its first line; it is imported late.
-    steps = {f"run/{name}.py" for name in (*RUN_ROWS[4], "estimate", "tally")}
+    steps = {f"run/{name}.py" for name in (*RUN_ROWS[6], "estimate", "tally")}
     may = inside in steps or inside.startswith(TORCH_AT_TOP)
     assert may or "torch" not in top
 

@@ -18,6 +18,7 @@ from brainkit.run.config import RunConfig
 from brainkit.run.growing import GrowingTensors, TensorRows
 from brainkit.run.journal import FileFitJournal, FileJournal
 from brainkit.run.orphans import remove_orphans
+from brainkit.run.records import RECORDS
 
 
 @pytest.fixture
@@ -52,6 +53,7 @@ def tell_like_an_earlier_brainkit(path: Path) -> Path:
                        if k != "layout"})  # fmt: skip
     tensors = {name: tensor.clone() for name, tensor in trials.tensors().items()}
     write_tensors(path, tensors, recipe)
+    (path.parent / RECORDS).unlink()
     for name in ("metrics.json", "report.html"):
         for file in path.parent.rglob(name):
             file.unlink()

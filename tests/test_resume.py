@@ -11,8 +11,13 @@ from pathlib import Path
 RUN = ("run", "toy", "--batch-size", 2)
 
 
+def passed_over(path: Path) -> bool:
+    """Say whether a file is a lock, or records of when others were written."""
+    return ".lock" in path.name or path.name == ".records.jsonl"
+
+
 def tree(folder: Path) -> dict[str, bytes]:
-    files = (each for each in folder.rglob("*") if each.is_file() and ".lock" not in each.name)
+    files = (each for each in folder.rglob("*") if each.is_file() and not passed_over(each))
     return {str(each.relative_to(folder)): each.read_bytes() for each in files}
 
 

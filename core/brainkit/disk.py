@@ -79,8 +79,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     """
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")
     with writing(path):
-        if path.is_dir():
-            raise DataError(f"{path} is a folder, but a file is to be written there; move it away")
+        require_no_folder(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield aside
@@ -90,6 +89,16 @@ def written_aside(path: Path) -> Iterator[Path]:
             with suppress(OSError):  # the error that led here says more
                 aside.unlink()
             raise
+
+
+def require_no_folder(path: Path) -> None:
+    """Check that a file can be written, before work on it begins.
+
+    Raises:
+        DataError: there is a folder of that name.
+    """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, but a file is to be written there; move it away")
 
 
 def sync(path: Path) -> None:

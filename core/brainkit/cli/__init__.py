@@ -26,6 +26,7 @@ app.command()(weights.fetch)
 app.command("checkpoints")(weights.checkpoints)
 app.command()(results.report)
 app.command("map")(results.map_voxels)
+app.command()(results.verify)
 app.command("check-data")(data.check_data)
 app.command()(doctor.doctor)
 

@@ -1,4 +1,4 @@
-"""`report` and `map`: of runs that are finished."""
+"""`report`, `map` and `verify`: of results that are there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from brainkit.cli.flags import ResultsFolder
+from brainkit.cli.flags import AsJson, ResultsFolder
 
 
 def report(work: ResultsFolder) -> None:
@@ -36,3 +36,20 @@ def map_voxels(
 
     for text in map_runs(work, Registry.installed(), asked=feature or (), say=to_stderr):
         print(text)
+
+
+def verify(work: ResultsFolder, as_json: AsJson = False) -> None:
+    """Read all files of results and compare each with what was written.
+
+    A run looks at sizes and times only. Damaged files are listed: delete them, and the run that
+    made them makes them again. Exit code 1 if there are any.
+    """
+    import json
+
+    from brainkit.run.verification import verify
+
+    verification = verify(work)
+    text = verification.text()
+    print(json.dumps(verification.json(), indent=1) if as_json else text)
+    if verification.damaged:
+        raise typer.Exit(1)

@@ -12,12 +12,15 @@ import ast
 import json
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainkit.disk import written_aside
+from brainkit.disk import UnwritableError, written_aside
+from brainkit.run import records, structure
+from brainkit.run.structure import read_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,17 +120,45 @@ class Artefact:
 
     @property
     def current(self) -> bool:
-        """Whether the file is there and was made by exactly this recipe."""
-        return is_current(self.path, self.recipe)
+        """Whether the file is there, was made by exactly this recipe and is as it was written."""
+        return is_current(self.path, self.recipe) and not self.damage()
+
+    def damage(self) -> str:
+        """Return how the file differs from what was written, to follow its name; "" if not.
+
+        Of a file without a record, as an earlier brainkit left, only whether it is whole is known.
+        """
+        if not self.path.is_file():
+            return ""
+        known = records.damage(self.path, self.stamp)
+        if known is None:
+            return structure.broken(self.path) if is_current(self.path, self.recipe) else ""
+        return known
+
+    def record(self) -> None:
+        """Write down what the finished file is, for `damage` to compare it with."""
+        records.record(self.path, self.stamp)
+
+    def confirm(self) -> None:
+        """Record a current file that has no record, or was copied, where its folder allows it."""
+        with suppress(OSError, UnwritableError):
+            if not records.is_recorded(self.path, self.stamp):
+                self.record()
 
     def why(self) -> str:
-        """Say why the file is not current: new, or what changed since it was made."""
+        """Say why the file is not current: new, damaged, or what changed since it was made."""
+        damage = self.damage()
+        if damage:
+            return f"{self.path.name} {damage}"
         older = read_recipe(self.path)
+        if not older and self.path.is_file():
+            return f"{self.path.name} has lost its recipe"
         if not older:
             # A shared file carries its stamp in its name: the older one lies beside it.
             stem = self.path.name.removesuffix(f"-{self.stamp}{self.path.suffix}")
             others = self.path.parent.glob(f"{stem}-*{self.path.suffix}")
-            beside = others if stem != self.path.name else ()
+            named = stem != self.path.name
+            beside = [path for path in others if named and path.is_file()]
             newest = max(beside, key=lambda path: path.stat().st_mtime, default=None)
             older = read_recipe(newest) if newest else {}
         return self.recipe.changes(older) if older else "new"
@@ -204,36 +235,26 @@ def read_note(path: Path, key: str) -> str:
     return str(metadata.get(key, "")) if isinstance(metadata, dict) else ""
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """Return the header of a safetensors file, or {} when there is none."""
-    try:
-        with open(path, "rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > min(path.stat().st_size, 100_000_000):
-                return {}
-            return _table(file.read(length))
-    except (OSError, struct.error):
-        return {}
-
-
 def read_recipe(path: Path) -> dict[str, Any]:
     """Return the recipe kept in or beside a file, or {} when it has none."""
+    text: str | bytes
     if path.suffix == ".safetensors":
         text = read_note(path, RECIPE_KEY)
     elif path.suffix == ".png":
         text = _png_text(path)
     else:
         beside = sidecar(path)
-        text = beside.read_text(encoding="utf-8") if path.is_file() and beside.is_file() else "{}"
-    return _table(text)
+        text = beside.read_bytes() if path.is_file() and beside.is_file() else ""
+    recipe = structure.json_object(text)
+    return recipe if _is_recipe(recipe) else {}
 
 
-def _table(text: str | bytes) -> dict[str, Any]:
-    try:
-        loaded = json.loads(text)
-    except (ValueError, TypeError):
-        return {}
-    return loaded if isinstance(loaded, dict) else {}
+def _is_recipe(recipe: Mapping[str, Any]) -> bool:
+    texts, tables = ("made_by", "versions"), ("weights", "inputs")
+    return all(
+        isinstance(recipe.get(name), list) and all(isinstance(text, str) for text in recipe[name])
+        for name in texts
+    ) and all(isinstance(recipe.get(name), dict) for name in tables)
 
 
 def _png_text(path: Path) -> str:
@@ -241,9 +262,9 @@ def _png_text(path: Path) -> str:
 
     try:
         with Image.open(path) as image:
-            return str(getattr(image, "text", {}).get(RECIPE_KEY, "{}"))
-    except OSError:
-        return "{}"
+            return str(getattr(image, "text", {}).get(RECIPE_KEY, ""))
+    except Exception:  # Pillow's readers raise whatever they stumble over
+        return ""
 
 
 def sidecar(path: Path) -> Path:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from brainkit.disk import UnwritableError, written_aside
+from brainkit.run import records
 from brainkit.run.artefact import Artefact
 from brainkit.run.shared import Draw
 
 SURROGATE = re.compile("[\ud800-\udfff]")
+WHOLE = "captions"
+"""Stands for a stamp in records of the file, whose lines have one each."""
 CHECK = "check"
 """What a line of a file that grows calls its own hash."""
 
@@ -34,6 +39,13 @@ class CaptionLine(Artefact):
     def current(self) -> bool:
         """Whether the file has the line with its stamp."""
         return bool(self.lines.get(self.draw, {}).get("stamp") == self.stamp)
+
+    def damage(self) -> str:
+        """Return nothing: lines that a damaged file lost are not among its lines."""
+        return ""
+
+    def confirm(self) -> None:
+        """Do nothing: what is recorded is the whole file."""
 
     def why(self) -> str:
         """Say why the line is not current."""
@@ -91,6 +103,26 @@ def _entry(line: bytes) -> dict[str, Any]:
 
 def _digest(entry: Mapping[str, Any]) -> str:
     return sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def captions_damage(path: Path) -> str:
+    """Return how the file differs from what was written, to follow its name; "" if not."""
+    return (records.damage(path, WHOLE) or "") if path.is_file() else ""
+
+
+def write_captions(path: Path, lines: Mapping[Draw, Mapping[str, Any]]) -> None:
+    """Write the file and its record, sorted by draw, whole or not at all."""
+    with written_aside(path) as aside:
+        aside.write_text("".join(caption_line(lines[draw]) for draw in sorted(lines)), "utf-8")
+        # Before the file has its name: the record of the one before still holds for that one.
+        records.record(aside, WHOLE, path.name)
+
+
+def confirm_captions(path: Path) -> None:
+    """Record a file that has no record, or was copied, where its folder allows it."""
+    with suppress(OSError, UnwritableError):
+        if path.is_file() and not records.is_recorded(path, WHOLE):
+            records.record(path, WHOLE)
 
 
 def printable_caption(text: str) -> str:

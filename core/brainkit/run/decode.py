@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 from brainkit.disk import writing
 from brainkit.errors import DataError, NotFiniteError
 from brainkit.parts import resuming_walk
-from brainkit.run.artefact import Artefact, Recipe, write_png, write_text
-from brainkit.run.captions import CaptionLine, caption_line, read_captions
+from brainkit.run.artefact import Artefact, Recipe, write_png
+from brainkit.run.captions import (
+    CaptionLine,
+    caption_line,
+    captions_damage,
+    confirm_captions,
+    read_captions,
+    write_captions,
+)
 from brainkit.run.folder import Source
 from brainkit.run.journal import PATH, STRIP_FRAMES, strip_frames
 from brainkit.run.shared import Run
@@ -51,7 +58,10 @@ def captions(run: Run, source: Source, latents: Sequence[Artefact]) -> Sequence[
     """Decode latents to captions, a line each draw of one file."""
     step, path = f"captions/{source}", run.folder.captions(source)
     growing = path.with_name(path.name + ".part")
-    lines = {**read_captions(path), **read_captions(growing)}
+    damage = captions_damage(path)
+    if damage:
+        run.work.say(f"{step}: {path.name} {damage}, so all of it is made again")
+    lines = {**({} if damage else read_captions(path)), **read_captions(growing)}
     made = [
         CaptionLine(path, recipe, draw, lines)
         for draw, recipe in zip(run.draws, _recipes(run, step, "caption", latents), strict=True)
@@ -66,8 +76,10 @@ def captions(run: Run, source: Source, latents: Sequence[Artefact]) -> Sequence[
                     file.write(caption_line(lines[line.draw], checked=True))
     # Also of a run that was killed after its last batch.
     if growing.exists() and not run.work.dry:
-        write_text(path, "".join(caption_line(lines[draw]) for draw in sorted(lines)))
+        write_captions(path, lines)
         growing.unlink()
+    elif not run.work.dry:
+        confirm_captions(path)
     return made
 
 

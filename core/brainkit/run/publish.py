@@ -15,6 +15,7 @@ import numpy as np
 
 from brainkit.console import aligned
 from brainkit.data import Stimuli
+from brainkit.errors import DataError
 from brainkit.parts import rowwise
 from brainkit.report import (
     RANDOM_LINE,
@@ -275,18 +276,25 @@ def _way(run: Run, index: int, latents: Sequence[Artefact]) -> Way | None:
 
 def summary(run: Run) -> str:
     """Return what a run prints: the table of scores and which images are test images."""
-    scores = json.loads(run.folder.metrics.read_text(encoding="utf-8"))["scores"]
+    path = run.folder.metrics
+    try:
+        table = _table(json.loads(path.read_text(encoding="utf-8"))["scores"])
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path} holds no scores; delete it and run again") from error
+    lines = [RANDOM_LINE] if run.networks == "random" else []
+    lines += [*table, *few_images(run), f"Test images: {run.plan.test_images}."]
+    return "\n".join(lines)
+
+
+def _table(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the scores of `metrics.json` as lines of text."""
     rows = [["", "brain", "ceiling", "chance"]]
     for each in scores:
         values = (each["value"], each["ceiling"], each["chance"]["mean"])
         rows.append([each["name"], *("-" if v is None else format(v, ".3f") for v in values)])
-    lines = [RANDOM_LINE] if run.networks == "random" else []
-    lines += aligned(rows, right=(1, 2, 3))
-    lines += [
+    missing = [
         f"{each['name']}: {each['note']}"
         for each in scores
         if each["value"] is None and each["note"].startswith("not computed")
     ]
-    lines += few_images(run)
-    lines.append(f"Test images: {run.plan.test_images}.")
-    return "\n".join(lines)
+    return [*aligned(rows, right=(1, 2, 3)), *missing]

@@ -14,7 +14,7 @@ from brainkit.parts import FitJournal, Mappable, Progress, Regressor, Sharing, r
 from brainkit.run.artefact import Artefact, Recipe, write_tensors
 from brainkit.run.journal import FileFitJournal
 from brainkit.run.shared import Run
-from brainkit.run.step import one, require_rows
+from brainkit.run.step import confirm, one, require_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -178,7 +178,10 @@ def shared_factor(run: Run, feature: str, part: Sharing, trials: Artefact) -> Ar
     )
     factor = Artefact(run.folder.factor(recipe.stamp), recipe)
     # Told once, by the first feature that needs it.
-    if factor.current or (run.work.dry and recipe.step in run.work.computed):
+    if factor.current:
+        confirm(run.work, factor)
+        return factor
+    if run.work.dry and recipe.step in run.work.computed:
         return factor
 
     def make(artefact: Artefact) -> None:

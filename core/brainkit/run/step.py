@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from brainkit.console import Bar, bar
+from brainkit.disk import require_no_folder
 from brainkit.errors import DataError
 from brainkit.run.artefact import Artefact, sidecar, write_text
 from brainkit.run.shared import Run, Work
@@ -39,6 +40,7 @@ def one(
     """
     work, step = run.work, artefact.recipe.step
     if artefact.current and step not in work.again:
+        confirm(work, artefact)
         work.kept.append(step)
         work.say(f"{step}: kept")
         return artefact
@@ -48,13 +50,22 @@ def one(
         target = artefact.path.relative_to(work.root)
         work.say(f"{step}: would be computed ({why}), writes {target}, {size}".rstrip(", "))
         return artefact
+    require_no_folder(artefact.path)
     work.say(f"{step}: computing ({why})")
     began = time.monotonic()
     make(artefact)
     if artefact.path.suffix not in WITH_RECIPE:
         write_text(sidecar(artefact.path), artefact.recipe.text())
+    artefact.record()
     work.say(f"{step}: done in {time.monotonic() - began:.1f} s")
     return artefact
+
+
+def confirm(work: Work, *artefacts: Artefact) -> None:
+    """Record current files that no record speaks of; a dry run writes nothing."""
+    if not work.dry:
+        for artefact in artefacts:
+            artefact.confirm()
 
 
 @dataclass(frozen=True)
@@ -89,11 +100,13 @@ class Batches:
         rows: which, counted from 0.
         size: rows of a batch at most.
         begin: shows the bar, when the first batch is taken.
+        end: does what is left to do when the files of a batch are made.
     """
 
     rows: Sequence[int]
     size: int
     begin: Callable[[], Bar]
+    end: Callable[[Batch], None] = lambda batch: None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -105,6 +118,7 @@ class Batches:
         for start in range(0, len(self.rows), self.size):
             batch = Batch(self.rows[start : start + self.size], shown)
             yield batch
+            self.end(batch)
             shown.of(start + len(batch), len(self.rows))
 
 
@@ -133,20 +147,32 @@ def each(
     rows = list(zip(*files, strict=True))
     stale = [row for row, together in enumerate(rows) if not all(file.current for file in together)]
     unit = unit or run.unit
+    confirm(run.work, *(file for row in set(range(len(rows))) - set(stale) for file in rows[row]))
     if stale:
-        why = next(file.why() for of in files for file in of if not file.current)
+        why = _why([file for of in files for file in of if not file.current])
         _announce(
             run.work, step, f"{len(stale)} of {len(rows)} {unit}", why, len(rows) - len(stale)
         )
     elif rows:
         run.work.kept.append(step)
         run.work.say(f"{step}: kept ({len(rows)} {unit})")
+    for row in () if run.work.dry else stale:
+        for file in rows[row]:
+            require_no_folder(file.path)
     with ExitStack() as stack:
         yield Batches(
             rows=() if run.work.dry else stale,
             size=size or run.config.batch_size,
             begin=lambda: stack.enter_context(bar(doing, len(stale), unit)),
+            end=lambda batch: confirm(run.work, *(file for of in files for file in batch.of(of))),
         )
+
+
+def _why(stale: Sequence[Artefact]) -> str:
+    """Say why the first of some files is made, one that is damaged before all others."""
+    damaged = [file for file in stale if file.damage()]
+    more = f" and {len(damaged) - 1} more are damaged" if len(damaged) > 1 else ""
+    return (damaged or stale)[0].why() + more
 
 
 def _announce(work: Work, step: str, which: str, why: str, n_kept: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from brainkit.console import aligned
+from brainkit.errors import DataError
 from brainkit.report import BrainMap
 from brainkit.run.artefact import Artefact, read_recipe
 from brainkit.run.maps.regions import RegionMean
@@ -83,19 +84,26 @@ def written(feature: str, maps: Sequence[Facts]) -> str:
 
 
 def read(path: Path) -> tuple[Facts, ...]:
-    """Read a feature's JSON file."""
-    contents = json.loads(path.read_text(encoding="utf-8"))
-    return tuple(
-        Facts(
-            feature=contents["feature"],
-            kind=kind,
-            voxels=contents["voxels"],
-            largest=numbers["max"],
-            mean=numbers["mean"],
-            regions=tuple(RegionMean(**region) for region in numbers["regions"]),
+    """Read a feature's JSON file.
+
+    Raises:
+        DataError: it is of another shape.
+    """
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+        return tuple(
+            Facts(
+                feature=contents["feature"],
+                kind=kind,
+                voxels=contents["voxels"],
+                largest=numbers["max"],
+                mean=numbers["mean"],
+                regions=tuple(RegionMean(**region) for region in numbers["regions"]),
+            )
+            for kind, numbers in contents["maps"].items()
         )
-        for kind, numbers in contents["maps"].items()
-    )
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path} holds no maps; delete it and run `brainkit map` again") from error
 
 
 HEADINGS = {
