@@ -176,7 +176,7 @@ def test_bytes_around_the_archive_are_refused() -> None:
     buffer = io.BytesIO(content)
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.comment = b"PK\x05\x06" + bytes(18)
-    assert "not a whole checkpoint" in (said := refused(buffer.getvalue())) or "the comment" in said
+    assert "holds two tables of members" in refused(buffer.getvalue())
     with zipfile.ZipFile(buffer := io.BytesIO(content), "a") as archive:
         archive.comment = b"hello"
     assert "the comment b'hello' behind its archive" in refused(buffer.getvalue())

@@ -9,6 +9,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+from brainkit.checkpoints.limits import read_json
 from brainkit.errors import CheckpointError
 
 RECORD = "source.json"
@@ -63,7 +64,7 @@ class Record:
         if not path.is_file():
             return None
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
             for name in ("sources", "files"):
                 values[name] = {file: FileFacts(**each) for file, each in values[name].items()}
             return cls(**values)

@@ -8,7 +8,6 @@ both go through one code path.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -66,11 +65,16 @@ class CheckpointStore:
 
     def config(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """Return the configuration of the checkpoint's network."""
+        from brainkit.checkpoints.limits import read_json
+
         path = self.folder(checkpoint) / "config.json"
         try:
-            loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            loaded = read_json(path)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} is not a network configuration: {error}") from error
+        if not isinstance(loaded, dict):
+            kind = type(loaded).__name__
+            raise CheckpointError(f"{path} is not a network configuration but a {kind}")
         return loaded
 
     def load(
@@ -163,8 +167,10 @@ class CheckpointStore:
 
 def _checked(path: Path, checkpoint: Checkpoint) -> Mapping[str, Entry]:
     """Return what a file holds, after checking its header before any library trusts it."""
+    from brainkit.checkpoints.limits import check_holes
     from brainkit.checkpoints.safetensors import check_header
 
+    check_holes(path)
     try:
         return check_header(path)
     except CheckpointError as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from brainkit.checkpoints.limits import read_json
 from brainkit.console import Say
 from brainkit.disk import UnwritableError
 from brainkit.errors import CheckpointError, UsageError
@@ -97,7 +97,7 @@ def _cached(planned: FetchPlan) -> Iterator[str]:
 
 def _config(path: Path) -> Config:
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        loaded = read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not a network configuration: {error}") from error
     if not isinstance(loaded, dict):

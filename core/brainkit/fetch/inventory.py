@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from brainkit.checkpoints import WEIGHTS, CheckpointStore
+from brainkit.checkpoints.limits import check_holes, read_json
 from brainkit.checkpoints.record import Record, differences, listed
 from brainkit.console import Say, aligned, human_size
 from brainkit.data import Checkpoint
@@ -153,6 +154,7 @@ def _content(path: Path, *, verify: bool) -> list[str]:
 
     try:
         check_header(path)
+        check_holes(path)
         unfinite = unfinite_sentence(path) if verify else ""
     except CheckpointError as error:
         return [str(error)]
@@ -163,7 +165,7 @@ def _configuration(path: Path) -> list[str]:
     if not path.is_file():
         return [f"{path.name} is missing"]
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        loaded = read_json(path)
     except (OSError, ValueError) as error:
         return [f"{path.name} is not a network configuration ({error})"]
     return [] if isinstance(loaded, dict) else [f"{path.name} is not a network configuration"]

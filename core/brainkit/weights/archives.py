@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import BinaryIO, NamedTuple
 
 from brainkit.checkpoints.safetensors import quoted
+from brainkit.weights.archive_end import TWO_TABLES, check_end
 from brainkit.weights.opcodes import DamagedError, RefusedError, Span
 
 MAX_PICKLE = 1 << 26
@@ -55,7 +56,10 @@ def read_archive(file: BinaryIO) -> Archive:
         RefusedError: it has members that torch does not write, or in a way torch does not.
     """
     try:
+        table = check_end(file)
         with zipfile.ZipFile(file) as opened:
+            if (opened.start_dir, len(opened.infolist())) != (table.begin, table.members):
+                raise RefusedError(TWO_TABLES)
             _check_names(opened)
             places = _places(opened, file)
             members = {_inner(each): each for each in opened.infolist()}

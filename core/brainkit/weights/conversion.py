@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from brainkit.checkpoints.limits import read_json
 from brainkit.checkpoints.safetensors import SIZES, Entry
 from brainkit.errors import CheckpointError, enumerated
 from brainkit.weights import Companion, Config, Naming, Piece, Release, Shapes
@@ -336,7 +336,7 @@ def _value(config: Config, key: str) -> Any:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(read_json(path))
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} is not a network configuration: {error}") from error
 

@@ -10,6 +10,10 @@ COPIED = 4096
 """Bytes up to which a piece of a file is read; of longer ones the place is kept."""
 
 
+MAX_LINE = 1 << 16
+"""Bytes up to which a line is read; names and numbers of pickles have under 200."""
+
+
 class DamagedError(ValueError):
     """The file is not whole, or not of the expected kind."""
 
@@ -60,7 +64,7 @@ class Window:
     def readline(self) -> bytes:
         """Return the bytes up to the next line's end, with it."""
         self.file.seek(self.place)
-        line = self.file.readline(max(self.end - self.place, 0))
+        line = self.file.readline(max(min(self.end - self.place, MAX_LINE), 0))
         self.place += len(line)
         return line
 
@@ -73,14 +77,28 @@ class Window:
         return span
 
 
+PLAIN_OPCODES = frozenset(
+    {
+        *("PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2"),
+        *("LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "EMPTY_LIST", "EMPTY_DICT"),
+        *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "APPEND", "APPENDS", "SETITEM"),
+        *("SETITEMS", "GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "GLOBAL"),
+        *("REDUCE", "BUILD", "BINPERSID"),
+    }
+)
+"""Opcodes of protocol 2, as torch writes it."""
 CODES = {each.code: each for each in pickletools.opcodes}
+MAX_TEXT = 1 << 26
+"""Bytes of all texts of a pickle together; with all of an optimiser's state under 10 million."""
+TEXTS = {"SHORT_BINUNICODE": 1, "BINUNICODE": 4, "BINUNICODE8": 8, "BINSTRING": 4, "LONG4": 4}
+"""Bytes of the length before the bytes of an opcode's text or number."""
 LENGTHS = {"SHORT_BINBYTES": 1, "BINBYTES": 4, "BINBYTES8": 8, "BYTEARRAY8": 8}
 """Bytes of the length before the bytes of such an opcode."""
 
 
 def opcodes(window: Window) -> Iterator[tuple[str, Any]]:
     """Return each opcode's name with its argument; bytes that are many are passed over."""
-    opcode = None
+    opcode, texts = None, 0
     while opcode is None or opcode.name != "STOP":
         opcode = CODES.get(window.read(1).decode("latin-1"))
         if opcode is None:
@@ -89,8 +107,20 @@ def opcodes(window: Window) -> Iterator[tuple[str, Any]]:
         if opcode.name in LENGTHS:
             argument = _bytes(window, LENGTHS[opcode.name])
         elif opcode.arg is not None:
+            texts += _announced(window, TEXTS.get(opcode.name, 0))
+            if texts > MAX_TEXT:
+                raise RefusedError(f"more than {MAX_TEXT} bytes of texts in its pickle")
             argument = opcode.arg.reader(window)  # type: ignore[arg-type]  # reads as files do
         yield opcode.name, argument
+
+
+def _announced(window: Window, width: int) -> int:
+    """Return the bytes of a text whose length lies ahead, as far as they are there."""
+    place = window.place
+    length = int.from_bytes(window.read(width), "little")
+    behind = window.end - window.place
+    window.place = place
+    return min(length, behind)
 
 
 def _bytes(window: Window, width: int) -> bytes | Span:

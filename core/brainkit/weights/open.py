@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from brainkit.checkpoints.limits import check_holes
 from brainkit.checkpoints.safetensors import INDEX, Entry, read_bytes, read_header, read_index
 from brainkit.errors import CheckpointError, enumerated
 from brainkit.weights import torchfile
@@ -39,6 +40,7 @@ def open_weights(path: Path) -> Iterator[WeightFile]:
     """
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}; check the path or download it again")
+    check_holes(path)
     _refuse_placeholder(path)
     chosen = next((each for each in FORMATS if path.name.endswith(each.suffixes)), None)
     if chosen is None:

@@ -7,15 +7,25 @@ the pickle is through, so that a name further on is what the user hears of.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from brainkit.checkpoints.safetensors import quoted
-from brainkit.weights.opcodes import DamagedError, RefusedError, Window, opcodes
+from brainkit.weights.opcodes import (
+    PLAIN_OPCODES,
+    DamagedError,
+    RefusedError,
+    Window,
+    opcodes,
+)
 
-MAX_OPCODES = 5_000_000
+MAX_OPCODES = 2_000_000
 """3000 tensors take about 100,000, and an optimiser's state three times as many."""
+MAX_ARGUMENTS = 20_000_000
+"""Values and letters that all calls together are given; a pickle may give one list to each."""
+MAX_ODD = 1000
+"""Unusual things after which a pickle is not followed further for the sake of a name."""
 MAX_DEPTH = 1000
 """Of containers that are open at once; files with weights have under 60."""
 
@@ -47,17 +57,6 @@ class StandIn:
 
 Call = Callable[[tuple[Any, ...]], Any]
 """Returns what stands for a call, from its arguments; raises RefusedError for unusual ones."""
-
-PLAIN_OPCODES = frozenset(
-    {
-        *("PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2"),
-        *("LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "EMPTY_LIST", "EMPTY_DICT"),
-        *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "APPEND", "APPENDS", "SETITEM"),
-        *("SETITEMS", "GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "GLOBAL"),
-        *("REDUCE", "BUILD", "BINPERSID"),
-    }
-)
-"""Opcodes of protocol 2, as torch writes it."""
 
 
 @dataclass(frozen=True)
@@ -147,11 +146,19 @@ class _Machine:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
-        self.odd = ""
+        self.odd, self.odd_count, self.arguments = "", 0, 0
 
     def strange(self, what: str) -> None:
         """Remember the first unusual thing."""
-        self.odd = self.odd or what
+        self.odd, self.odd_count = self.odd or what, self.odd_count + 1
+        if self.odd_count > MAX_ODD:
+            raise RefusedError(self.odd)
+
+    def count(self, *values: Any) -> None:
+        """Count what a call is given, which may be copied or looked through."""
+        self.arguments += sum(len(each) for each in values if isinstance(each, Sized))
+        if self.arguments > MAX_ARGUMENTS:
+            raise RefusedError(f"calls with more than {MAX_ARGUMENTS} values in its pickle")
 
     def do(self, opcode: str, argument: Any) -> None:
         """Do what an opcode says."""
@@ -328,6 +335,7 @@ class _Machine:
         self.stack.append(StandIn(_called(called)))
 
     def _stand(self, called: str, function: Call, values: tuple[Any, ...]) -> Any:
+        self.count(values, *values)
         try:
             return function(values)
         except CodeError:
@@ -338,6 +346,7 @@ class _Machine:
 
     def build(self, _: Any) -> None:
         state = self.pop()
+        self.count(state)
         try:
             self.allowed.state(self.stack[-1], state)
         except RefusedError as error:

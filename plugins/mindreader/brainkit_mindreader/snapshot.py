@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 
 from brainkit.checkpoints.safetensors import quoted
 from brainkit.errors import CheckpointError
-from brainkit.weights.opcodes import DamagedError, RefusedError, Span, Window
-from brainkit.weights.pickle import PLAIN_OPCODES, Allowed, Call, CodeError, follow, kind_of
+from brainkit.weights.opcodes import PLAIN_OPCODES, DamagedError, RefusedError, Span, Window
+from brainkit.weights.pickle import Allowed, Call, CodeError, follow, kind_of
 from brainkit.weights.tensors import Storage, Tensor, parameter, tensor
 from brainkit.weights.torchfile import ordered, read_old
 

@@ -162,3 +162,9 @@ def test_the_contrastive_term_of_unrelated_rows_is_the_logarithm_of_the_batch():
     same = torch.ones(7, 3)
     assert float(MapperLoss(0, 0, 1)(same, same)) == pytest.approx(math.log(7), rel=1e-6)
     assert float(MapperLoss(0, 0, 1)(same[:1], same[:1])) == 0
+
+
+def test_thousands_of_blocks_are_refused_before_a_network_is_made():
+    names = {f"encoder.{number}.net.0.weight": torch.ones(1, 1) for number in range(60_000)}
+    with pytest.raises(DataError, match="at most 256 residual blocks, but there are 60000"):
+        MapperShape.of({**names, "fc.1.weight": torch.ones(1, 1)})

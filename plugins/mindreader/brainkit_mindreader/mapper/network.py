@@ -17,6 +17,8 @@ from brainkit_mindreader.generator.sizes import Shaped
 MAP_BYTES = {"cpu": 2**24, "cuda": 2**30}
 KERNEL = 4
 MOST_LAYERS = 8
+MOST_BLOCKS = 256
+"""Residual blocks; those of Mind Reader have 4."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class MapperShape:
         layers = sum(name.startswith("encoder.") and name.endswith(".0.weight") for name in weights)
         blocks = sum(name.endswith(".net.0.weight") for name in weights)
         layers -= blocks
+        if blocks > MOST_BLOCKS:
+            raise DataError(
+                f"weights of a mapper have at most {MOST_BLOCKS} residual blocks, but there are "
+                f"{blocks}; give a mapper's"
+            )
         names = f"encoder.{layers + blocks}.weight", "fc.1.weight"
         last, first = (weights[n].shape if n in weights else () for n in names)
         if min(len(last), len(first)) < 2 or not 0 <= layers <= MOST_LAYERS:
