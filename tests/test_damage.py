@@ -15,6 +15,7 @@ from brainkit.errors import BrainkitError, UsageError
 from brainkit.run import prepare, run
 from brainkit.run.artefact import Artefact, Recipe, sidecar, write_text
 from brainkit.run.config import RunConfig
+from brainkit.run.maps import facts
 from brainkit.run.publish import summary
 from brainkit.run.records import RECORDS, records_in
 from brainkit.run.verification import verify
@@ -284,6 +285,32 @@ def test_a_record_that_was_cut_off_spoils_no_other(tmp_path):
         with (tmp_path / RECORDS).open("a") as file:
             file.write('{"name": "c", "stamp"')
     assert set(records_in(tmp_path)) == {"a", "b"}
+
+
+OTHER_SHAPES = [
+    "",
+    "{",
+    "[]",
+    "5",
+    '{"scores": 5}',
+    '{"scores": [1]}',
+    '{"maps": [1]}',
+    "[" * 10**5,
+]
+
+
+@pytest.mark.parametrize("text", OTHER_SHAPES)
+def test_scores_and_maps_of_another_shape_are_one_sentence(again, text):
+    running, work = again
+    path = one_of(work, FILES["metrics"])
+    path.write_text(text)
+    # Without the record, as of a file that an earlier brainkit wrote.
+    (path.parent / RECORDS).unlink()
+    with pytest.raises(BrainkitError, match=r"metrics.json holds no scores; delete it"):
+        running()
+    (path.parent / "maps.json").write_text(text)
+    with pytest.raises(BrainkitError, match=r"maps.json holds no maps; delete it"):
+        facts.read(path.parent / "maps.json")
 
 
 # --- the command --------------------------------------------------------------------------------
