@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -204,6 +205,19 @@ def test_a_reader_that_has_gone_is_no_error(cli):
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(timeout=120) == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full disk to write to")
+@pytest.mark.parametrize("words", [("list-plugins",), ("show", "toy")])
+def test_what_is_printed_into_a_full_disk_is_told(words, toy_environment):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "brainkit", *words]
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=toy_environment
+        )
+    assert done.returncode == 1
+    assert "standard output cannot be read or written: No space left on device" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]

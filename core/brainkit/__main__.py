@@ -1,7 +1,6 @@
 """`brainkit` and `python -m brainkit`."""
 
 import sys
-from contextlib import suppress
 
 
 def main() -> None:
@@ -9,12 +8,11 @@ def main() -> None:
     if sys.argv[1:] in (["list-plugins"], ["list-plugins", "--json"]):
         # Scripts and shells ask this often: parsing it through typer would double its time.
         from brainkit.cli.plugins import listed
-        from brainkit.console import any_character
+        from brainkit.ending import ended
         from brainkit.plugins import Registry
 
-        any_character()
-        with suppress(BrokenPipeError):
-            print(listed(Registry.installed(), as_json="--json" in sys.argv), flush=True)
+        with ended():
+            print(listed(Registry.installed(), as_json="--json" in sys.argv))
         return
     from brainkit.cli import main as whole
 

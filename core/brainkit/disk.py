@@ -11,6 +11,7 @@ from pathlib import Path
 
 from brainkit.errors import BrainkitError, DataError
 
+UNNAMED = "a file or standard output"
 AGAIN = "then run the same command again"
 SHORTER = "name a shorter path"
 RIGHTS = "check the rights to it and to the folders above it, or name another folder"
@@ -128,7 +129,7 @@ def refusal(error: OSError) -> str:
     if error.errno is None:  # a library's own words
         return f"{text}; --debug shows where"
     path = error.filename if error.filename2 is None else error.filename2
-    where = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else "a file"
+    where = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else UNNAMED
     reason, advice = os.strerror(error.errno), REMEDIES.get(error.errno, DISK)
     return f"{where} cannot be read or written: {reason}; {advice}"
 

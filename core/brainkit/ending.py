@@ -40,7 +40,8 @@ def ended(*, stopped: str = AGAIN, debug: bool = False, say: Say = to_stderr) ->
         warnings.simplefilter("default", BrainkitWarning)
         warnings.showwarning = warned(say, every=debug)
         try:
-            yield
+            with _told_whole():
+                yield
         except BrainkitError as error:
             if debug:
                 raise
@@ -56,14 +57,39 @@ def ended(*, stopped: str = AGAIN, debug: bool = False, say: Say = to_stderr) ->
                 say(stopped)
             sys.exit(STOPPED + came[0] if came else interrupted)
         except BrokenPipeError:
-            # Whoever read has gone; what Python would still write at its end has nowhere to go.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _leave_stdout()  # whoever read has gone
             sys.exit(1)
         except OSError as error:
             if debug:
                 raise
             say(f"Error: {printable(refusal(error))}")
             sys.exit(1)
+
+
+@contextmanager
+def _told_whole() -> Iterator[None]:
+    """Write out what was printed: a full disk is told of, as for other files."""
+    try:
+        yield
+    except SystemExit:  # as which typer ends
+        _flush()
+        raise
+    _flush()
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _leave_stdout()
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def _leave_stdout() -> None:
+    # What Python would still write at its end has nowhere to go.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
