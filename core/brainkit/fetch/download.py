@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import errno
 import re
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cache
 from hashlib import sha1, sha256
-from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import IO, Any
-from urllib.error import HTTPError, URLError
+from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
 
 from brainkit.console import to_stderr
 from brainkit.disk import UnwritableError
 from brainkit.errors import CheckpointError
+from brainkit.fetch.client import BrokenError, StatusError, UnreachableError, opened
 from brainkit.locks import BusyError, locked
 
-BLOCK = 1 << 20
-TIMEOUT = 30.0
-"""Seconds without a byte after which a connection counts as broken."""
 PAUSES = (1.0, 2.0, 5.0, 10.0)
 """Seconds before each new attempt; an attempt that brings a byte starts the count again."""
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 PART = ".part"
 ETAG = ".etag"
 Progress = Callable[[int, int], Any]
-
-
-class UnreachableError(CheckpointError):
-    """A server cannot be reached at all."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +97,13 @@ def remote_size(url: str) -> int:
         CheckpointError: the server refuses or is not to be reached.
     """
     try:
-        with _opener().open(Request(url, method="HEAD"), timeout=TIMEOUT) as response:
+        with opened("HEAD", url) as response:
             return int(response.headers.get("Content-Length") or 0)
-    except HTTPError as error:
+    except StatusError as error:
         if error.code in (403, 405, 501):  # of servers that answer GET only
             return 0
         raise refused(url, error.code) from error
-    except (OSError, HTTPException, ValueError) as error:
+    except (BrokenError, ValueError) as error:
         raise unreachable(url, error) from error
 
 
@@ -133,9 +122,8 @@ def refused(url: str, code: int) -> CheckpointError:
 
 def unreachable(url: str, error: BaseException) -> UnreachableError:
     """Return the error for a server that is not to be reached."""
-    reason = getattr(error, "reason", None) or error
     return UnreachableError(
-        f"{urlsplit(url).netloc} cannot be reached ({reason}); check the connection and "
+        f"{urlsplit(url).netloc} cannot be reached ({error}); check the connection and "
         "HTTPS_PROXY and run the same command again, which goes on where it stopped, or give the "
         "files with --from PATH"
     )
@@ -149,12 +137,12 @@ def _whole(remote: Remote, part: Path, progress: Progress, pauses: tuple[float, 
         try:
             if _transfer(remote, part, progress):
                 return
-            broken: BaseException = ConnectionError("the connection was closed too early")
-        except HTTPError as error:
+            broken: Exception = BrokenError("the connection was closed too early")
+        except StatusError as error:
             if error.code not in BUSY:
                 raise refused(remote.url, error.code) from error
             broken = error
-        except (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
+        except BrokenError as error:
             broken = error
         except OSError as error:
             raise _unwritable(part, error) from error
@@ -171,24 +159,28 @@ def _transfer(remote: Remote, part: Path, progress: Progress) -> bool:
     if remote.size and start == remote.size:
         return True
     try:
-        response = _opener().open(_request(remote, part, start), timeout=TIMEOUT)
-    except HTTPError as error:
+        with opened("GET", remote.url, _headers(remote, part, start)) as response:
+            return _received(response, remote, part, start, progress)
+    except StatusError as error:
         if error.code != 416:
             raise
         part.unlink()  # it does not fit the file there is now
         return False
-    with response:
-        if response.status != 206:
-            start = 0
-        total = _total(response, start)
-        if remote.size and total and total != remote.size:
-            raise CheckpointError(
-                f"{remote.url} has {total} bytes, expected {remote.size}; another file has taken "
-                "its place, so give the one that was published with --from PATH"
-            )
-        _remember(response, part)
-        done = _write(response, part, start, lambda so_far: progress(so_far, total or remote.size))
-    return done == (total or remote.size or done)
+
+
+def _received(response: Any, remote: Remote, part: Path, start: int, progress: Progress) -> bool:
+    """Write a response's body behind what there is; say whether all is there now."""
+    if response.status_code != 206:
+        start = 0
+    total = _total(response, start)
+    if remote.size and total and total != remote.size:
+        raise CheckpointError(
+            f"{remote.url} has {total} bytes, expected {remote.size}; another file has taken "
+            "its place, so give the one that was published with --from PATH"
+        )
+    _remember(response, part)
+    done = _write(response, part, start, lambda so_far: progress(so_far, total or remote.size))
+    return bool(done == (total or remote.size or done))
 
 
 def _start(remote: Remote, part: Path) -> int:
@@ -203,26 +195,25 @@ def _start(remote: Remote, part: Path) -> int:
     return size
 
 
-def _request(remote: Remote, part: Path, start: int) -> Request:
-    request = Request(remote.url, headers=dict(remote.headers))
+def _headers(remote: Remote, part: Path, start: int) -> dict[str, str]:
+    headers, tag = dict(remote.headers), _tag(part)
     if start:
-        request.add_header("Range", f"bytes={start}-")
-        tag = _tag(part)
+        headers["Range"] = f"bytes={start}-"
         if tag.is_file():
-            request.add_header("If-Range", tag.read_text(encoding="utf-8"))
-    return request
+            headers["If-Range"] = tag.read_text(encoding="utf-8")
+    return headers
 
 
-def _total(response: HTTPResponse, start: int) -> int:
-    if response.status == 206:
+def _total(response: Any, start: int) -> int:
+    if response.status_code == 206:
         told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
         if not told or int(told[1]) != start:
-            raise HTTPException("it sent another part of the file than was asked for")
+            raise BrokenError("it sent another part of the file than was asked for")
         return int(told[2])
     return int(response.headers.get("Content-Length") or 0)
 
 
-def _remember(response: HTTPResponse, part: Path) -> None:
+def _remember(response: Any, part: Path) -> None:
     """Keep what identifies the content, for the case that the transfer breaks."""
     tag = response.headers.get("ETag", "")
     if tag and not tag.startswith("W/"):
@@ -235,10 +226,10 @@ def _tag(part: Path) -> Path:
     return part.with_name(part.name + ETAG)
 
 
-def _write(response: HTTPResponse, part: Path, done: int, progress: Callable[[int], Any]) -> int:
+def _write(response: Any, part: Path, done: int, progress: Callable[[int], Any]) -> int:
     with open(part, "ab" if done else "wb") as file:
         progress(done)
-        while block := response.read1(BLOCK):
+        for block in response.iter_raw():
             file.write(block)
             done += len(block)
             progress(done)
@@ -280,32 +271,3 @@ def _unwritable(part: Path, error: OSError) -> CheckpointError:
         f"{part} cannot be written ({error.strerror or error}); {what} and run the same command "
         "again, which goes on where it stopped"
     )
-
-
-class _Redirects(HTTPRedirectHandler):
-    """Follow redirects, and show tokens to no other host."""
-
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> Request | None:
-        request = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if request is not None and urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
-            request.remove_header("Authorization")
-        return request
-
-
-@cache
-def _opener() -> OpenerDirector:
-    """Return what opens URLs: certificates as other Python libraries have them, proxies as set."""
-    import os
-
-    given = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
-    context = ssl.create_default_context()
-    if not given:
-        try:
-            import certifi
-
-            context.load_verify_locations(certifi.where())
-        except ImportError:
-            pass  # the system's own are used
-    return build_opener(HTTPSHandler(context=context), _Redirects())

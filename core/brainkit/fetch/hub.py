@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainkit.checkpoints.record import listed
 from brainkit.errors import CheckpointError
+from brainkit.fetch.client import unusable_proxy
 from brainkit.fetch.download import Remote, begun, download, unreachable
 from brainkit.weights import Origin, RemoteFile
 
@@ -315,6 +316,9 @@ def _no_entry(repository: str, path: str, page: str) -> str:
 
 
 def _network(error: Exception, page: str) -> Exception:
+    # What a client of the hub's library raises of a proxy that it does not know.
+    if isinstance(error, ImportError) or (type(error) is ValueError and "proxy" in str(error)):
+        return unusable_proxy(error)
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", 0)
     if status in (401, 403):

@@ -14,7 +14,8 @@ from urllib.parse import quote, urlsplit
 from brainkit.console import aligned, human_size
 from brainkit.errors import CheckpointError, UsageError
 from brainkit.fetch import hub
-from brainkit.fetch.download import Remote, UnreachableError, begun, download, remote_size
+from brainkit.fetch.client import UnreachableError
+from brainkit.fetch.download import Remote, begun, download, remote_size
 from brainkit.fetch.inventory import DOWNLOADS, State, state
 from brainkit.fetch.known import Known
 from brainkit.weights import Origin, Release, RemoteFile
