@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from brainkit.checkpoints.record import hashes, listed
+from brainkit.checkpoints.record import FileFacts, Record, hashes, listed
 from brainkit.data import Checkpoint
 from brainkit.errors import CheckpointError
 from brainkit.fetch.given import given
-from brainkit.fetch.inventory import leftovers
+from brainkit.fetch.inventory import Stored, leftovers, state
 from brainkit.fetch.known import Known
 from brainkit.fetch.plan import FetchPlan, there
 from brainkit.fetch.work import from_path
@@ -174,3 +174,19 @@ def test_a_side_file_that_is_given_is_told_as_one(tmp_path):
         open_weights(tmp_path / "._net.pth"),
     ):
         pass
+
+
+def test_names_from_files_and_folders_steer_no_terminal(tmp_path):
+    folder, toy = tmp_path / "toy", Checkpoint("toy")
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(CONTENT)
+    (folder / "config.json").write_text("{}")
+    (tmp_path / "stray\x1b[2J\nname").write_bytes(b"x")
+    record = Record("owner/\x1b[2J", "a\x1b", "MIT\x07", files={"\x1b]0;x": FileFacts(1, "00")})
+    record.write(folder)
+    found = state(toy, tmp_path)
+    assert found.word == "damaged"
+    text = Stored(tmp_path, ((Known(toy), found),), tuple(leftovers(tmp_path, ["toy"]))).text()
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert "owner/\\x1b[2J" in text
+    assert "stray\\x1b[2J\\nname, 1 B" in text

@@ -13,7 +13,7 @@ from brainkit.checkpoints.limits import check_holes, read_json
 from brainkit.checkpoints.record import Record, differences, listed
 from brainkit.console import Say, aligned, human_size
 from brainkit.data import Checkpoint
-from brainkit.errors import CheckpointError
+from brainkit.errors import CheckpointError, printable
 from brainkit.fetch.known import Known, known, named
 from brainkit.locks import NOTE
 from brainkit.plugins import Registry
@@ -205,8 +205,9 @@ class Stored:
         return sum(found.size for _, found in self.rows)
 
     def text(self) -> str:
-        """Return the table."""
-        return "\n".join([f"checkpoint store {self.root}", "", *_table(self.rows), *_tail(self)])
+        """Return the table, with names from files and folders escaped."""
+        lines = [f"checkpoint store {self.root}", "", *_table(self.rows), *_tail(self)]
+        return "\n".join(map(printable, lines))
 
     def json(self) -> str:
         """Return the same as JSON."""

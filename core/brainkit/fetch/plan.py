@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from brainkit.console import aligned, human_size
-from brainkit.errors import CheckpointError, UsageError
+from brainkit.errors import CheckpointError, UsageError, printable
 from brainkit.fetch import hub
 from brainkit.fetch.client import UnreachableError
 from brainkit.fetch.download import Remote, begun, download, remote_size
@@ -283,8 +283,8 @@ def text(planned: FetchPlan, *, problems: bool = True) -> str:
         lines.append(line)
         lines += [f"    {line}" for line in _files(item)]
     if problems:
-        lines += [f"\n{problem}" for problem in planned.problems]
-    return "\n".join([*lines, "", *_sums(planned)])
+        lines += [line for problem in planned.problems for line in ("", problem)]
+    return "\n".join(map(printable, [*lines, "", *_sums(planned)]))
 
 
 def grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

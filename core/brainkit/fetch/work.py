@@ -9,7 +9,7 @@ from pathlib import Path
 
 from brainkit.checkpoints.record import Record
 from brainkit.console import Bar, Say, human_size
-from brainkit.errors import CheckpointError, UsageError
+from brainkit.errors import CheckpointError, UsageError, printable
 from brainkit.fetch.given import given
 from brainkit.fetch.inventory import DOWNLOADS, FETCHING
 from brainkit.fetch.plan import FetchPlan, Found, Item, Search, bring, check_disks, grouped
@@ -151,7 +151,7 @@ def _done(made: Converted) -> Iterator[str]:
         f"{made.checkpoint}: {kept}{made.tensors} tensors, {human_size(made.size)}, layout "
         f"{made.layout}, in {made.folder}"
     )
-    yield from (f"    {note}" for note in made.notes)
+    yield from (f"    {printable(note)}" for note in made.notes)
     for path in made.lacks:
         yield f"    lacks {path}: give the folder it lies in with --from PATH"
 
@@ -255,8 +255,9 @@ def _compared(made: Converted, items: Sequence[Item]) -> Iterator[str]:
         for file in origin.files
         if file.sha256
     ]
-    for name, facts in record.sources.items() if record else ():
-        wanted = [file.sha256 for file in published if Path(file.path).name == name]
+    for source, facts in record.sources.items() if record else ():
+        name = printable(source)
+        wanted = [file.sha256 for file in published if Path(file.path).name == source]
         if any(facts.sha256.startswith(each) for each in wanted):
             yield f"    {name} is the published file (SHA-256 {facts.sha256[:12]}...)"
         elif wanted:
