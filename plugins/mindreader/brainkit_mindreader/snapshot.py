@@ -17,6 +17,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from brainkit.checkpoints.limits import check_holes
 from brainkit.checkpoints.safetensors import quoted
 from brainkit.errors import CheckpointError
 from brainkit.weights.opcodes import PLAIN_OPCODES, DamagedError, RefusedError, Span, Window
@@ -122,6 +123,7 @@ def open_snapshot(path: Path) -> Iterator[Snapshot]:
     """
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}; check the path or download it again")
+    check_holes(path)
     try:
         file = open(path, "rb")  # noqa: SIM115 (closed below)
     except OSError as error:

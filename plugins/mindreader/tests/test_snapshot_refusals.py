@@ -24,6 +24,9 @@ from snapshot_files import (
     written,
 )
 
+from brainkit.errors import CheckpointError
+from brainkit_mindreader.snapshot import open_snapshot
+
 
 @pytest.fixture(autouse=True)
 def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,3 +183,15 @@ def test_a_set_state_of_a_module_is_data():
     state = {"_buffers": {"x": torch.ones(2)}, "__setstate__": 1, "__class__": "os", "__dict__": {}}
     found = tensors_in(written(Path("a.pkl"), {"G": persistent(state)}))
     assert found["x"].tolist() == [1, 1]
+
+
+def test_a_snapshot_that_is_mostly_a_hole_is_refused_unread(tmp_path):
+    path = tmp_path / "net.pkl"
+    with open(path, "wb") as file:
+        file.write(b"\x80\x04X" + (2**32 - 1).to_bytes(4, "little"))
+        file.truncate(300 * 10**9)
+    with (
+        pytest.raises(CheckpointError, match="is not whole: it has 300000000000 bytes, of which"),
+        open_snapshot(path),
+    ):
+        pass
