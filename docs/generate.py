@@ -14,6 +14,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -30,15 +31,16 @@ from brainkit.weights import Origin
 DOCS = Path(__file__).parent
 INTRO = """# Command line
 
-Written by `python docs/generate.py` from the commands themselves. Data go to stdout, progress to
-stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 128 + n stopped by
-signal n (130 interrupted, 143 ended by a batch system).
+Written by `python docs/generate.py` from the commands themselves (as typer {typer} shows them).
+Data go to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 128 + n stopped
+by signal n (130 interrupted, 143 ended by a batch system).
 """
 CODE = """# The code in one screen
 
 Written by `python docs/generate.py` from the first line of each module. A file directly in
-`brainkit/` is a contract or the shell; everything else lies in a folder named for what it does. A
-run is read from `run/line.py`. [How it is written](style.md) has the rules.
+`brainkit/` is a contract, the shell, or a mechanism that every folder uses; everything else lies in
+a folder named for what it does. A run is read from `run/line.py`. [How it is written](style.md) has
+the rules.
 """
 
 
@@ -47,7 +49,12 @@ def commands() -> str:
     os.environ["COLUMNS"] = "96"
     names = sorted(get_command(app).commands)  # type: ignore[attr-defined]
     sections = [_section([])] + [_section([name]) for name in names]
-    return INTRO + "".join(sections)
+    return INTRO.format(typer=typer_release()) + "".join(sections)
+
+
+def typer_release() -> str:
+    """Return which typer is installed, e.g. "0.29": each lays out the help its own way."""
+    return ".".join(version("typer").split(".")[:2])
 
 
 def _section(words: list[str]) -> str:

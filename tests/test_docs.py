@@ -28,7 +28,13 @@ def generate(monkeypatch):
 def test_pages_made_from_the_program_are_current(generate):
     assert set(generate.PAGES) == {"cli.md", "code.md", "style.md", "weights.md"}
     for name, made in generate.PAGES.items():
-        assert (ROOT / "docs" / name).read_text(encoding="utf-8") == made(), name
+        page, now = (ROOT / "docs" / name).read_text(encoding="utf-8"), made()
+        if name == "cli.md" and f"(as typer {generate.typer_release()} " not in page:
+            # Another typer lays out its help otherwise, but of the same commands and flags.
+            page, now = (
+                sorted(set(re.findall(r"^## .*|--[a-z-]+", text, re.M))) for text in (page, now)
+            )
+        assert page == now, name
 
 
 def test_a_page_that_is_out_of_date_ends_the_check(generate, monkeypatch, tmp_path):
