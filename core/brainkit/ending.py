@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from traceback import clear_frames
 from types import FrameType
 
 from brainkit.console import Say, any_character, to_stderr, warned
@@ -52,6 +53,7 @@ def ended(*, stopped: str = AGAIN, debug: bool = False, say: Say = to_stderr) ->
             interrupted = STOPPED + signal.SIGINT
             if isinstance(left, SystemExit) and left.code != interrupted:
                 raise
+            _drop(left)
             # The terminal may have gone, which is what SIGHUP says.
             with suppress(OSError):
                 say(stopped)
@@ -64,6 +66,17 @@ def ended(*, stopped: str = AGAIN, debug: bool = False, say: Say = to_stderr) ->
                 raise
             say(f"Error: {printable(refusal(error))}")
             sys.exit(1)
+
+
+def _drop(error: BaseException | None) -> None:
+    """Let go of what was worked on; a bar half made would complain behind the last line."""
+    heard, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        while error is not None:
+            clear_frames(error.__traceback__)
+            error = error.__context__
+    finally:
+        sys.unraisablehook = heard
 
 
 @contextmanager
