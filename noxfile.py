@@ -104,7 +104,7 @@ def minimums(session: nox.Session) -> None:
     constraints.write_text("\n".join(oldest()) + "\n", encoding="utf-8")
     session.install("--constraint", str(constraints), ".", *FOLDERS, *group("tests"))
     every = ["tests", *(f"{folder}/tests" for folder in FOLDERS)]
-    session.run("pytest", *every, *PARALLEL, *session.posargs, env=QUIET)
+    session.run("pytest", *every, *PARALLEL, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
