@@ -67,7 +67,7 @@ def test_a_killed_run_loses_at_most_the_batch_in_flight(cli, nsd, tmp_path):
 
 def test_a_second_run_on_the_same_folder_says_who_holds_it_and_waits(cli, nsd, tmp_path):
     words = (*RUN, "--nsd", nsd, "--work", tmp_path / "work")
-    first = cli.process(*words, env={"TOY_SECONDS": "0.2"})
+    first = cli.process(*words, env={"TOY_SECONDS": "0.02"})
     wait_for("*.lock-owner.json", tmp_path, first, 1)
     second = cli(*words)
     assert f"in use by process {first.pid}" in second.stderr
