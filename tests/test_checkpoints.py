@@ -130,3 +130,10 @@ def test_a_damaged_configuration_is_named(store):
     (store.root / "toy" / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config\.json is not a network configuration"):
         store.config(TOY)
+
+
+def test_a_checkpoint_without_a_miniature_is_not_there_among_miniatures():
+    store = CheckpointStore(Path(), miniature=True)
+    assert not store.has(Checkpoint("large"))
+    with pytest.raises(CheckpointError, match="'large' has no miniature; give --nsd"):
+        store.folder(Checkpoint("large"))

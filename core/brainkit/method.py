@@ -171,7 +171,8 @@ class Method:
         missing = [
             found for found in self.checkpoints(generating=generating) if not store.has(found)
         ]
-        if len(missing) == 1:
+        # Its own sentence says what to do, also when no miniature comes with a plugin.
+        if len(missing) == 1 or (missing and store.miniature):
             store.folder(missing[0])
         if missing:
             raise store.lacking(self.name, missing)

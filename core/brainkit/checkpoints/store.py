@@ -60,7 +60,9 @@ class CheckpointStore:
         return folder
 
     def has(self, checkpoint: Checkpoint) -> bool:
-        """Say whether the weights of a checkpoint are there."""
+        """Say whether the weights of a checkpoint are there; of the miniature, some never are."""
+        if self.miniature and not checkpoint.miniature:
+            return False
         return (self._place(checkpoint) / WEIGHTS).is_file()
 
     def config(self, checkpoint: Checkpoint) -> dict[str, Any]:

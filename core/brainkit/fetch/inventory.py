@@ -172,8 +172,6 @@ def _configuration(path: Path) -> list[str]:
 
 
 def _has_miniature(checkpoint: Checkpoint) -> bool:
-    if not checkpoint.miniature:
-        return False
     return CheckpointStore(Path(), miniature=True).has(checkpoint)
 
 

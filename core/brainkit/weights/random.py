@@ -178,7 +178,7 @@ def _filled(name: str, shape: tuple[int, ...], dtype: torch.dtype, spread: float
 def _stand_ins(checkpoint: Checkpoint) -> Mapping[str, str]:
     """Return the tokenizer files that the miniature of a checkpoint has, in the released sizes."""
     miniature = CheckpointStore(Path(), miniature=True)
-    if not checkpoint.miniature or not miniature.has(checkpoint):
+    if not miniature.has(checkpoint):
         return {}
     folder, sizes = miniature.folder(checkpoint), _vocabularies(release_of(checkpoint).config)
     return {
