@@ -213,7 +213,7 @@ def _strip(
 
     frames = kept[strip_frames(len(kept))].float().to(run.store.device)
     with run.blame("decoder.image", "decoding frames"), torch.no_grad():
-        decoded = function(frames, [0] * len(frames)).numpy()
+        decoded = _pixels(run, function(frames, [0] * len(frames)))
     side = min(STRIP_SIDE, decoded.shape[1])
     small = [np.asarray(Image.fromarray(frame).resize((side, side))) for frame in decoded]
     return np.concatenate(small, axis=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import file_digest
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from brainkit.errors import DataError
 from brainkit.parts import Reads, files_of
 from brainkit.run.artefact import Artefact
 from brainkit.run.growing import GrowingTensors, TensorRows
+from brainkit.run.records import file_sha256
 from brainkit.run.shared import Run
 from brainkit.run.step import one, require_rows
 
@@ -93,7 +93,6 @@ def hashed(path: Path) -> str:
         DataError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return file_digest(file, "sha256").hexdigest()[:16]
+        return file_sha256(path)[:16]
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}); check the path") from error
