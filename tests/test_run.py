@@ -208,7 +208,7 @@ def test_a_failing_part_is_named_with_its_distribution_and_cause(do):
         ({"options": {"miniature.voxels": 50}}, ("miniature.*", "--nsd")),
         ({"nsd": None, "options": {"miniature.voxles": 50}}, ("'voxles'", "voxels")),
         ({"nsd": None, "options": {"miniature.voxels": 5}}, ("voxels is 5", "at least 40")),
-        ({"nsd": None, "subject": 2}, ("--subject is 2", "subject 1 only")),
+        ({"nsd": None, "subject": 3}, ("--subject is 3", "subjects 1, 2, 5 and 7")),
     ],
 )
 def test_wrong_input_gets_one_sentence(do, settings, words, tmp_path):

@@ -82,23 +82,25 @@ def chosen_store(config: RunConfig, device: str) -> CheckpointStore:
 
 
 def made_miniature(config: RunConfig, say: Say) -> Path:
-    """Return the NSD folder of the miniature, made on first use.
+    """Return the NSD folder of the miniature with the run's subject, made on first use.
 
     Raises:
         UsageError: another subject than the miniature's, or a wrong difficulty, is asked for.
     """
     from brainkit.miniature import is_made, miniature
     from brainkit.miniature.brain import Difficulty
+    from brainkit.miniature.people import VOXELS
     from brainkit.options import replaced
 
-    if config.subject != 1:
+    if config.subject not in VOXELS:
         raise UsageError(
-            f"--subject is {config.subject}, but the miniature has subject 1 only; give --nsd"
+            f"--subject is {config.subject}, but the miniature has subjects 1, 2, 5 and 7; choose "
+            "one of these, or give --nsd"
         )
-    difficulty = replaced(Difficulty(), config.difficulty, "miniature")
-    if not is_made(difficulty=difficulty):
+    difficulty, subjects = replaced(Difficulty(), config.difficulty, "miniature"), [config.subject]
+    if not is_made(difficulty=difficulty, subjects=subjects):
         say("miniature: making the simulated subject (once)")
-    return miniature(difficulty=difficulty).nsd
+    return miniature(difficulty=difficulty, subjects=subjects).nsd
 
 
 def default_home() -> Path:
