@@ -38,6 +38,9 @@ def _only_what_the_test_names(monkeypatch: pytest.MonkeyPatch, shared_home: Path
     monkeypatch.setenv("BRAINKIT_PLUGINS", "")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("BRAINKIT_HOME", str(shared_home))
+    # How wide the terminal is in which the tests run, and what it shows, is nothing to them.
+    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")

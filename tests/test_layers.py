@@ -19,7 +19,7 @@ PACKAGES = [
 ROWS = [
     ["errors", "seeds"],
     ["options", "console"],
-    ["data", "disk"],
+    ["data", "disk", "tables"],
     ["parts", "checkpoints", "ending", "locks"],
     ["method", "weights", "nsd", "samplers", "training"],
     ["networks"],

@@ -1,17 +1,23 @@
-"""What people see on a terminal: lines, warnings, one progress bar, tables, sizes and durations.
+"""What people see on a terminal: lines, warnings, one progress bar, sizes and durations.
 
 Progress goes to stderr, so that what a command prints can be piped.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, TextIO, cast
+from textwrap import TextWrapper
+from typing import TYPE_CHECKING, Literal, TextIO, cast
 
-from brainkit.errors import BrainkitWarning
+from brainkit.errors import BrainkitWarning, UsageError
 
 if TYPE_CHECKING:
     from brainkit.parts import Progress
@@ -20,11 +26,52 @@ LINE_EVERY = 10.0
 """Seconds between two lines of a bar that goes to a file."""
 Say = Callable[[str], None]
 """Where a run's messages go, a line each."""
+LOUDNESS: ContextVar[Literal["quiet", "usual", "verbose"]] = ContextVar("loudness", default="usual")
+"""How much of its progress a command tells; set for a block by `told`."""
 
 
 def to_stderr(text: str) -> None:
-    """Print one line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print one line on stderr, wrapped between words where stderr has a width."""
+    print(wrapped(text, width(sys.stderr)), file=sys.stderr, flush=True)
+
+
+def tell(text: str) -> None:
+    """Print a line of progress on stderr, unless the user asked for quiet."""
+    if LOUDNESS.get() == "verbose":
+        to_stderr(f"{time.strftime('%H:%M:%S')} {human_size(_most_memory()):>8}  {text}")
+    elif LOUDNESS.get() == "usual":
+        to_stderr(text)
+
+
+@contextmanager
+def told(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]:
+    """Tell less or more of progress while the block runs.
+
+    Args:
+        quiet: no progress; errors, warnings and what a command prints remain.
+        verbose: time of day and most memory so far with each line; libraries' warnings, too.
+
+    Raises:
+        UsageError: both are asked for.
+    """
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose exclude each other; leave one out")
+    outer = LOUDNESS.get()
+    before = LOUDNESS.set("quiet" if quiet else "verbose" if verbose else outer)
+    try:
+        yield
+    finally:
+        LOUDNESS.reset(before)
+
+
+def _most_memory() -> float:
+    """Return the most memory that this process has had, in bytes; 0 where that is not told."""
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:  # Windows
+        return 0
+    # Linux counts in KiB, macOS in bytes.
+    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def any_character() -> None:
@@ -47,7 +94,7 @@ def warned(say: Say = to_stderr, *, every: bool = False) -> Callable[..., None]:
     """
 
     def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-        if every or issubclass(category, BrainkitWarning):
+        if every or issubclass(category, BrainkitWarning) or LOUDNESS.get() == "verbose":
             say(f"Warning: {message}")
 
     return show
@@ -84,6 +131,7 @@ class Bar:
             mininterval=0.2 if live else LINE_EVERY,
             miniters=None if live else 0,
             delay=0 if live else LINE_EVERY,
+            disable=LOUDNESS.get() == "quiet",
             bar_format="{desc}: {n:.1f}/{total} {unit} [{elapsed} gone, {remaining} left, "
             "{rate_fmt}{postfix}]",
         )
@@ -123,10 +171,60 @@ def bar(what: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
         progress.close()
 
 
+def width(stream: TextIO | None = None) -> int | None:
+    """Return how many columns a stream shows: COLUMNS, or the terminal's; None for a pipe.
+
+    Args:
+        stream: stdout unless given.
+    """
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    return shutil.get_terminal_size().columns if is_terminal(stream or sys.stdout) else None
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Say whether a stream is a terminal; a test's or notebook's is none."""
+    return getattr(stream, "isatty", bool)()
+
+
+class _Wrapper(TextWrapper):
+    """Breaks lines between words and after commas, as of long lists without blanks."""
+
+    wordsep_simple_re = re.compile(r"(\s+|(?<=,)(?=\S))")
+
+
+def wrapped(text: str, columns: int | None, hang: int = 2) -> str:
+    """Return a text whose lines are no longer than that, unless a single word is.
+
+    >>> print(wrapped("  alpha,beta,gamma of delta", 18))
+      alpha,beta,gamma
+        of delta
+
+    Args:
+        text: lines; what they begin with is kept.
+        columns: None for as long as they are.
+        hang: further blanks before what is continued.
+    """
+    if columns is None:
+        return text
+    lines = []
+    for line in text.splitlines():
+        blanks = " " * (len(line) - len(line.lstrip()) + hang)
+        wrapper = _Wrapper(
+            max(columns, len(blanks) + 1),
+            subsequent_indent=blanks,
+            break_long_words=False,
+            break_on_hyphens=False,
+            replace_whitespace=False,
+            drop_whitespace=True,
+        )
+        lines += wrapper.wrap(line) or [""]
+    return "\n".join(lines)
+
+
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
     """Return the lines of a table, its columns two blanks apart and no blank at a line's end.
-
-    It looks the same in a pipe as on a terminal, however wide.
 
     >>> aligned([["name", "size"], ["a", "12"]], right={1})
     ['name  size', 'a       12']

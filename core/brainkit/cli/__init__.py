@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
 
 from brainkit.cli import data, doctor, plugins, results, run, weights
+from brainkit.cli.help import Command, Commands, Debug, Quiet, Verbose, everywhere
+from brainkit.console import told
 from brainkit.ending import ended
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
+
+Group = Mapping[str, Callable[..., None]]
+COMMANDS: Mapping[str, Group] = {
+    "Run": {"run": run.run},
+    "Results": {
+        "report": results.report,
+        "map": results.map_voxels,
+        "verify": results.verify,
+    },
+    "Weights": {"fetch": weights.fetch, "checkpoints": weights.checkpoints},
+    "Data": {"check-data": data.check_data},
+    "Plugins": {
+        "list-plugins": plugins.list_plugins,
+        "show": plugins.show,
+        "doctor": doctor.doctor,
+    },
+}
+"""Every command by what one wants of it, in the order of the help."""
 
 app = typer.Typer(
     name="brainkit",
-    help="Turn human brain activity into pictures and captions.",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command("list-plugins")(plugins.list_plugins)
-app.command()(plugins.show)
-app.command()(run.run)
-app.command()(weights.fetch)
-app.command("checkpoints")(weights.checkpoints)
-app.command()(results.report)
-app.command("map")(results.map_voxels)
-app.command()(results.verify)
-app.command("check-data")(data.check_data)
-app.command()(doctor.doctor)
+for group, commands in COMMANDS.items():
+    for name, command in commands.items():
+        app.command(name, cls=Command, rich_help_panel=group)(everywhere(command))
 
 
 def main() -> None:
@@ -47,10 +62,23 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _everywhere(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks of errors.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
 ) -> None:
-    """Options of every command."""
+    """Turn human brain activity into pictures and captions.
+
+    -q, -v and --debug are of every command and may stand before or behind its name.
+
+    Examples:
+        brainkit run unibrain
+        brainkit run unibrain --nsd ~/nsd --subject 1 --work results
+        brainkit fetch unibrain --dry-run
+        brainkit show unibrain
+    """
+    context.with_resource(told(quiet=quiet, verbose=verbose))

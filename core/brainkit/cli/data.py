@@ -17,7 +17,14 @@ def check_data(
     subject: Annotated[int | None, typer.Option(help="1 to 8.  [default: all there are]")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what an NSD download has, lacks and contradicts. Exits with 1 when it cannot be used."""
+    """Tell what an NSD download has, lacks and contradicts.
+
+    Exits with 1 when it cannot be used.
+
+    Examples:
+        brainkit check-data ~/nsd
+        brainkit check-data ~/nsd --subject 1 --json
+    """
     from brainkit.nsd import check_data as check
 
     findings = check(path, subject)

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 def doctor() -> None:
-    """Print versions, devices, weights and caches: what a bug report needs."""
+    """Print versions, devices, weights and caches, for bug reports.
+
+    Examples:
+        brainkit doctor
+    """
     from brainkit.plugins import Registry
 
     print(findings(Registry.installed()))

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def list_plugins(as_json: AsJson = False) -> None:
-    """List the installed plugins, what they offer, and those that cannot be used."""
+    """List the plugins, what they offer, and those that are broken.
+
+    Examples:
+        brainkit list-plugins
+        brainkit list-plugins --json
+    """
     from brainkit.plugins import Registry
 
     print(listed(Registry.installed(), as_json=as_json))
@@ -29,7 +34,13 @@ def show(
     use: UseTexts = None,
     option: OptionTexts = None,
 ) -> None:
-    """Show every part of a method with its options, limits and help, and its presets."""
+    """Show a method: its parts, their options and limits, its presets.
+
+    Examples:
+        brainkit show unibrain
+        brainkit show unibrain --preset miniature
+        brainkit show mindreader --use regressor=ridge
+    """
     from brainkit.plugins import Registry
     from brainkit.run import configured
 

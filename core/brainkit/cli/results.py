@@ -10,7 +10,11 @@ from brainkit.cli.flags import AsJson, ResultsFolder
 
 
 def report(work: ResultsFolder) -> None:
-    """Write the report of a finished run again and print its path."""
+    """Write the report of a finished run again and print its path.
+
+    Examples:
+        brainkit report brainkit-runs
+    """
     from brainkit.plugins import Registry
     from brainkit.run.finished import rewritten
 
@@ -29,20 +33,28 @@ def map_voxels(
 
     Prints the mean importance of every named region, and the paths of NIfTI volumes and pictures;
     the report of the run shows them too.
+
+    Examples:
+        brainkit map brainkit-runs
+        brainkit map brainkit-runs -f clip_image
     """
-    from brainkit.console import to_stderr
+    from brainkit.console import tell
     from brainkit.plugins import Registry
     from brainkit.run.finished import map_runs
 
-    for text in map_runs(work, Registry.installed(), asked=feature or (), say=to_stderr):
+    for text in map_runs(work, Registry.installed(), asked=feature or (), say=tell):
         print(text)
 
 
 def verify(work: ResultsFolder, as_json: AsJson = False) -> None:
-    """Read all files of results and compare each with what was written.
+    """Read all files of results; compare each with what was written.
 
     A run looks at sizes and times only. Damaged files are listed: delete them, and the run that
     made them makes them again. Exit code 1 if there are any.
+
+    Examples:
+        brainkit verify brainkit-runs
+        brainkit verify brainkit-runs --json
     """
     import json
 

@@ -47,14 +47,20 @@ def run(
 
     Prints the path of the report. A second identical run computes nothing; a killed run goes on
     where it stopped.
+
+    Examples:
+        brainkit run unibrain
+        brainkit run unibrain --images 10 -o sampler.steps=20
+        brainkit run minddiffuser --nsd ~/nsd --subject 2 --dry-run
+        brainkit run mindreader --use regressor=ridge --work results
     """
     from brainkit import run as running
-    from brainkit.console import to_stderr
+    from brainkit.console import tell
     from brainkit.plugins import Registry
 
     # Every flag is a setting of the same name, so the context holds them all.
     settings = running.configured(method, context.params, file=config)
-    prepared = running.prepare(settings, Registry.installed(), to_stderr, dry=dry_run)
+    prepared = running.prepare(settings, Registry.installed(), tell, dry=dry_run)
     if dry_run:
         _print_plan(prepared)
     path = running.run(prepared)

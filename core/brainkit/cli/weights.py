@@ -43,18 +43,24 @@ def fetch(
         bool, typer.Option("--dry-run", help="Show what would come, how large, which licence.")
     ] = False,
 ) -> None:
-    """Download released weights, check them, and write them into the checkpoint store.
+    """Bring released weights: download, check, write into the store.
 
     A method stands for all its checkpoints and for the networks of its scores. Sizes and licences
     are shown first; a stopped fetch goes on where it was.
+
+    Examples:
+        brainkit fetch unibrain --dry-run
+        brainkit fetch unibrain
+        brainkit fetch kl-f8 --origin 2
+        brainkit fetch alexnet --from ~/Downloads/alexnet-owt-7be5be79.pth
     """
     from brainkit import fetch as fetching
-    from brainkit.console import to_stderr
+    from brainkit.console import tell
     from brainkit.plugins import Registry
 
     asked = fetching.Asked(name, from_, config, offline=offline, origin=origin)
     registry, store = Registry.installed(), _store(checkpoints)
-    for text in fetching.fetch(registry, asked, store, dry=dry_run, say=to_stderr):
+    for text in fetching.fetch(registry, asked, store, dry=dry_run, say=tell):
         print(text, flush=True)
 
 
@@ -68,17 +74,21 @@ def checkpoints(
     checkpoints: StoreFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell which released weights are there, missing or damaged. Exits with 1 when one is damaged.
+    """Tell which released weights are there, missing or damaged.
 
-    Without --verify, sizes and headers are compared, which takes no time.
+    Exits with 1 when one is damaged. Without --verify, sizes and headers are compared, which takes
+    no time.
+
+    Examples:
+        brainkit checkpoints
+        brainkit checkpoints unibrain --verify
+        brainkit checkpoints --json
     """
-    from brainkit.console import to_stderr
+    from brainkit.console import tell
     from brainkit.fetch.inventory import stored
     from brainkit.plugins import Registry
 
-    inventory = stored(
-        Registry.installed(), _store(checkpoints), name, verify=verify, say=to_stderr
-    )
+    inventory = stored(Registry.installed(), _store(checkpoints), name, verify=verify, say=tell)
     print(inventory.json() if as_json else inventory.text())
     if inventory.damaged:
         raise typer.Exit(1)
