@@ -17,7 +17,7 @@ PACKAGES = [
 ]
 
 ROWS = [
-    ["errors", "seeds"],
+    ["errors", "names", "seeds"],
     ["options", "console"],
     ["data", "disk", "tables"],
     ["parts", "checkpoints", "ending", "locks"],
@@ -25,7 +25,8 @@ ROWS = [
     ["networks"],
     ["encoders", "regressors", "metrics", "report"],
     ["decoders", "miniature", "hookspecs"],
-    ["builtin", "brainkit"],
+    ["builtin", "brainkit", "admission"],
+    ["installed"],
     ["plugins"],
     ["run"],
     ["fetch", "testing"],

@@ -1,15 +1,20 @@
+import json
 import os
+import re
 import signal
+import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from brainkit import hookimpl, option
-from brainkit.errors import UsageError
-from brainkit.plugins import Registry, Source, installed_sources
+from brainkit.errors import BrainkitWarning, UsageError
+from brainkit.plugins import MEMBERS, Registry, Source, installed_sources
 
 
 @dataclass(frozen=True)
@@ -126,8 +131,6 @@ def test_a_hook_that_raises_breaks_its_plugin_only():
     [
         (Nearest, "the class Nearest, not an instance of it"),
         (3, "given 3, lacking ['name', 'fit', 'predict']"),
-        (Nearest(""), "the name is '', expected a word"),
-        (Nearest(7), "the name is 7, expected a word"),
     ],
 )
 def test_an_object_that_is_no_part_is_refused(offer, said):
@@ -145,16 +148,111 @@ def test_a_name_of_core_cannot_be_taken():
     assert found.startswith("regressor 'ridge' is already registered by brainkit 0.")
 
 
-def test_the_later_of_two_plugins_with_one_name_is_refused_naming_the_owner():
-    first = source(module(Nearest()), "a", "brainkit-a 1.0")
-    second = source(module(Nearest()), "b", "brainkit-b 2.0")
+def test_a_name_of_two_plugins_is_refused_naming_both_and_the_rest_of_them_stays():
+    first = source(module(Nearest(), Nearest("far")), "a", "brainkit-a 1.0")
+    second = source(module(Nearest(), Nearest("near")), "b", "brainkit-b 2.0")
     registry = Registry([first, second])
-    (broken,) = registry.broken()
-    assert (broken.name, broken.distribution) == ("b", "brainkit-b 2.0")
-    assert broken.broken == (
-        "regressor 'nearest' is already registered by brainkit-a 1.0; rename one of them"
+    said = "regressor 'nearest' is registered by brainkit-a 1.0 and by brainkit-b 2.0"
+    assert [len(plugin.disputed) for plugin in registry.plugins] == [0, 1, 1]
+    assert all(plugin.disputed[0].startswith(said) for plugin in registry.plugins[1:])
+    with pytest.raises(UsageError, match=said) as caught:
+        registry.get("regressor", "nearest")
+    assert "pip uninstall brainkit-b" in str(caught.value)
+    assert "BRAINKIT_PLUGINS=brainkit-a:a" in str(caught.value)
+    assert registry.names("regressor") == sorted(["far", "near", *CORE])
+
+
+def test_a_name_of_three_plugins_names_all():
+    makers = [source(module(Nearest()), name, f"brainkit-{name} 1.0") for name in "abc"]
+    with pytest.raises(UsageError, match=r"a 1\.0 and by brainkit-b 1\.0 and by brainkit-c 1\.0"):
+        Registry(makers).get("regressor", "nearest")
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "a/b", "a b", "-x", "_x", "a.b", "a=b", "", "é", "a\n", 7]
+)
+def test_a_name_that_is_no_word_is_refused(name):
+    assert "expected a word of letters, digits, - and _" in reason(module(Nearest(name)))
+
+
+def renamed(**changes):
+    from brainkit.testing.toys import TOYS
+
+    return replace(TOYS, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("features", "a folder that methods share"),
+        ("Features", "a folder that methods share"),
+        ("run", "a command of brainkit"),
+        ("list-plugins", "a command of brainkit"),
+        ("toy", "names a method and a checkpoint, of which the same plugin has one"),
+        ("kl-f8", "names a method and a checkpoint, of which brainkit 0."),
+    ],
+)
+def test_a_method_takes_no_name_that_means_something_else(name, said):
+    found = reason(module(renamed(name=name), hook="register_methods"))
+    assert said in found
+
+
+def test_a_checkpoint_takes_no_name_of_a_method():
+    first = source(module(renamed(name="kept"), hook="register_methods"), "a", "brainkit-a 1.0")
+    part = replace_checkpoint("kept")
+    registry = Registry([first, source(module(part, hook="register_encoders"), "b", "b 2.0")])
+    assert registry.get("method", "kept").name == "kept"
+    assert "of which brainkit-a 1.0 has one" in registry.plugins[-1].broken
+
+
+def replace_checkpoint(name):
+    from brainkit.data import Checkpoint
+    from brainkit.testing.toys import Lengths
+
+    class Mine(Lengths):
+        checkpoints = (Checkpoint(name),)
+
+    return Mine()
+
+
+def test_a_checkpoint_whose_folder_would_lie_elsewhere_is_refused():
+    found = reason(module(replace_checkpoint("../../evil"), hook="register_encoders"))
+    assert found.startswith("a checkpoint of encoder 'lengths' is named '../../evil', expected")
+
+
+def test_checkpoints_that_are_none_are_refused():
+    from brainkit.testing.toys import Lengths
+
+    class Mine(Lengths):
+        checkpoints = ("clip",)
+
+    assert "expected a tuple of brainkit.Checkpoint" in reason(
+        module(Mine(), hook="register_encoders")
     )
-    assert registry.distribution("regressor", "nearest") == "brainkit-a 1.0"
+
+
+def test_something_like_a_method_is_none():
+    from types import SimpleNamespace
+
+    members = dict.fromkeys(MEMBERS["method"], "x")
+    found = reason(module(SimpleNamespace(**members), hook="register_methods"))
+    assert found == (
+        "register_methods was given a SimpleNamespace, expected a brainkit.method.Method"
+    )
+
+
+def test_reserved_names_are_those_of_files_and_commands():
+    from typer.main import get_command
+
+    from brainkit import names
+    from brainkit.cli import app
+    from brainkit.run.folder import Folder
+
+    assert sorted(names.COMMANDS) == sorted(get_command(app).commands)
+    folder = Folder(Path("subject") / "method")
+    shared = [folder.trials("0"), folder.factor("0"), folder.features("a", "0")]
+    inside = {path.relative_to("subject").parts[0] for path in shared}
+    assert {name for name in inside if names.WORD.fullmatch(name)} == set(names.SHARED_FOLDERS)
 
 
 def test_registering_one_name_twice_is_refused():
@@ -206,6 +304,7 @@ def test_a_misspelt_name_gets_a_hint():
 def environment(tmp_path, monkeypatch):
     """Install three empty plugins as pip would, seen beside those really there."""
     for name in ("zeta", "alpha", "mid"):
+        monkeypatch.delitem(sys.modules, f"test_plugin_{name}", raising=False)
         facts = tmp_path / f"brainkit_test_{name}-2.5.dist-info"
         facts.mkdir()
         (facts / "METADATA").write_text(
@@ -241,12 +340,124 @@ def test_finding_plugins_imports_none(environment):
         ("", []),
         ("test-zeta", ["test-zeta"]),
         (" test-zeta , test-alpha,", ["test-alpha", "test-zeta"]),
-        ("no-such-plugin", []),
+        ("brainkit-test-zeta:test-zeta", ["test-zeta"]),
+        ("Brainkit_Test.Zeta:test-zeta,core", ["test-zeta"]),
     ],
 )
 def test_brainkit_plugins_limits_what_is_loaded(environment, monkeypatch, wanted, names):
     monkeypatch.setenv("BRAINKIT_PLUGINS", wanted)
     assert [each.name for each in installed_sources()] == names
+
+
+@pytest.mark.parametrize("wanted", ["test-zata", "brainkit-test-alpha:test-zeta"])
+def test_brainkit_plugins_with_an_unknown_name_is_told(environment, monkeypatch, wanted):
+    monkeypatch.setenv("BRAINKIT_PLUGINS", f"test-alpha,{wanted}")
+    said = f"BRAINKIT_PLUGINS names '{wanted}', which no installed distribution offers"
+    with pytest.warns(BrainkitWarning, match=said):
+        assert [each.name for each in installed_sources()] == ["test-alpha"]
+
+
+def test_equal_names_are_told_apart_by_distribution(environment, monkeypatch):
+    facts = "Name: brainkit-test-other\nVersion: 1.0\n"
+    entries = "[brainkit]\ntest-alpha = test_plugin_zeta\n"
+    describe(environment, "brainkit_test_other-1.0.dist-info", entries, facts)
+    for wanted, owners in (
+        ("test-alpha", ["brainkit-test-alpha 2.5", "brainkit-test-other 1.0"]),
+        ("brainkit-test-other:test-alpha", ["brainkit-test-other 1.0"]),
+    ):
+        monkeypatch.setenv("BRAINKIT_PLUGINS", wanted)
+        assert [each.distribution for each in installed_sources()] == owners
+
+
+@pytest.mark.parametrize(
+    ("asked", "refused"),
+    [
+        ("brainkit>=0.2,<0.3", True),
+        ("BrainKit (<0.1)", True),
+        ("brainkit>=0.1,<0.2", False),
+        ("brainkit>=9; extra == 'all'", False),
+        ("brainkit-other>=9", False),
+        ("brainkit", False),
+    ],
+)
+def test_a_plugin_for_another_core_is_refused_with_the_fix(
+    environment, monkeypatch, asked, refused
+):
+    facts = f"Name: brainkit-test-next\nVersion: 3.0\nRequires-Dist: {asked}\n"
+    describe(
+        environment, "brainkit_test_next-3.0.dist-info", "[brainkit]\nnext = test_plugin_zeta\n",
+        facts,
+    )  # fmt: skip
+    monkeypatch.setenv("BRAINKIT_PLUGINS", "next")
+    (plugin,) = Registry.installed().plugins[1:]
+    if refused:
+        assert plugin.broken.startswith("it asks for ")
+        assert "pip install --upgrade brainkit-test-next brainkit" in plugin.broken
+    else:
+        assert plugin.broken == ""
+
+
+LOUD = """
+import os, sys
+print("hello from python")
+os.system("echo hello from a shell")
+from brainkit import hookimpl
+@hookimpl
+def register_regressors(register):
+    print("hello from the hook")
+"""
+
+
+def test_what_a_plugin_prints_while_it_loads_goes_to_stderr(environment, tmp_path):
+    (environment / "test_plugin_zeta.py").write_text(LOUD)
+    done = child(environment, "list-plugins", "--json")
+    assert [each["name"] for each in json.loads(done.stdout)] == ["core", "test-zeta"]
+    for words in ("from python", "from a shell", "from the hook"):
+        assert f"hello {words}" in done.stderr
+
+
+def child(folder, *words):
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH", "")])]
+    env = {"PYTHONPATH": os.pathsep.join(paths), "BRAINKIT_PLUGINS": "test-zeta"}
+    return subprocess.run(
+        [sys.executable, "-m", "brainkit", *words],
+        env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_a_plugin_that_takes_long_is_named_while_one_waits(monkeypatch, capsys):
+    monkeypatch.setattr("brainkit.plugins.PATIENCE", 0.05)
+    told = []
+    monkeypatch.setattr("brainkit.plugins.to_stderr", told.append)
+
+    def load():
+        give_up = time.monotonic() + 30
+        while not told and time.monotonic() < give_up:
+            time.sleep(0.01)
+        return module(Nearest())
+
+    registry = Registry([source(load, "lazy")])
+    assert registry.get("regressor", "nearest")
+    assert told == [
+        "plugin 'lazy' (brainkit-extra 1.0) is still being loaded after 0.05 s; stop with Ctrl-C, "
+        "and leave it out with BRAINKIT_PLUGINS or uninstall it if it never ends"
+    ]
+
+
+def test_check_exits_with_1_and_tells_slow_imports(environment, cli, monkeypatch):
+    (environment / "test_large_library.py").write_text("")
+    (environment / "test_plugin_zeta.py").write_text("import test_large_library")
+    monkeypatch.setattr("brainkit.plugins.HEAVY", ("test_large_library",))
+    env = {"BRAINKIT_PLUGINS": "test-zeta"}
+    listed = cli("list-plugins", "--check", env=env)
+    assert re.search(
+        r"slow: loading it takes \d\.\d s and imports test_large_library", listed.stdout
+    )
+    env = {"BRAINKIT_PLUGINS": "test-mid"}
+    assert "not today" in cli("list-plugins", "--check", env=env, code=1).stdout
+    listed = cli("--debug", "list-plugins", env=env)
+    assert "Traceback" in listed.stderr
+    assert "test_plugin_mid.py" in listed.stderr
 
 
 def test_an_installed_broken_plugin_is_listed_with_its_reason(environment, monkeypatch):

@@ -58,6 +58,7 @@ def test_the_plugin_is_listed(brainkit):
         "name": "mean",
         "distribution": "brainkit-mean 0.1.0",
         "broken": None,
+        "disputed": [],
         "offers": [
             {
                 "kind": "regressor",

@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from io import TextIOWrapper
 from textwrap import TextWrapper
@@ -72,6 +72,25 @@ def _most_memory() -> float:
         return 0
     # Linux counts in KiB, macOS in bytes.
     return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+@contextmanager
+def stdout_aside() -> Iterator[None]:
+    """Send to stderr what anybody prints meanwhile, also libraries that are not Python's."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:  # a program may have neither
+        kept = -1
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if kept >= 0:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def any_character() -> None:

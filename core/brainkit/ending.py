@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from traceback import clear_frames
 from types import FrameType
+from typing import Any
 
 from brainkit.console import Say, any_character, to_stderr, warned
 from brainkit.disk import refusal
@@ -66,6 +67,27 @@ def ended(*, stopped: str = AGAIN, debug: bool = False, say: Say = to_stderr) ->
                 raise
             say(f"Error: {printable(refusal(error))}")
             sys.exit(1)
+
+
+@contextmanager
+def user_interrupts() -> Iterator[list[int]]:
+    """Note the user's interrupts, so that a plugin's own KeyboardInterrupt is told from them."""
+    noted: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield noted
+        return
+
+    def note(number: int, frame: Any) -> None:
+        noted.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, before)
 
 
 def _drop(error: BaseException | None) -> None:

@@ -27,6 +27,22 @@ def printable(text: object) -> str:
     )
 
 
+def reason(error: BaseException) -> str:
+    """Return an exception in one line: its sentence, or its type and its first line.
+
+    >>> reason(ValueError("no voxels")), reason(KeyError())
+    ('ValueError: no voxels', 'KeyError')
+    """
+    try:
+        said = str(error).strip()
+    except Exception:  # the error is a plugin's, and so is what turns it into text
+        said = ""
+    if isinstance(error, BrainkitError):
+        return said
+    first = printable((said.splitlines() or [""])[0])
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
 class BrainkitError(Exception):
     """Something the user can act on, said in one sentence.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainkit.data import Selection
 from brainkit.errors import UsageError, did_you_mean
+from brainkit.names import unfit, unfit_method
 from brainkit.options import options, replaced, validated
 from brainkit.parts import checkpoints_of
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 KINDS = ("encoder", "regressor", "conditioner", "sampler", "decoder")
 KEYED = {"encoder": "encoders", "regressor": "regressors", "decoder": "decoders"}
+OUTPUTS = ("image", "caption")
 Lookup = Callable[[str, str], Any]
 
 
@@ -135,6 +137,7 @@ class Method:
                 wrong.
         """
         self._check_options()
+        self._check_names()
         if set(self.encoders) != set(self.regressors):
             raise UsageError(
                 f"{self.name}: encoders make {sorted(self.encoders)} but regressors predict "
@@ -160,6 +163,8 @@ class Method:
                     f"{self.name}: decoder {decoder.name!r} for {key!r} gives {decoder.gives!r} "
                     f"and the conditioner prepares {list(self.conditioner.gives)}"
                 )
+            if key not in OUTPUTS:
+                raise UsageError(f"{self.name}: there is no {key!r:.60} to decode to")
         return self
 
     def check_checkpoints(self, store: CheckpointStore, *, generating: bool = True) -> None:
@@ -182,6 +187,15 @@ class Method:
             for option in options(part):
                 value = getattr(part, option.name)
                 validated(part, option.name, value, f"{address}.{option.name}")
+
+    def _check_names(self) -> None:
+        """Refuse names that cannot be typed, or would lead a file out of its folder."""
+        why = unfit_method(self.name)
+        if why:
+            raise UsageError(f"the name of a method is {why}")
+        for feature in (*self.encoders, *self.regressors):
+            if unfit(feature):
+                raise UsageError(f"{self.name}: the name of a feature is {unfit(feature)}")
 
     def _check_samples(self) -> None:
         if self.samples < 1:

@@ -1,68 +1,60 @@
-"""Find plugins, keep broken ones apart, look up what they registered."""
+"""Load plugins, keep broken ones apart, look up what they registered."""
 
 from __future__ import annotations
 
-import os
-import re
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
-from importlib.machinery import PathFinder
-from importlib.metadata import Distribution, EntryPoint, distributions
-from pathlib import Path
 from typing import Any
 
-import pluggy
+from brainkit.admission import KINDS, MEMBERS, checkpoints_in, registered
+from brainkit.console import stdout_aside, to_stderr
+from brainkit.ending import user_interrupts
+from brainkit.errors import PluginError, UsageError, did_you_mean, reason
+from brainkit.installed import CHOICE, Source, installed_sources
 
-from brainkit import hookspecs
-from brainkit.errors import BrainkitError, PluginError, UsageError, did_you_mean, printable
-from brainkit.hookspecs import PROJECT
+__all__ = ["KINDS", "MEMBERS", "Plugin", "Registry", "Source", "installed_sources"]
 
-KINDS = ("encoder", "regressor", "conditioner", "sampler", "decoder", "method")
-MEMBERS: dict[str, tuple[str, ...]] = {
-    "encoder": ("name", "reads", "checkpoints", "shape", "load"),
-    "regressor": ("name", "fit", "predict"),
-    "conditioner": ("name", "needs", "gives", "checkpoints", "load"),
-    "sampler": ("name", "sample"),
-    "decoder": ("name", "gives", "checkpoints", "load"),
-    "method": (
-        *("name", "summary", "source"),
-        *("encoders", "regressors", "conditioner", "sampler", "decoders"),
-    ),
-}
-FOLDERS = (".dist-info", ".egg-info")
-LEFT_BY_PIP = "~"
-"""Begins the names that pip gives what it is about to delete; an interrupted pip leaves them."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a plugin comes from and how to import it.
-
-    Attributes:
-        name: entry-point name.
-        distribution: name and version of the installed distribution, e.g. "brainkit-pls 0.2".
-        load: imports and returns the plugin's module (or any object with hook implementations).
-    """
-
-    name: str
-    distribution: str
-    load: Callable[[], Any]
+PATIENCE = 10.0
+"""Seconds after which a plugin that is still being loaded is named."""
+HEAVY = ("torch", "tensorflow", "jax", "transformers", "diffusers", "sklearn", "scipy", "pandas")
+"""What takes a second or so to import, and is not needed to be listed."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """An admitted plugin and what it registered; or a broken one and the reason."""
+    """An admitted plugin and what it registered; or a broken one and the reason.
+
+    Attributes:
+        name: of its entry point.
+        distribution: name and version.
+        offers: (kind, part or method) in the order of registration.
+        broken: why it cannot be used; "" when it can.
+        error: what it raised.
+        disputed: sentences on those of its names that another plugin registers too.
+        module: what its entry point names, if that is known.
+        seconds: how long loading it took.
+        heavy: libraries it imported that make every command wait.
+    """
 
     name: str
     distribution: str
     offers: tuple[tuple[str, Any], ...] = ()
     broken: str = ""
     error: BaseException | None = field(default=None, compare=False, repr=False)
+    disputed: tuple[str, ...] = ()
+    module: str = ""
+    seconds: float = field(default=0.0, compare=False)
+    heavy: tuple[str, ...] = ()
+
+    @property
+    def owner(self) -> str:
+        """Who answers for it, for messages."""
+        return self.distribution or self.name
 
 
 class Registry:
@@ -72,8 +64,12 @@ class Registry:
         """Load each source in order; core's own parts come first."""
         self.plugins: list[Plugin] = []
         self._found: dict[tuple[str, str], tuple[Any, Plugin]] = {}
-        for source in [_core(), *sources]:
-            self.plugins.append(self._admit(source))
+        self._disputes: dict[tuple[str, str], list[Plugin]] = {}
+        self._checkpoints: dict[str, Plugin] = {}
+        with stdout_aside():
+            for source in [_core(), *sources]:
+                self.plugins.append(self._admit(source))
+        self.plugins = [self._marked(plugin) for plugin in self.plugins]
 
     @classmethod
     def installed(cls) -> Registry:
@@ -84,13 +80,16 @@ class Registry:
         """Look up a part or method.
 
         Raises:
-            UsageError: there is none; the message lists broken plugins that might have had it.
+            UsageError: there is none, or two distributions have one; the message lists broken
+                plugins that might have had it.
         """
+        if (kind, name) in self._disputes:
+            raise UsageError(_dispute(kind, name, self._disputes[kind, name]))
         if (kind, name) in self._found:
             return self._found[kind, name][0]
         known = self.names(kind)
         has = f" There are: {', '.join(known)}." if known else ""
-        broken = "; ".join(f"{p.distribution or p.name}: {p.broken}" for p in self.broken())
+        broken = "; ".join(f"{p.owner}: {p.broken}" for p in self.broken())
         note = f" Plugins that could not be loaded: {broken}" if broken else ""
         hint = did_you_mean(name, known)
         raise UsageError(f"no {kind} named {name!r}.{hint}{has}{note}")
@@ -101,7 +100,7 @@ class Registry:
         return found[1].distribution if found else ""
 
     def names(self, kind: str) -> list[str]:
-        """Return the sorted names registered for a kind."""
+        """Return the sorted names registered for a kind, but those that are disputed."""
         return sorted(name for found, name in self._found if found == kind)
 
     def broken(self) -> list[Plugin]:
@@ -109,196 +108,105 @@ class Registry:
         return [plugin for plugin in self.plugins if plugin.broken]
 
     def _admit(self, source: Source) -> Plugin:
-        with _interrupts() as interrupts:
+        began, before = time.perf_counter(), {name for name in HEAVY if name in sys.modules}
+        with user_interrupts() as interrupts, _patience(source):
             try:
-                offers = _registered(source)
-                for kind, offer in offers:
-                    self._check_free(kind, offer)
+                offers = tuple(registered(source.load(), source.name))
+                self._check_free(offers)
+                checkpoints = {each.name for offer in offers for each in checkpoints_in(*offer)}
+                self._check_apart(offers, checkpoints)
             except BaseException as error:
                 if interrupts:
                     raise
-                return Plugin(source.name, source.distribution, broken=_reason(error), error=error)
-        plugin = Plugin(source.name, source.distribution, tuple(offers))
-        for kind, offer in offers:
-            self._found[kind, offer.name] = (offer, plugin)
+                return Plugin(source.name, source.distribution, broken=reason(error), error=error)
+        plugin = Plugin(
+            source.name,
+            source.distribution,
+            offers,
+            module=source.module,
+            seconds=time.perf_counter() - began,
+            heavy=tuple(name for name in HEAVY if name in sys.modules and name not in before),
+        )
+        self._place(plugin)
+        self._checkpoints |= dict.fromkeys(checkpoints, plugin)
         return plugin
 
-    def _check_free(self, kind: str, offer: Any) -> None:
-        taken = self._found.get((kind, offer.name))
-        if taken:
-            owner = taken[1].distribution or taken[1].name
+    def _place(self, plugin: Plugin) -> None:
+        """Let what a plugin offers be found, but for names that another plugin has as well."""
+        for kind, offer in plugin.offers:
+            key = kind, offer.name
+            if key in self._disputes:
+                self._disputes[key].append(plugin)
+            elif key in self._found:
+                self._disputes[key] = [self._found.pop(key)[1], plugin]
+            else:
+                self._found[key] = (offer, plugin)
+
+    def _check_free(self, offers: Sequence[tuple[str, Any]]) -> None:
+        """Refuse names of core's own parts."""
+        core = self.plugins[0].offers if self.plugins else ()
+        taken = {(kind, offer.name) for kind, offer in core}
+        for kind, offer in offers:
+            if (kind, offer.name) in taken:
+                raise PluginError(
+                    f"{kind} {offer.name!r} is already registered by {self.plugins[0].owner}; "
+                    "rename it"
+                )
+
+    def _check_apart(self, offers: Sequence[tuple[str, Any]], checkpoints: set[str]) -> None:
+        """Refuse methods and checkpoints of one name: `brainkit fetch NAME` could mean either."""
+        methods = {offer.name for kind, offer in offers if kind == "method"}
+        owners = {name: plugin.owner for name, plugin in self._checkpoints.items()}
+        owners |= {name: self.distribution("method", name) for name in self.names("method")}
+        own = methods & checkpoints
+        both = own | (methods & self._checkpoints.keys())
+        both |= checkpoints & set(self.names("method"))
+        for name in sorted(both):
+            other = "the same plugin" if name in own else owners.get(name, "another plugin")
             raise PluginError(
-                f"{kind} {offer.name!r} is already registered by {owner}; rename one of them"
+                f"{name!r} names a method and a checkpoint, of which {other} has one, so "
+                f"`brainkit fetch {name}` could mean either; rename yours"
             )
 
-
-def installed_sources() -> list[Source]:
-    """Return the plugins of the environment, sorted by distribution name.
-
-    BRAINKIT_PLUGINS, a comma-separated list of entry-point names, keeps only those; empty, none.
-    """
-    wanted = os.environ.get("BRAINKIT_PLUGINS")
-    names = None if wanted is None else {name.strip() for name in wanted.split(",") if name.strip()}
-    sources: list[Source] = []
-    seen: set[str] = set()
-    for distribution in distributions():
-        folder = _folder(distribution)
-        if folder.name.startswith(LEFT_BY_PIP):
-            continue
-        try:
-            package = _normalised_name(distribution, folder)
-            if package not in seen:
-                sources += _sources_of(distribution, names)
-            seen.add(package)
-        except Exception as error:
-            # Other packages than brainkit's may be broken as well; none of them stops a command.
-            _hide(folder)
-            if names is None:
-                sources.append(_unreadable(folder, error))
-    return sorted(sources, key=lambda source: (source.distribution, source.name))
+    def _marked(self, plugin: Plugin) -> Plugin:
+        """Return a plugin with what is to be said of names that others register too."""
+        keys = [(kind, offer.name) for kind, offer in plugin.offers]
+        said = [_dispute(*key, self._disputes[key]) for key in keys if key in self._disputes]
+        return replace(plugin, disputed=tuple(said))
 
 
-def _folder(distribution: Distribution) -> Path:
-    """Return the folder that describes a distribution."""
-    # Private, but nothing else says which of several folders is meant.
-    return Path(str(getattr(distribution, "_path", distribution.locate_file(""))))
-
-
-def _normalised_name(distribution: Distribution, folder: Path) -> str:
-    """Return the name by which the first of several copies hides the others, as in Python.
-
-    It is read from the folder's name where possible, which spares reading a file of every package.
-    """
-    name = folder.stem.partition("-")[0] if folder.suffix in FOLDERS else _owner(distribution)[0]
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _owner(distribution: Distribution) -> tuple[str, str]:
-    """Return name and version of a distribution."""
-    facts = distribution.metadata
-    if not facts["Name"]:
-        raise ValueError("it has no name")
-    return facts["Name"], facts["Version"] or ""
-
-
-def _sources_of(distribution: Distribution, names: set[str] | None) -> list[Source]:
-    points: list[EntryPoint] = list(distribution.entry_points.select(group=PROJECT))
-    wanted = [point for point in points if names is None or point.name in names]
-    if not wanted:
-        return []
-    owner = printable(" ".join(_owner(distribution)).strip())
-    return [Source(printable(point.name), owner, point.load) for point in wanted]
-
-
-def _unreadable(folder: Path, error: Exception) -> Source:
-    def load() -> Any:
-        raise PluginError(
-            f"what {folder} says of its package cannot be read ({_reason(error)}); delete that "
-            "folder or install the package again"
-        ) from error
-
-    return Source(printable(folder.name), "", load)
-
-
-def _hide(folder: Path) -> None:
-    """Hide a broken package from whoever lists packages in this process.
-
-    pydantic, torch, triton and others look for plugins of their own when they are imported, and a
-    single broken package of anybody stops them all.
-    """
-
-    class Others(PathFinder):
-        @classmethod
-        def find_distributions(cls, *context: Any) -> list[Any]:
-            return [each for each in listing(*context) if _folder(each) != folder]
-
-    for place, finder in enumerate(sys.meta_path):
-        if isinstance(finder, type) and issubclass(finder, PathFinder):
-            listing = finder.find_distributions
-            sys.meta_path[place] = Others
-            break
+def _dispute(kind: str, name: str, plugins: Sequence[Plugin]) -> str:
+    """Say who registers a name, and what the user can do."""
+    owners = [plugin.owner for plugin in plugins]
+    if len(set(owners)) < len(owners):
+        owners = [f"{plugin.owner} ({plugin.name})" for plugin in plugins]
+    package = plugins[-1].distribution.partition(" ")[0] or plugins[-1].name
+    chosen = f"{plugins[0].distribution.partition(' ')[0]}:{plugins[0].name}".lstrip(":")
+    return (
+        f"{kind} {name!r} is registered by {' and by '.join(owners)}, so it is not clear which is "
+        f"meant; uninstall one (`pip uninstall {package}`), or list in {CHOICE} the plugins that "
+        f"are to be loaded, e.g. {CHOICE}={chosen}"
+    )
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Note the user's interrupts, so that a plugin's own KeyboardInterrupt is told from them."""
-    noted: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield noted
-        return
-
-    def note(number: int, frame: Any) -> None:
-        noted.append(number)
-        before(number, frame)
-
-    signal.signal(signal.SIGINT, note)
+def _patience(source: Source) -> Iterator[None]:
+    """Name a plugin that takes so long to load that one would wonder what the program does."""
+    owner = f" ({source.distribution})" if source.distribution else ""
+    told = (
+        f"plugin {source.name!r}{owner} is still being loaded after {PATIENCE:g} s; stop with "
+        f"Ctrl-C, and leave it out with {CHOICE} or uninstall it if it never ends"
+    )
+    timer = threading.Timer(PATIENCE, to_stderr, [told])
+    timer.daemon = True
+    timer.start()
     try:
-        yield noted
+        yield
     finally:
-        if signal.getsignal(signal.SIGINT) is note:
-            signal.signal(signal.SIGINT, before)
-
-
-def _reason(error: BaseException) -> str:
-    try:
-        said = str(error).strip()
-    except Exception:  # the error is a plugin's, and so is what turns it into text
-        said = ""
-    if isinstance(error, BrainkitError):
-        return said
-    first = printable((said.splitlines() or [""])[0])
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+        timer.cancel()
 
 
 def _core() -> Source:
     from brainkit import __version__
 
     return Source("core", f"brainkit {__version__}", lambda: import_module("brainkit.builtin"))
-
-
-def _registered(source: Source) -> list[tuple[str, Any]]:
-    """Load one plugin in a manager of its own and collect what it registers."""
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(hookspecs)
-    module = source.load()
-    try:
-        manager.register(module, name=source.name)
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise PluginError(_invalid(str(error))) from error
-    offers: list[tuple[str, Any]] = []
-    for kind in KINDS:
-        getattr(manager.hook, f"register_{kind}s")(register=_collector(kind, offers))
-    _check_twice(offers)
-    return offers
-
-
-def _invalid(said: str) -> str:
-    unknown = re.search(r"unknown hook '(\w+)'", said)
-    if not unknown:
-        return " ".join(said.split())
-    known = [f"register_{kind}s" for kind in KINDS]
-    return f"unknown hook {unknown[1]!r}.{did_you_mean(unknown[1], known)}"
-
-
-def _collector(kind: str, offers: list[tuple[str, Any]]) -> Callable[[Any], None]:
-    def register(offer: Any) -> None:
-        lacking = [member for member in MEMBERS[kind] if not hasattr(offer, member)]
-        if isinstance(offer, type) or lacking:
-            what = f"the class {offer.__name__}" if isinstance(offer, type) else f"{offer!r:.60}"
-            why = "not an instance of it" if isinstance(offer, type) else f"lacking {lacking}"
-            raise PluginError(f"register_{kind}s was given {what}, {why}")
-        if not isinstance(offer.name, str) or not offer.name:
-            raise PluginError(f"register_{kind}s: the name is {offer.name!r}, expected a word")
-        offers.append((kind, offer))
-
-    return register
-
-
-def _check_twice(offers: Iterable[tuple[str, Any]]) -> None:
-    seen = set()
-    for kind, offer in offers:
-        if (kind, offer.name) in seen:
-            raise PluginError(f"{kind} {offer.name!r} is registered twice by the same plugin")
-        seen.add((kind, offer.name))

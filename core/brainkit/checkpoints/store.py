@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainkit.data import Checkpoint
-from brainkit.errors import CheckpointError
+from brainkit.errors import CheckpointError, reason
 
 if TYPE_CHECKING:
     import torch
@@ -165,6 +165,11 @@ class CheckpointStore:
         except ModuleNotFoundError:
             # The package that would ship it is not there: neither are the weights.
             return self.root / f"{package}:{folder}"
+        except Exception as error:  # importing the package runs what its author wrote
+            raise CheckpointError(
+                f"the miniature {checkpoint.miniature!r} of checkpoint {checkpoint.name!r} cannot "
+                f"be found ({reason(error)}); it is named as package:folder"
+            ) from error
 
 
 def _checked(path: Path, checkpoint: Checkpoint) -> Mapping[str, Entry]:

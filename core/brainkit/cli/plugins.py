@@ -10,19 +10,49 @@ from brainkit.cli.flags import AsJson, MethodName, OptionTexts, UseTexts
 
 if TYPE_CHECKING:
     from brainkit.method import Method
-    from brainkit.plugins import Registry
+    from brainkit.plugins import Plugin, Registry
 
 
-def list_plugins(as_json: AsJson = False) -> None:
+SLOW = 0.5
+"""Seconds of loading from which on a plugin makes everybody wait."""
+
+
+def list_plugins(
+    context: typer.Context,
+    as_json: AsJson = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Also tell slow imports; exit with 1 if one cannot be used."),
+    ] = False,
+) -> None:
     """List the plugins, what they offer, and those that are broken.
+
+    With `brainkit --debug list-plugins`, tracebacks of those that cannot be loaded are printed.
 
     Examples:
         brainkit list-plugins
         brainkit list-plugins --json
+        brainkit list-plugins --check
     """
     from brainkit.plugins import Registry
 
-    print(listed(Registry.installed(), as_json=as_json))
+    registry = Registry.installed()
+    print(listed(registry, as_json=as_json, slow=check))
+    if any(each.params.get("debug") for each in (context, context.find_root())):
+        _print_tracebacks(registry)
+    if check and any(plugin.broken or plugin.disputed for plugin in registry.plugins):
+        raise typer.Exit(1)
+
+
+def _print_tracebacks(registry: Registry) -> None:
+    import traceback
+
+    from brainkit.console import to_stderr
+
+    for plugin in registry.broken():
+        if plugin.error:
+            trace = "".join(traceback.format_exception(plugin.error)).rstrip()
+            to_stderr(f"\n{plugin.name}  ({plugin.owner})\n{trace}")
 
 
 def show(
@@ -48,19 +78,21 @@ def show(
     print(described(config.composed(Registry.installed().get)))
 
 
-def listed(registry: Registry, *, as_json: bool) -> str:
-    """Return the text of `list-plugins`."""
+def listed(registry: Registry, *, as_json: bool, slow: bool = False) -> str:
+    """Return the text of `list-plugins`; with `slow`, plugins that make others wait are told."""
     if as_json:
         import json
 
-        return json.dumps([_entry(plugin) for plugin in registry.plugins], indent=2)
-    return "\n".join(line for plugin in registry.plugins for line in _lines(plugin))
+        return json.dumps([_entry(plugin, slow=slow) for plugin in registry.plugins], indent=2)
+    return "\n".join(line for plugin in registry.plugins for line in _lines(plugin, slow=slow))
 
 
-def _lines(plugin: Any) -> list[str]:
+def _lines(plugin: Plugin, *, slow: bool) -> list[str]:
     lines = [plugin.name + (f"  ({plugin.distribution})" if plugin.distribution else "")]
     if plugin.broken:
         lines.append(f"  cannot be used: {plugin.broken}")
+    lines += [f"  cannot be used: {sentence}" for sentence in plugin.disputed]
+    lines += [f"  {_slowness(plugin)}"] if slow and _slowness(plugin) else []
     for kind, offer in plugin.offers:
         lines.append(f"  {kind:<12} {offer.name:<18} {_summary(kind, offer)}".rstrip())
     if not plugin.broken and not plugin.offers:
@@ -68,7 +100,18 @@ def _lines(plugin: Any) -> list[str]:
     return lines
 
 
-def _entry(plugin: Any) -> dict[str, Any]:
+def _slowness(plugin: Plugin) -> str:
+    """Say what of a plugin's loading takes so long that every command is slow; "" if nothing."""
+    libraries = f" and imports {', '.join(plugin.heavy)}" if plugin.heavy else ""
+    if plugin.seconds < SLOW and not libraries:
+        return ""
+    return (
+        f"slow: loading it takes {plugin.seconds:.1f} s{libraries}, for which every command waits; "
+        "import what is large inside functions"
+    )
+
+
+def _entry(plugin: Plugin, *, slow: bool) -> dict[str, Any]:
     offers = [
         {"kind": kind, "name": offer.name, "summary": _summary(kind, offer)}
         for kind, offer in plugin.offers
@@ -77,6 +120,8 @@ def _entry(plugin: Any) -> dict[str, Any]:
         "name": plugin.name,
         "distribution": plugin.distribution,
         "broken": plugin.broken or None,
+        "disputed": list(plugin.disputed),
+        **({"slow": _slowness(plugin) or None} if slow else {}),
         "offers": offers,
     }
 

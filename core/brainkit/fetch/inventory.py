@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,7 @@ class State:
         size: bytes on disk.
         record: where it is from; None when it was placed by hand or is missing.
         miniature: whether packages ship small weights of it.
+        faults: what is wrong with what its plugin says of it, each with the distribution.
     """
 
     checkpoint: Checkpoint
@@ -46,6 +48,7 @@ class State:
     size: int = 0
     record: Record | None = None
     miniature: bool = False
+    faults: tuple[str, ...] = ()
 
     @property
     def there(self) -> bool:
@@ -74,7 +77,7 @@ def state(
         verify: whether every file is read and hashed; without, sizes and headers are compared.
     """
     folder = root / checkpoint.name
-    miniature = _has_miniature(checkpoint)
+    miniature = has_miniature(checkpoint)
     if not folder.is_dir() or not listed(folder):
         return State(checkpoint, "missing", miniature=miniature)
     record, said = None, []
@@ -171,8 +174,27 @@ def _configuration(path: Path) -> list[str]:
     return [] if isinstance(loaded, dict) else [f"{path.name} is not a network configuration"]
 
 
-def _has_miniature(checkpoint: Checkpoint) -> bool:
-    return CheckpointStore(Path(), miniature=True).has(checkpoint)
+def has_miniature(checkpoint: Checkpoint) -> bool:
+    """Say whether a package ships small weights of a checkpoint."""
+    with suppress(CheckpointError):  # told as a fault of what its plugin says
+        return CheckpointStore(Path(), miniature=True).has(checkpoint)
+    return False
+
+
+def _described(one: Known) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the files beside the weights, and what is wrong with what a plugin says of them."""
+    beside: tuple[str, ...] = ()
+    faults = []
+    try:
+        beside = one.beside
+    except CheckpointError as error:
+        faults.append(str(error))
+    try:
+        CheckpointStore(Path(), miniature=True).has(one.checkpoint)
+    except CheckpointError as error:
+        faults.append(str(error))
+    owner = f" ({one.owner})" if one.owner else ""
+    return beside, tuple(f"{fault}{owner}" for fault in faults)
 
 
 HEADINGS = ("checkpoint", "state", "size", "miniature", "licence", "origin", "needed by")
@@ -247,7 +269,9 @@ def stored(
         size = size_of(root / each.name)
         if verify and size:
             say(f"reading {each.name}, {human_size(size)}")
-        rows.append((each, state(each.checkpoint, root, beside=each.beside, verify=verify)))
+        beside, faults = _described(each)
+        of_it = state(each.checkpoint, root, beside=beside, verify=verify)
+        rows.append((each, replace(of_it, faults=faults)))
     others = [] if name else leftovers(root, [each.name for each in chosen])
     return Stored(root, tuple(rows), tuple(others))
 
@@ -255,9 +279,10 @@ def stored(
 def _table(rows: Sequence[tuple[Known, State]]) -> list[str]:
     cells = [HEADINGS, *(_row(one, found) for one, found in rows)]
     lines = []
-    for line, why in zip(aligned(cells), ["", *(found.why for _, found in rows)], strict=True):
+    said = [(), *((found.why, *found.faults) for _, found in rows)]
+    for line, sentences in zip(aligned(cells), said, strict=True):
         lines.append(line)
-        lines += [f"    {why}"] if why else []
+        lines += [f"    {sentence}" for sentence in sentences if sentence]
     return lines
 
 
@@ -309,6 +334,7 @@ def _entry(one: Known, found: State) -> dict[str, Any]:
         "name": one.name,
         "state": found.word,
         "why": found.why or None,
+        "faults": list(found.faults),
         "size": found.size,
         "miniature": found.miniature,
         "licence": record.licence if record else None,
@@ -328,4 +354,5 @@ def doctor_lines(registry: Registry, root: Path) -> list[str]:
         size = f" {human_size(each.size)}" if each.size else ""
         miniature = ", miniature shipped" if each.miniature else ""
         lines.append(f"  {one.name}: {each.word}{size}{miniature}")
+        lines += [f"    {fault}" for fault in each.faults]
     return [*lines, f"  store {root}: {human_size(size_of(root))}"]

@@ -27,11 +27,13 @@ class Known:
         checkpoint: it is.
         methods: names of those whose parts load it, sorted.
         scores: whether it is a network that scores read; those are left out when it is missing.
+        owner: name and version of the distribution whose part or method first names it.
     """
 
     checkpoint: Checkpoint
     methods: tuple[str, ...] = ()
     scores: bool = False
+    owner: str = ""
 
     @property
     def name(self) -> str:
@@ -40,7 +42,11 @@ class Known:
 
     @property
     def beside(self) -> tuple[str, ...]:
-        """Files that a fetch writes beside the weights, by their path in the store's folder."""
+        """Files that a fetch writes beside the weights, by their path in the store's folder.
+
+        Raises:
+            CheckpointError: as of `release`.
+        """
         release = self.release
         return tuple(each.path for each in release.companions) if release else ()
 
@@ -59,9 +65,9 @@ def known(registry: Registry) -> dict[str, Known]:
     methods: list[Method] = [registry.get("method", name) for name in registry.names("method")]
     needed = {method.name: {each.name for each in method.checkpoints()} for method in methods}
     found: dict[str, Known] = {}
-    for checkpoint in _of_parts(registry, methods):
+    for checkpoint, owner in _of_parts(registry, methods):
         users = tuple(sorted(name for name, has in needed.items() if checkpoint.name in has))
-        found.setdefault(checkpoint.name, Known(checkpoint, users))
+        found.setdefault(checkpoint.name, Known(checkpoint, users, owner=owner))
     for checkpoint in _of_scores():
         found.setdefault(checkpoint.name, Known(checkpoint, scores=True))
     for checkpoint in _of_trainings([each.checkpoint for each in found.values()]):
@@ -100,19 +106,22 @@ def named(registry: Registry, name: str) -> list[Known]:
     )
 
 
-def _of_parts(registry: Registry, methods: list[Method]) -> Iterator[Checkpoint]:
+def _of_parts(registry: Registry, methods: list[Method]) -> Iterator[tuple[Checkpoint, str]]:
+    """Return checkpoints with the distribution that names them."""
     for method in methods:
-        yield from method.checkpoints()
+        owner = registry.distribution("method", method.name)
+        yield from ((each, owner) for each in method.checkpoints())
     for kind in KINDS[:-1]:
         for name in registry.names(kind):
-            yield from checkpoints_of(registry.get(kind, name))
+            owner = registry.distribution(kind, name)
+            yield from ((each, owner) for each in checkpoints_of(registry.get(kind, name)))
 
 
 def _of_trainings(found: Iterable[Checkpoint]) -> Iterator[Checkpoint]:
     """Return what modules of releases list as `CHECKPOINTS` besides: those that no part loads."""
     modules = {each.release.partition(":")[0] for each in found if each.release}
     for name in sorted(modules):
-        with suppress(ImportError):  # told when its release is asked for
+        with suppress(Exception):  # a plugin's own, told when its release is asked for
             yield from getattr(import_module(name), "CHECKPOINTS", ())
 
 

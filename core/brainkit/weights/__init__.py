@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainkit.errors import CheckpointError
+from brainkit.errors import CheckpointError, reason
 
 if TYPE_CHECKING:
     from brainkit.weights.conversion import Conversion
@@ -181,10 +181,16 @@ def release(reference: str) -> Release:
     """
     module, _, name = reference.partition(":")
     try:
-        found: Release = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # the module is a plugin's, and may raise whatever it likes
         raise CheckpointError(
-            f"the release {reference!r} that a checkpoint names cannot be imported ({error}); "
-            "install its plugin again"
+            f"the release {reference!r} that a checkpoint names cannot be imported "
+            f"({reason(error)}); install its plugin again"
         ) from error
+    if not isinstance(found, Release):
+        kind = type(found).__name__
+        raise CheckpointError(
+            f"the release {reference!r} that a checkpoint names is a {kind}, expected a "
+            "brainkit.weights.Release; install its plugin again"
+        )
     return found
