@@ -33,6 +33,9 @@ STEPS = {
     *("weights/length", "decoded/length", "latents/brain", "images/brain", "captions/brain"),
     *("latents/true", "images/true", "captions/true", "metrics", "report"),
 }
+# Since then the design has MATLAB's integer types and there are more ROI volumes, so that a run on
+# a miniature of today loads its trials anew; the record stands for a folder made then.
+TODAY = {**RECORD["fingerprints"], "betas": "df5baf510db8f0b8"}
 IMAGES = {"unibrain": 4, "minddiffuser": 4, "takagi": 20, "mindreader": 4}
 
 
@@ -179,7 +182,7 @@ def _miniature_of_then(monkeypatch: pytest.MonkeyPatch, shared_home: Path) -> No
 
     def fingerprints(*arguments: Any) -> dict[str, str]:
         here = compute(*arguments)
-        if here != recorded:
+        if here != TODAY:
             assert writers != RECORD["writers"], "the miniature has other content than before"
             warnings.warn(f"the miniature was written by {writers}, not as recorded", stacklevel=2)
         return recorded

@@ -21,14 +21,14 @@ from brainkit.errors import UsageError
 from brainkit.locks import locked
 
 if TYPE_CHECKING:
-    from brainkit.miniature.brain import Difficulty
+    from brainkit.miniature.difficulty import Difficulty
 
 __all__ = ["MiniaturePaths", "is_made", "miniature"]
 
 REMEDY = "with BRAINKIT_HOME, where 100 MB are free"
 MADE_BY = (
-    *("brain.py", "design.py", "download.py", "drawing.py", "people.py", "regions.py"),
-    "scenes.py",
+    *("brain.py", "design.py", "difficulty.py", "download.py", "drawing.py", "people.py"),
+    *("regions.py", "scenes.py"),
 )
 
 
@@ -96,7 +96,7 @@ def is_made(
 def _folder(
     cache: Path | None, difficulty: Difficulty | None, seed: int, subjects: Sequence[int]
 ) -> Path:
-    from brainkit.miniature.brain import Difficulty
+    from brainkit.miniature.difficulty import Difficulty
     from brainkit.miniature.people import SEEDS, require_subjects
 
     require_subjects(subjects)
@@ -122,7 +122,7 @@ def _lacking(folder: Path, subjects: Sequence[int]) -> list[int]:
 
 
 def _make(folder: Path, difficulty: Difficulty | None, seed: int, subjects: Sequence[int]) -> None:
-    from brainkit.miniature.brain import Difficulty
+    from brainkit.miniature.difficulty import Difficulty
     from brainkit.miniature.download import World, write_common, write_download, write_subject
     from brainkit.miniature.people import VOXELS
 

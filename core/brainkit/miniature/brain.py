@@ -17,52 +17,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from brainkit.errors import UsageError
+from brainkit.miniature.difficulty import REPEATS
+from brainkit.miniature.difficulty import Difficulty as Difficulty
 from brainkit.miniature.scenes import BACKGROUNDS, COLOURS, KINDS, POSITIONS, SIZES, Scene
 
 Doubles = NDArray[np.float64]
-REPEATS: Final = 3
-SMALLEST: Final = 40
-"""Fewest voxels that leave every area one."""
-
-
-@dataclass(frozen=True)
-class Difficulty:
-    """How hard the simulated subject is to decode.
-
-    Attributes:
-        voxels: number of voxels in `nsdgeneral`; their noise is independent, so many are easy.
-        noise_ceiling: median over voxels of the share of variance that the image explains after
-            averaging three presentations, in (0, 1); 0.40 as in NSD. Over voxels it follows
-            Beta(2.2, 3.2) for 0.40, and a Beta of the same concentration otherwise.
-        signal_space_noise: share of the noise variance, in [0, 1], that is the response to another
-            image instead of independent noise; no averaging over voxels removes it.
-        train_images: images in the training set, each shown three times.
-        test_images: images in the test set, each shown three times.
-    """
-
-    voxels: int = 2000
-    noise_ceiling: float = 0.40
-    signal_space_noise: float = 0.0
-    train_images: int = 1000
-    test_images: int = 100
-
-    def __post_init__(self) -> None:
-        checks = (
-            ("voxels", self.voxels >= SMALLEST, f"at least {SMALLEST}"),
-            ("noise_ceiling", 0 < self.noise_ceiling < 1, "a number between 0 and 1"),
-            ("signal_space_noise", 0 <= self.signal_space_noise <= 1, "a number from 0 to 1"),
-            ("train_images", self.train_images >= 10, "at least 10"),
-            ("test_images", self.test_images >= 2, "at least 2"),
-        )
-        for name, holds, expected in checks:
-            if not holds:
-                raise UsageError(f"difficulty.{name} is {getattr(self, name)}; give {expected}")
-
-    @property
-    def images(self) -> int:
-        """Number of images, training and test."""
-        return self.train_images + self.test_images
 
 
 @dataclass(frozen=True)
@@ -257,7 +216,7 @@ def _receptive_fields(
     area: Area, left: NDArray[np.bool_], rng: np.random.Generator, side: int
 ) -> Doubles:
     count = len(left)
-    eccentricity = 0.05 + 1.15 * rng.random(count) ** 0.55
+    eccentricity = _eccentricities(count, rng)
     angle = rng.uniform(-np.pi / 2, np.pi / 2, count)
     if area.name[-1] in "vd":
         angle = np.abs(angle) * (1 if area.name.endswith("v") else -1)
@@ -272,6 +231,25 @@ def _receptive_fields(
     fields = np.exp(-apart / (2 * sigma**2)).reshape(count, -1)
     normed: Doubles = fields / fields.sum(1, keepdims=True)
     return normed
+
+
+def _eccentricities(count: int, rng: np.random.Generator) -> Doubles:
+    drawn: Doubles = 0.05 + 1.15 * rng.random(count) ** 0.55
+    return drawn
+
+
+def eccentricities(anatomy: Anatomy, seed: int) -> Doubles:
+    """Return how far from the centre each brain voxel's receptive field lies.
+
+    Returns:
+        float64 (brain voxels,), half widths of the picture; NaN where there is no such field.
+    """
+    found = np.full(len(anatomy.xyz), np.nan)
+    for index, area in enumerate(AREAS):
+        if area.field is not None:
+            voxels = np.flatnonzero(anatomy.area == index)
+            found[voxels] = _eccentricities(len(voxels), np.random.default_rng([seed, 1, index]))
+    return found
 
 
 def _map_weights(area: Area, count: int, rng: np.random.Generator) -> Doubles:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from brainkit.miniature.brain import REPEATS, Difficulty
+from brainkit.miniature.difficulty import REPEATS, Difficulty
 from brainkit.miniature.people import FIRST, person
 from brainkit.nsd import files
 
 Labels = NDArray[np.int64]
 RUNS: Final = 12
 SUBJECTS: Final = 8
+DOUBLE: Final = 6
+"""MATLAB's number for the class of arrays of doubles."""
 RESPONSE_COLUMNS: Final = (
     *("SUBJECT", "SESSION", "RUN", "TRIAL", "73KID", "10KID", "TIME", "ISOLD", "ISCORRECT", "RT"),
     *("CHANGEMIND", "MEMORYRECENT", "MEMORYFIRST", "ISOLDCURRENT", "ISCORRECTCURRENT", "TOTAL1"),
@@ -93,21 +96,25 @@ def make_schedule(
 
 
 def write_design(root: Path, schedule: Schedule) -> None:
-    """Write `nsd_expdesign.mat`; all ids are 1-based."""
+    """Write `nsd_expdesign.mat`; all ids are 1-based.
+
+    Like MATLAB it keeps whole numbers of class double in the least of its types that holds them,
+    in which SciPy returns them: uint8, uint16 or int32.
+    """
     import scipy.io
 
     sessions, length = schedule.sessions, schedule.trials_per_session
     slots = max(schedule.run_lengths) + 5
-    pattern = np.zeros((sessions, RUNS, slots), np.uint8)
+    pattern = np.zeros((sessions, RUNS, slots), np.int64)
     for run, trials in enumerate(schedule.run_lengths):
         pattern[:, run, 3 : 3 + trials] = 1
-    counts = np.zeros((REPEATS, sessions))
+    counts = np.zeros((REPEATS, sessions), np.int64)
     for session, own in enumerate(schedule.order.reshape(sessions, length)):
         shown = np.unique(own, return_counts=True)[1]
         counts[:, session] = [(shown == number).sum() for number in range(1, REPEATS + 1)]
-    images_of = (schedule.subjectim + 1).astype(np.float64)
+    images_of = schedule.subjectim + 1
     fields = {
-        "masterordering": (schedule.order + 1).astype(np.float64)[None],
+        "masterordering": (schedule.order + 1)[None],
         "basiccnt": counts,
         "sharedix": np.sort(images_of[0, : schedule.shared])[None],
         "subjectim": images_of,
@@ -116,10 +123,29 @@ def write_design(root: Path, schedule: Schedule) -> None:
     path = files.design_path(root)
     path.parent.mkdir(parents=True)
     buffer = io.BytesIO()
-    scipy.io.savemat(buffer, fields)
-    # The first 116 bytes are a free text in which scipy puts the time.
+    scipy.io.savemat(buffer, {name: _smallest(numbers) for name, numbers in fields.items()})
+    path.write_bytes(_of_doubles(buffer.getvalue()))
+
+
+def _smallest(numbers: Labels) -> NDArray[Any]:
+    largest = int(numbers.max())
+    dtype = next((each for each in (np.uint8, np.uint16) if largest <= np.iinfo(each).max), None)
+    return numbers.astype(dtype or np.int32)
+
+
+def _of_doubles(content: bytes) -> bytes:
+    """Return a MAT-file (version 5, not packed) whose arrays are of class double, without a time.
+
+    An array is a tag of 8 bytes (type, length) and as many bytes, of which the ninth is its class;
+    in what type its numbers lie is said elsewhere.
+    """
     text = b"MATLAB 5.0 MAT-file, brainkit miniature".ljust(116)
-    path.write_bytes(text + buffer.getvalue()[116:])
+    changed = bytearray(text + content[116:])
+    place = 128
+    while place < len(changed):
+        changed[place + 16] = DOUBLE
+        place += 8 + int.from_bytes(changed[place + 4 : place + 8], sys.byteorder)
+    return bytes(changed)
 
 
 def write_stimulus_table(root: Path, schedule: Schedule) -> None:

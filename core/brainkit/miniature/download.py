@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from brainkit.miniature.brain import (
     Anatomy,
-    Difficulty,
     lay_out,
     noise_ceilings,
     responses,
@@ -34,8 +33,14 @@ from brainkit.miniature.design import (
     write_responses,
     write_stimulus_table,
 )
+from brainkit.miniature.difficulty import Difficulty
 from brainkit.miniature.people import FIRST, person
-from brainkit.miniature.regions import write_regions, write_volume
+from brainkit.miniature.regions import (
+    Brain,
+    write_names_of_fsaverage,
+    write_regions,
+    write_volume,
+)
 from brainkit.miniature.scenes import SIDE, SUBJECT_SEEDS, Scene, captions, draw, make_scene
 from brainkit.nsd import files
 from brainkit.nsd.layout import Layout, SubjectLayout, write_layout
@@ -99,6 +104,7 @@ def write_common(root: Path, world: World) -> None:
     """Write what subjects share into an empty folder: sizes, pictures, captions and design."""
     write_layout(root, world.layout)
     write_stimuli(root, world.scenes(range(world.schedule.stimuli)))
+    write_names_of_fsaverage(root)
     write_design(root, world.schedule)
     write_stimulus_table(root, world.schedule)
 
@@ -114,15 +120,17 @@ def write_subject(root: Path, world: World, subject: int, into: Path | None = No
     """
     into = into or root
     write_responses(into, world.schedule, subject)
-    write_regions(into, world.anatomy(subject), world.layout, subject)
+    seed = person(subject, world.difficulty, world.seed).seed
+    write_regions(Brain(into, subject, world.anatomy(subject), seed, world.layout))
     images = world.schedule.images(subject).astype(np.int32)
     write_betas(into, world, subject, load_stimuli(root, images))
 
 
 def write_betas(root: Path, world: World, subject: int, pictures: NDArray[np.uint8]) -> None:
-    """Write a subject's `betas_sessionNN.hdf5` of every session and `ncsnr.nii.gz`.
+    """Write a subject's betas of every session and `ncsnr.nii.gz`.
 
-    HDF5 as MATLAB left it: int16 (trials, Z, Y, X), a chunk per voxel; 0 outside the brain.
+    HDF5 as MATLAB left it: int16 (trials, Z, Y, X), a chunk per voxel; 0 outside the brain. NIfTI
+    is int16 (X, Y, Z, trials).
 
     Args:
         root: folder to write into.
@@ -154,8 +162,17 @@ def write_betas(root: Path, world: World, subject: int, pictures: NDArray[np.uin
         stored = np.zeros((len(order), *reversed(anatomy.volume)), np.int16)
         x, y, z = anatomy.xyz.T
         stored[:, z, y, x] = betas
-        path = folder / f"betas_session{session:02d}.hdf5"
-        _write_hdf5(path, "betas", stored, chunks=(len(order), 1, 1, 1))
+        _write_session(folder / f"betas_session{session:02d}", stored, world)
+
+
+def _write_session(stem: Path, stored: NDArray[np.int16], world: World) -> None:
+    """Write int16 (trials, Z, Y, X) in the format that the difficulty names."""
+    if world.difficulty.format == "nifti":
+        series = np.asfortranarray(stored.transpose(3, 2, 1, 0))
+        write_volume(stem.with_name(f"{stem.name}.nii.gz"), series, world.layout)
+    else:
+        path = stem.with_name(f"{stem.name}.hdf5")
+        _write_hdf5(path, "betas", stored, chunks=(len(stored), 1, 1, 1))
 
 
 def write_stimuli(root: Path, scenes: Sequence[Scene]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from brainkit.errors import UsageError
-from brainkit.miniature.brain import SMALLEST, Difficulty
+from brainkit.miniature.difficulty import SMALLEST, Difficulty
 
 FIRST: Final = 1
 VOXELS: Final = {1: 15_724, 2: 14_278, 5: 13_039, 7: 12_682}
