@@ -43,7 +43,7 @@ RUN_ROWS = [
     ["shared"],
     ["step", "captions", "orphans"],
     ["load", "encode", "regress", "sample", "decode", "readers"],
-    ["score", "maps"],
+    ["score", "maps", "leaks"],
     ["publish"],
     ["line"],
     ["finished", "estimate", "verification"],

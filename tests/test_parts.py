@@ -18,11 +18,12 @@ from brainkit.parts import (
     resuming_walk,
     rowwise,
     takes_gaps,
+    uses_truth,
 )
 from brainkit.regressors import FoldRidge, Ridge, VoxelSelectedRidge
 
 CORE = Path(__file__).parent.parent / "core" / "brainkit"
-OFFERS = {"journalled", "reads_gaps", "files", "rowwise", "checkpoints", "recipe"}
+OFFERS = {"journalled", "reads_gaps", "files", "rowwise", "uses_truth", "checkpoints", "recipe"}
 
 
 class Plain:
@@ -35,6 +36,7 @@ class Plain:
 class Offering(Plain):
     journalled = reads_gaps = True
     rowwise = False
+    uses_truth = True
     files = (Path("table.npy"),)
     checkpoints = (Checkpoint("clip", "somewhere"),)
 
@@ -47,6 +49,7 @@ class Denying(Plain):
 
     journalled = reads_gaps = False
     rowwise = True
+    uses_truth = False
     files = ()
     checkpoints = ()
 
@@ -55,6 +58,7 @@ class Denying(Plain):
 def test_a_part_without_offers_has_none(part):
     assert not any(asked(part) for asked in (resuming_fit, resuming_walk, takes_gaps))
     assert rowwise(part)
+    assert not uses_truth(part)
     assert (tuple(files_of(part)), checkpoints_of(part)) == ((), ())
     assert described(part, "image") == described(part) == "Plain()"
 
@@ -65,6 +69,7 @@ def test_what_a_part_offers_is_seen():
     assert resuming_walk(part)
     assert takes_gaps(part)
     assert not rowwise(part)
+    assert uses_truth(part)
     assert files_of(part) == (Path("table.npy"),)
     assert [each.name for each in checkpoints_of(part)] == ["clip"]
     assert described(part, "image") == "for image"

@@ -175,10 +175,12 @@ def test_test_betas_never_reach_another_images_prediction(do, nsd, registry, tmp
     np.testing.assert_allclose(predicted[:1].astype(float), single.numpy(), atol=3e-3)
 
 
-def test_test_batch_scaling_is_footnoted(do):
+def test_test_batch_scaling_heads_the_report(do):
     _, folder = do(options={"regressor.picture.scaling": "test-batch"})
-    notes = json.loads((folder / "metrics.json").read_text())["footnotes"]
-    assert any("regressor.picture" in note and "depends on the others" in note for note in notes)
+    found = json.loads((folder / "metrics.json").read_text())["findings"]
+    said = [each["sentence"] for each in found if each["kind"] == "test-statistics"]
+    assert [each.split()[0] for each in said] == ["regressor.picture"]
+    assert "depends on the others" in said[0]
 
 
 def test_a_failing_part_is_named_with_its_distribution_and_cause(do):

@@ -6,8 +6,8 @@ them. `docs/plugins/parts.md` explains each with its shapes.
 
 What a part may offer besides is asked for here and nowhere else: `Sharing` and `Mappable` by
 `isinstance`, since having their methods is the offer; `resuming_fit`, `resuming_walk`,
-`takes_gaps`, `files_of`, `rowwise`, `checkpoints_of` and `described` by calling, since these are
-attributes that may be there and be False or empty.
+`takes_gaps`, `files_of`, `rowwise`, `uses_truth`, `checkpoints_of` and `described` by calling,
+since these are attributes that may be there and be False or empty.
 """
 
 from __future__ import annotations
@@ -300,6 +300,11 @@ def files_of(part: Encoder) -> Sequence[Path]:
 def rowwise(part: object) -> bool:
     """Say whether a trial's prediction is its own; `rowwise = False` admits that it is not."""
     return bool(getattr(part, "rowwise", True))
+
+
+def uses_truth(part: object) -> bool:
+    """Say whether a part chooses by the true image or caption; `uses_truth = True` admits it."""
+    return bool(getattr(part, "uses_truth", False))
 
 
 def checkpoints_of(part: object) -> tuple[Checkpoint, ...]:

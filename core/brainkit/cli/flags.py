@@ -37,4 +37,10 @@ ResultsFolder = Annotated[
     typer.Argument(help="Folder of results, or anything below it.", callback=home_expanded),
 ]
 Preset = Annotated[str | None, typer.Option(help=about("preset"))]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Exit with 1, after the report, if a leak was found or not looked for."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainkit.cli.flags import MethodName, OptionTexts, Preset, StoreFolder, UseTexts, home_expanded
+from brainkit.cli.flags import (
+    MethodName,
+    OptionTexts,
+    Preset,
+    StoreFolder,
+    Strict,
+    UseTexts,
+    home_expanded,
+)
 from brainkit.run.config import about
 
 if TYPE_CHECKING:
@@ -42,6 +50,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be computed, read and written.")
     ] = False,
+    strict: Strict = False,
 ) -> None:
     """Reconstruct what a subject saw, score it and write a report.
 
@@ -65,7 +74,7 @@ def run(
         _print_plan(prepared)
     path = running.run(prepared)
     if not dry_run:
-        _print_scores(prepared, path)
+        _print_scores(prepared, path, strict=strict)
 
 
 def _print_plan(prepared: Run) -> None:
@@ -76,11 +85,13 @@ def _print_plan(prepared: Run) -> None:
         print("\n".join(text(estimate(prepared), prepared)), flush=True)
 
 
-def _print_scores(prepared: Run, path: Path) -> None:
-    from brainkit.run.publish import summary
+def _print_scores(prepared: Run, path: Path, *, strict: bool) -> None:
+    from brainkit.run.publish import require_no_findings, summary
 
     print(summary(prepared))
-    print(path)
+    print(path, flush=True)
+    if strict:
+        require_no_findings(prepared.folder.metrics)
 
 
 def plan(run: Run) -> str:

@@ -28,10 +28,15 @@ def fingerprints(root: Path, subject: int, plan: TrialsPlan) -> dict[str, str]:
     captions = [*files.annotation_paths(root), files.stimulus_table_path(root)]
     groups = {
         "betas": [*sessions, *volumes, files.design_path(root)],
-        "images": [files.stimuli_path(root)],
         "captions": [*captions, *([curated] if curated else [])],
     }
-    return {name: _fingerprint(root, paths) for name, paths in groups.items()}
+    of_files = {name: _fingerprint(root, paths) for name, paths in groups.items()}
+    return {**of_files, "images": images_fingerprint(root)}
+
+
+def images_fingerprint(root: Path) -> str:
+    """Fingerprint the picture array alone, 16 hex digits."""
+    return _fingerprint(root, [files.stimuli_path(root)])
 
 
 def _fingerprint(root: Path, paths: Iterable[Path]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,23 @@ class ScoreRow:
     n: int = 0
     higher_is_better: bool = True
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What makes scores too good, or could not be ruled out; it heads the report.
+
+    Attributes:
+        kind: "duplicates", "near-duplicates", "test-statistics" or "ground-truth".
+        severity: "leak" is certain, "doubt" is to be looked at, "unchecked" could not be looked at.
+        sentence: for people, without a full stop.
+        ids: of the test images it is about; empty when it is about all.
+    """
+
+    kind: str
+    severity: str
+    sentence: str
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,6 +165,7 @@ class ReportData:
         scores: metrics in the order to show.
         rows: test images.
         n_shuffles: shuffles behind the chance levels.
+        findings: what makes scores too good; said before them.
         warnings: valid but surprising things the run met.
         footnotes: what a reader has to know to compare, e.g. statistics taken over the test set.
         options: address -> value of every option.
@@ -170,6 +188,7 @@ class ReportData:
     scores: tuple[ScoreRow, ...] = ()
     rows: tuple[ReportRow, ...] = ()
     n_shuffles: int = 0
+    findings: tuple[Finding, ...] = ()
     warnings: tuple[str, ...] = ()
     footnotes: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -188,6 +207,7 @@ def metrics_json(data: ReportData) -> dict[str, Any]:
         "data": "miniature" if data.miniature else "nsd",
         **({"note": " ".join(lines)} if (lines := said_first(data)) else {}),
         **({"weights": "random"} if data.random else {}),
+        "findings": [asdict(each) for each in data.findings],
         "title": data.title,
         "method": data.method,
         "subject": data.subject,

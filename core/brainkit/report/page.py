@@ -23,6 +23,8 @@ from brainkit.report.pictures import Size, data_uri, size_for
 
 PICTURES = {"stimulus": "Stimulus", "ceiling": "From true features", "brain": "From brain"}
 """What a row can show, in order, and how it is labelled."""
+SEVERITIES = {"leak": "Leak", "doubt": "In doubt", "unchecked": "Not checked"}
+"""What findings are called, by their severity."""
 MAP_SIDE, MAP_BYTES = 1200, 500_000
 OTHER_SIDE, OTHER_BYTES = 96, 6000
 """Width in pixels and bytes of a picture of a further sample."""
@@ -109,6 +111,7 @@ def rendered(data: ReportData) -> str:
     return environment.get_template("page.html.j2").render(
         data=data,
         said_first=said_first(data),
+        severities=SEVERITIES,
         cards=cards,
         names=names,
         picks=picks(data.rows, names[0], better.get(names[0], True)) if names else (),

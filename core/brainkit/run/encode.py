@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from hashlib import sha256
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,8 @@ from brainkit.run.step import one, require_rows
 if TYPE_CHECKING:
     from brainkit.data import Integers
 
+EMBEDDING = "clip_embedding"
+"""What the feature is called that says which pictures look alike."""
 ENCODED_AT_ONCE = 8
 """Fixed, because kernels round differently in other batches and features are kept as float16."""
 HALVES = {"image": ("images",), "caption": ("captions",), "both": ("images", "captions")}
@@ -33,30 +37,55 @@ def encode(run: Run, feature: str) -> Artefact:
     inputs["image ids"] = run.files["ids"]
     with run.blame(address, f"reading files for {feature}"):
         inputs |= {path.name: hashed(path) for path in files_of(encoder)}
-    recipe = run.recipe(f"features/{feature}", address, inputs=inputs)
-    shape = encoder.shape(run.store)
-    tensors = tuple(
-        TensorRows(name, "F16", (len(ids), *shape))
-        for name, ids in zip(("train", "test"), run.image_ids, strict=True)
-    )
+    train, test = run.image_ids
+    return _encoded(run, feature, inputs, {"train": train, "test": test})
+
+
+def embeddings(run: Run, image_ids: Integers) -> Artefact:
+    """Compute CLIP's embedding of pictures, "all" float16 (images, dim), whatever side they are on.
+
+    Args:
+        run: whose CLIP and data.
+        image_ids: int32 (images,), ascending.
+    """
+    from brainkit.encoders.clip import ClipImage
+    from brainkit.nsd.fingerprint import images_fingerprint
+
+    inputs = {
+        "images": images_fingerprint(run.nsd),
+        "image ids": sha256(image_ids.tobytes()).hexdigest()[:16],
+    }
+    reading = replace(run, method=replace(run.method, encoders={EMBEDDING: ClipImage()}))
+    return _encoded(reading, EMBEDDING, inputs, {"all": image_ids})
+
+
+def _encoded(
+    run: Run, feature: str, inputs: Mapping[str, str], sides: Mapping[str, Integers]
+) -> Artefact:
+    """Compute a feature of images; `sides` says which, by the name of their tensor."""
+    recipe = run.recipe(f"features/{feature}", f"encoder.{feature}", inputs=inputs)
+    shape = run.method.encoders[feature].shape(run.store)
+    tensors = {TensorRows(name, "F16", (len(ids), *shape)): ids for name, ids in sides.items()}
     artefact = Artefact(run.folder.features(feature, recipe.stamp), recipe)
     size = human_size(sum(2 * prod(rows.shape) for rows in tensors))
     return one(run, artefact, lambda file: _fill(run, feature, file, tensors), size=size)
 
 
-def _fill(run: Run, feature: str, artefact: Artefact, tensors: tuple[TensorRows, ...]) -> None:
+def _fill(
+    run: Run, feature: str, artefact: Artefact, tensors: Mapping[TensorRows, Integers]
+) -> None:
     """Encode the rows that a file does not have yet, and give it its name."""
     import torch
 
     address, encoder = f"encoder.{feature}", run.method.encoders[feature]
-    growing = GrowingTensors(artefact.path, tensors, artefact.recipe)
+    growing = GrowingTensors(artefact.path, tuple(tensors), artefact.recipe)
     with run.blame(address, f"loading for {feature}"):
         function = encoder.load(run.store)
     read = stimuli_reader(run, encoder.reads)
     done = [growing.done.get(rows.name, 0) for rows in tensors]
     total = sum(rows.shape[0] for rows in tensors)
     with bar(f"encoding {feature}", total, "images", sum(done)) as shown, torch.no_grad():
-        for rows, ids, start in zip(tensors, run.image_ids, done, strict=True):
+        for (rows, ids), start in zip(tensors.items(), done, strict=True):
             for begin in range(start, len(ids), ENCODED_AT_ONCE):
                 batch = ids[begin : begin + ENCODED_AT_ONCE]
                 with run.blame(address, f"encoding {feature}"):
@@ -73,9 +102,9 @@ def stimuli_reader(run: Run, reads: Reads) -> Callable[[Integers], Stimuli]:
 
     from brainkit.nsd import load_captions, load_stimuli
 
-    every = np.concatenate(run.image_ids)
     captions: dict[int, tuple[str, ...]] = {}
     if reads != "image":
+        every = np.concatenate(run.image_ids)
         told = load_captions(run.nsd, every)
         captions = {int(image): of_image for image, of_image in zip(every, told, strict=True)}
     no_images = np.zeros((0, 0, 0, 3), np.uint8)

@@ -16,7 +16,7 @@ from brainkit.run.line import alone, predictions, prepare
 from brainkit.run.line import run as walk
 from brainkit.run.maps import facts
 from brainkit.run.maps.feature import FeatureMaps
-from brainkit.run.publish import REPORTING
+from brainkit.run.publish import REPORTING, SCORING
 from brainkit.run.shared import Run, reproduce_command
 
 
@@ -52,7 +52,7 @@ def finished(work: Path, registry: Registry) -> list[RunConfig]:
         quiet: list[str] = []
         run = prepare(config, registry, quiet.append, dry=True)
         walk(run)
-        missing = [step for step in run.work.computed if step not in REPORTING]
+        missing = [step for step in run.work.computed if step not in SCORING]
         if missing:
             raise BrainkitError(
                 f"{file.parent} is not finished ({', '.join(missing)} are missing or out of date); "

@@ -57,6 +57,14 @@ class Folder:
         """Return where a feature of all stimuli lies."""
         return self._shared(f"features/{feature}", stamp)
 
+    def leaks(self, stamp: str) -> Path:
+        """Return where lies which test images are among the training images."""
+        return self.subject / f"leaks-{stamp}.json"
+
+    def clusters(self, stamp: str) -> Path:
+        """Return where lies which images look alike, and which of them are held out."""
+        return self.subject / f"clusters-{stamp}.json"
+
     def weights(self, feature: str) -> Path:
         """Return where lies what a regressor learned of a feature."""
         return self.root / "weights" / f"{feature}.safetensors"

@@ -15,10 +15,10 @@ import numpy as np
 
 from brainkit.console import aligned
 from brainkit.data import Stimuli
-from brainkit.errors import DataError
-from brainkit.parts import rowwise
+from brainkit.errors import BrainkitError, DataError
 from brainkit.report import (
     RANDOM_LINE,
+    Finding,
     ReportData,
     ReportRow,
     ScoreRow,
@@ -26,7 +26,7 @@ from brainkit.report import (
     metrics_json,
     write_report,
 )
-from brainkit.run import maps
+from brainkit.run import leaks, maps
 from brainkit.run.artefact import Artefact, write_text
 from brainkit.run.folder import Source
 from brainkit.run.journal import PATH, strip_frames
@@ -43,6 +43,8 @@ ENOUGH = 3
 """Images from which on results of one can be shuffled across the others."""
 REPORTING = ("metrics", "report")
 """The steps that only tell of the others' files, and are done again when these change."""
+SCORING = (*REPORTING, *leaks.STEPS)
+"""What may be lacking of a finished run: an earlier brainkit did not look for leaks."""
 Made = Mapping[Source, Mapping[str, Sequence[Artefact]]]
 """Files by source and output, one a draw."""
 
@@ -56,6 +58,7 @@ def publish(run: Run, known: Predictions, latents: Made, made: Made) -> Path:
         latents: what was decoded.
         made: pictures and captions.
     """
+    looked = leaks.look(run)
     stamps = [file.stamp for of in made.values() for files in of.values() for file in files]
     settings = [run_file(run), log_versions(), list(run.chosen), *run.method.scores]
     if run.networks == "released":
@@ -70,8 +73,9 @@ def publish(run: Run, known: Predictions, latents: Made, made: Made) -> Path:
         "options and versions": sha256(facts.encode()).hexdigest()[:16],
         "images": run.files["images"],
         "captions": run.files["captions"],
+        "leaks": looked.stamp,
     }
-    scored = cache(lambda: report_data(run, known, latents, made))
+    scored = cache(lambda: report_data(run, known, latents, made, leaks.findings(run, looked)))
 
     def write_metrics(artefact: Artefact) -> None:
         text = json.dumps(metrics_json(scored()), indent=1, ensure_ascii=False)
@@ -86,7 +90,9 @@ def publish(run: Run, known: Predictions, latents: Made, made: Made) -> Path:
     return one(run, run.artefact(run.folder.report, page, inputs=inputs), write_page).path
 
 
-def report_data(run: Run, known: Predictions, latents: Made, made: Made) -> ReportData:
+def report_data(
+    run: Run, known: Predictions, latents: Made, made: Made, findings: tuple[Finding, ...]
+) -> ReportData:
     """Score everything and gather what the report shows."""
     from brainkit.run.score import feature_scorers, scorers
 
@@ -102,6 +108,7 @@ def report_data(run: Run, known: Predictions, latents: Made, made: Made) -> Repo
         }
         chances = _chances([*by_source["brain"], *of_features], len(run.chosen))
     facts = known.trials.facts
+    told = {each.sentence for each in findings}
     warned = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
     return ReportData(
         title=_title(run),
@@ -115,7 +122,11 @@ def report_data(run: Run, known: Predictions, latents: Made, made: Made) -> Repo
         scores=tuple(_score_row(score, ceilings, chances) for score in [*brain, *predicted]),
         rows=_rows(run, stimuli, latents, made, brain),
         n_shuffles=N_SHUFFLES if chances else 0,
-        warnings=(*facts.get("warnings", ()), *dict.fromkeys(warned)),
+        findings=findings,
+        warnings=(
+            *(each for each in facts.get("warnings", ()) if each not in told),
+            *dict.fromkeys(warned),
+        ),
         footnotes=footnotes(run, facts),
         options=dict(run.config.resolved(run.method).options),
         versions=log_versions(),
@@ -187,12 +198,6 @@ def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
             "still sees other presentations of the same image. Test trials of an image are "
             "averaged, since one image gets one reconstruction."
         )
-    for address, part in run.method.parts():
-        if not rowwise(part):
-            notes.append(
-                f"{address} ({part.name}) uses statistics of the test images' own betas or "
-                "predictions, so one image's result depends on the others."
-            )
     if run.method.samples > 1:
         notes.append(
             f"{run.method.samples} samples of each image are drawn and all are scored: an image's "
@@ -274,16 +279,43 @@ def _way(run: Run, index: int, latents: Sequence[Artefact]) -> Way | None:
     return Way(strip=strip, iterations=frames, losses=tuple(latent[f"{PATH}losses"].tolist()))
 
 
+def require_no_findings(metrics: Path) -> None:
+    """Check that nothing makes the scores of a written `metrics.json` too good.
+
+    Raises:
+        BrainkitError: counts what was found.
+    """
+    found = [each["sentence"] for each in _written(metrics)["findings"]]
+    if found:
+        raise BrainkitError(
+            f"--strict: the report begins with {len(found)} finding{'s' * (len(found) > 1)}, the "
+            f"first: {found[0]}; mend what it names, or leave out --strict"
+        )
+
+
 def summary(run: Run) -> str:
     """Return what a run prints: the table of scores and which images are test images."""
-    path = run.folder.metrics
-    try:
-        table = _table(json.loads(path.read_text(encoding="utf-8"))["scores"])
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path} holds no scores; delete it and run again") from error
+    written = _written(run.folder.metrics)
+    table = _table(written["scores"])
+    found = [each["sentence"] for each in written["findings"]]
     lines = [RANDOM_LINE] if run.networks == "random" else []
-    lines += [*table, *few_images(run), f"Test images: {run.plan.test_images}."]
+    lines += [
+        *(f"Finding: {each}." for each in found),
+        *table,
+        *few_images(run),
+        f"Test images: {run.plan.test_images}.",
+    ]
     return "\n".join(lines)
+
+
+def _written(metrics: Path) -> Mapping[str, Any]:
+    try:
+        written = json.loads(metrics.read_text(encoding="utf-8"))
+        _table(written["scores"])
+        _ = [each["sentence"] for each in written["findings"]]
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise DataError(f"{metrics} holds no scores; delete it and run again") from error
+    return dict(written)
 
 
 def _table(scores: Sequence[Mapping[str, Any]]) -> list[str]:
