@@ -141,8 +141,8 @@ def test_a_state_that_led_to_nan_is_not_gone_on_from(do, tmp_path):
     ("kind", "said"),
     [
         ("nan", "gave pictures with NaN or infinity for images {0}, {1}; check its weights"),
-        ("floats", "gave float32 (4, 64, 64, 3), expected uint8 (batch, height, width, 3)"),
-        ("flat", "gave uint8 (4, 64, 64), expected uint8 (batch, height, width, 3)"),
+        ("floats", "gave float32 (4, 64, 64, 3) as pictures, expected uint8 (4, height, width, 3)"),
+        ("flat", "gave uint8 (4, 64, 64) as pictures, expected uint8 (4, height, width, 3)"),
     ],
 )
 def test_a_picture_that_is_not_finite_or_no_picture_stops_the_run(

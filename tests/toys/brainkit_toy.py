@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from dataclasses import dataclass
 
@@ -143,7 +144,7 @@ class Wanderer:
         frames = state.get("path.latents", latent[None].half())
         for iteration in range(len(losses), self.iterations):
             if iteration == int(os.environ.get("TOY_STOP_AT", "-1")) and row == 1:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)  # as from the keyboard
             losses = torch.cat([losses, (start - latent).square().mean()[None]])
             draw = torch.Generator().manual_seed(seed % 2**32 + iteration)
             noise = 0.01 * torch.randn(start.shape, generator=draw)
@@ -186,7 +187,7 @@ class Descending:
         slope = state.get("slope", torch.zeros(betas.shape[1], feature[0].numel()))
         for done in range(int(state.get("done", 0)), self.steps):
             if done == int(os.environ.get("TOY_STOP_AT", "-1")):
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)  # as from the keyboard
             error = betas @ slope - feature.float().flatten(1)
             slope = slope - 0.01 * betas.T @ error / len(betas)
             if journal:

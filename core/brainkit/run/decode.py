@@ -20,8 +20,9 @@ from brainkit.run.captions import (
 )
 from brainkit.run.folder import Source
 from brainkit.run.journal import PATH, STRIP_FRAMES, strip_frames
+from brainkit.run.returned import loaded, named, pixels, sentences, way_out
 from brainkit.run.shared import Run
-from brainkit.run.step import Batch, Batches, each, named, way_out
+from brainkit.run.step import Batch, Batches, each
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +50,9 @@ def pictures(run: Run, source: Source, latents: Sequence[Artefact]) -> Sequence[
     ]
     with each(run, step, made, doing="decoding images") as batches:
         for batch, decoded in _decoded(run, "image", latents, batches):
-            for artefact, picture in zip(batch.of(made), _pixels(run, decoded), strict=True):
+            for artefact, picture in zip(
+                batch.of(made), pixels(run, decoded, len(batch)), strict=True
+            ):
                 write_png(artefact.path, picture, artefact.recipe)
     return made
 
@@ -71,7 +74,9 @@ def captions(run: Run, source: Source, latents: Sequence[Artefact]) -> Sequence[
             with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
             with writing(path), growing.open("a", encoding="utf-8") as file:
-                for line, caption in zip(batch.of(made), _texts(run, decoded, batch), strict=True):
+                for line, caption in zip(
+                    batch.of(made), sentences(run, decoded, len(batch)), strict=True
+                ):
                     lines[line.draw] = line.entry(caption)
                     file.write(caption_line(lines[line.draw], checked=True))
     # Also of a run that was killed after its last batch.
@@ -105,8 +110,7 @@ def _decoded(
     import torch
 
     address = f"decoder.{output}"
-    with run.blame(address, "loading"):
-        function = run.method.decoders[output].load(run.store)
+    function = loaded(run, address)
     for batch in batches:
         stacked = torch.stack([latent["latent"] for latent in batch.of(latents)])
         seeds = run.seeds(f"decode/{output}", batch.of(run.draws))
@@ -136,40 +140,6 @@ def _images_named(run: Run, images: Sequence[int]) -> Iterator[None]:
         ) from error
 
 
-def _texts(run: Run, decoded: Any, batch: Batch) -> list[str]:
-    """Return the captions of a batch as they are written.
-
-    Raises:
-        DataError: the decoder gave something else.
-    """
-    texts = list(decoded)
-    if len(texts) != len(batch) or not all(isinstance(text, str) for text in texts):
-        kinds = ", ".join(sorted({type(text).__name__ for text in texts}))
-        raise DataError(
-            f"{run.who('decoder.caption')} gave {len(texts)} of {kinds}, expected {len(batch)} "
-            "captions as text"
-        )
-    return texts
-
-
-def _pixels(run: Run, decoded: Tensor) -> NDArray[np.uint8]:
-    """Return pictures as they are written, uint8 (batch, height, width, 3).
-
-    Raises:
-        DataError: the decoder gave something else.
-    """
-    import torch
-
-    if decoded.dtype != torch.uint8 or decoded.ndim != 4 or decoded.shape[-1] != 3:
-        dtype = str(decoded.dtype).removeprefix("torch.")
-        raise DataError(
-            f"{run.who('decoder.image')} gave {dtype} {tuple(decoded.shape)}, expected uint8 "
-            "(batch, height, width, 3)"
-        )
-    pixels: NDArray[np.uint8] = decoded.cpu().numpy()
-    return pixels
-
-
 def strips(run: Run, latents: Sequence[Artefact]) -> Sequence[Artefact]:
     """Decode the frames that samplers with a journal kept, side by side, to `paths/nsd*.png`.
 
@@ -193,8 +163,7 @@ def strips(run: Run, latents: Sequence[Artefact]) -> Sequence[Artefact]:
     doing = "decoding the way there"
     with each(run, "paths", made, doing=doing, unit="images", size=1) as batches:
         if batches:
-            with run.blame("decoder.image", "loading"):
-                function = run.method.decoders["image"].load(run.store)
+            function = loaded(run, "decoder.image")
         for batch in batches:
             for artefact, (draw, latent) in zip(batch.of(made), batch.of(ways), strict=True):
                 # The frames are all of one image.
@@ -213,7 +182,7 @@ def _strip(
 
     frames = kept[strip_frames(len(kept))].float().to(run.store.device)
     with run.blame("decoder.image", "decoding frames"), torch.no_grad():
-        decoded = _pixels(run, function(frames, [0] * len(frames)))
+        decoded = pixels(run, function(frames, [0] * len(frames)), len(frames))
     side = min(STRIP_SIDE, decoded.shape[1])
     small = [np.asarray(Image.fromarray(frame).resize((side, side))) for frame in decoded]
     return np.concatenate(small, axis=1)

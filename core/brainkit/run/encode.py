@@ -16,8 +16,9 @@ from brainkit.parts import Reads, files_of
 from brainkit.run.artefact import Artefact
 from brainkit.run.growing import GrowingTensors, TensorRows
 from brainkit.run.records import file_sha256
+from brainkit.run.returned import feature_shape, features, loaded
 from brainkit.run.shared import Run
-from brainkit.run.step import one, require_rows
+from brainkit.run.step import one
 
 if TYPE_CHECKING:
     from brainkit.data import Integers
@@ -64,7 +65,7 @@ def _encoded(
 ) -> Artefact:
     """Compute a feature of images; `sides` says which, by the name of their tensor."""
     recipe = run.recipe(f"features/{feature}", f"encoder.{feature}", inputs=inputs)
-    shape = run.method.encoders[feature].shape(run.store)
+    shape = feature_shape(run, feature)
     tensors = {TensorRows(name, "F16", (len(ids), *shape)): ids for name, ids in sides.items()}
     artefact = Artefact(run.folder.features(feature, recipe.stamp), recipe)
     size = human_size(sum(2 * prod(rows.shape) for rows in tensors))
@@ -79,8 +80,7 @@ def _fill(
 
     address, encoder = f"encoder.{feature}", run.method.encoders[feature]
     growing = GrowingTensors(artefact.path, tuple(tensors), artefact.recipe)
-    with run.blame(address, f"loading for {feature}"):
-        function = encoder.load(run.store)
+    function = loaded(run, address, f"loading for {feature}")
     read = stimuli_reader(run, encoder.reads)
     done = [growing.done.get(rows.name, 0) for rows in tensors]
     total = sum(rows.shape[0] for rows in tensors)
@@ -90,8 +90,8 @@ def _fill(
                 batch = ids[begin : begin + ENCODED_AT_ONCE]
                 with run.blame(address, f"encoding {feature}"):
                     encoded = function(read(batch))
-                require_rows(run, address, encoded, (len(batch), *rows.shape[1:]), batch)
-                growing.write(rows.name, begin, encoded.cpu().numpy())
+                made = features(run, feature, encoded, (len(batch), *rows.shape[1:]), batch)
+                growing.write(rows.name, begin, made.cpu().numpy())
                 shown.add(len(batch))
     growing.finish()
 

@@ -13,8 +13,9 @@ from brainkit.errors import UsageError
 from brainkit.parts import FitJournal, Mappable, Progress, Regressor, Sharing, resuming_fit
 from brainkit.run.artefact import Artefact, Recipe, write_tensors
 from brainkit.run.journal import FileFitJournal
+from brainkit.run.returned import feature_shape, learned, predictions
 from brainkit.run.shared import Run
-from brainkit.run.step import confirm, one, require_rows
+from brainkit.run.step import confirm, one
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,8 +119,8 @@ def fit(run: Run, feature: str, trials: Artefact, features: Artefact) -> Artefac
             _watched(regressor, f"fitting {feature}") as progress,
             run.blame(address, f"fitting {feature}"),
         ):
-            learned = regressor.fit(betas, rows, journal, progress)
-        tensors = {name: tensor.cpu() for name, tensor in learned.items()}
+            fitted = regressor.fit(betas, rows, journal, progress)
+        tensors = learned(run, address, fitted, "fit")
         write_tensors(artefact.path, tensors, artefact.recipe)
         journal.finish()
 
@@ -144,10 +145,10 @@ def predict(
         with run.blame(address, f"predicting {feature}"), torch.no_grad():
             predicted = regressor.predict(weights.tensors(), new, rows, betas)
         shape = (len(new), *rows.shape[1:])
-        require_rows(run, address, _without_gaps(predicted), shape, run.image_ids[1])
-        write_tensors(artefact.path, {"decoded": predicted.half().cpu()}, artefact.recipe)
+        decoded_rows = predictions(run, feature, predicted, shape)
+        write_tensors(artefact.path, {"decoded": decoded_rows.half().cpu()}, artefact.recipe)
 
-    n_numbers = len(run.image_ids[1]) * prod(run.method.encoders[feature].shape(run.store))
+    n_numbers = len(run.image_ids[1]) * prod(feature_shape(run, feature))
     return one(run, decoded, make, size=human_size(2 * n_numbers))
 
 
@@ -186,8 +187,8 @@ def shared_factor(run: Run, feature: str, part: Sharing, trials: Artefact) -> Ar
 
     def make(artefact: Artefact) -> None:
         with run.blame(address, "factorising the betas"):
-            tensors = part.factorise(training_betas(run, feature, trials))
-        write_tensors(artefact.path, tensors, recipe)
+            factors = part.factorise(training_betas(run, feature, trials))
+        write_tensors(artefact.path, learned(run, address, factors, "factorise"), recipe)
 
     return one(run, factor, make, size=human_size(8 * run.plan.rows.n_train**2))
 
@@ -239,11 +240,3 @@ def training(run: Run, feature: str, trials: Artefact, features: Artefact) -> tu
 def _of_feature(run: Run, feature: str, trials: Artefact, betas: Tensor) -> Tensor:
     columns = feature_voxels(run, feature, trials)
     return betas if columns is None else betas[:, columns]
-
-
-def _without_gaps(predicted: Tensor) -> Tensor:
-    """Fill the units that are NaN in every row: a regressor may leave units out."""
-    import torch
-
-    gaps = torch.isnan(predicted).all(dim=0)
-    return predicted.where(~gaps, torch.zeros((), device=predicted.device))

@@ -10,8 +10,10 @@ from brainkit.parts import resuming_walk, takes_gaps
 from brainkit.run.artefact import Artefact
 from brainkit.run.folder import Source
 from brainkit.run.journal import FileJournal
+from brainkit.run.returned import conditions, finite, latents, loaded, not_finite
 from brainkit.run.shared import Run
-from brainkit.run.step import Batch, Batches, each, not_finite, require_finite
+from brainkit.run.step import Batch, Batches, each
+from brainkit.run.watched import Watched
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,37 +67,42 @@ def _walk(
 
     tensors = {name: features[name].test() for name in run.method.conditioner.needs}
     _check_gaps(run, tensors)
-    with run.blame("conditioner", "loading"):
-        condition = run.method.conditioner.load(run.store)
+    condition = loaded(run, "conditioner")
     with torch.no_grad():
         for batch in batches:
-            rows = torch.from_numpy(run.test_rows([draw.image for draw in batch.of(run.draws)]))
+            images = [draw.image for draw in batch.of(run.draws)]
+            rows = torch.from_numpy(run.test_rows(images))
             given = {n: t[rows].float().to(run.store.device) for n, t in tensors.items()}
             with run.blame("conditioner", f"preparing {source} features"):
-                conditions = condition(given)
-            for output, latents in made.items():
-                if not all(latent.current for latent in batch.of(latents)):
-                    _sample_batch(run, output, conditions[output], batch, latents)
+                prepared = condition(given)
+            by_output = conditions(run, prepared, images)
+            for output, files in made.items():
+                if not all(latent.current for latent in batch.of(files)):
+                    _sample_batch(run, output, by_output[output], batch, files)
 
 
 def _sample_batch(
-    run: Run, output: str, condition: Condition, batch: Batch, latents: Sequence[Artefact]
+    run: Run, output: str, condition: Condition, batch: Batch, files: Sequence[Artefact]
 ) -> None:
     """Sample one output of a batch and write its latents."""
-    sampler, journal = run.method.sampler, FileJournal(batch.of(latents))
+    sampler, journal = run.method.sampler, FileJournal(batch.of(files))
     seeds = run.seeds(output, batch.of(run.draws))
     progress = batch.progress(1 / len(run.method.decoders))
+    watched = Watched(run, output, condition)
     with run.blame("sampler", f"sampling {output}"):
         if resuming_walk(sampler):
-            walked = sampler.sample(condition, seeds, progress, journal=journal)
+            walked = sampler.sample(watched.condition, seeds, progress, journal=journal)
         else:
-            walked = sampler.sample(condition, seeds, progress)
+            walked = sampler.sample(watched.condition, seeds, progress)
     images = [draw.image for draw in batch.of(run.draws)]
+    reached = latents(run, output, walked, condition)
     # A state that led to NaN would do so again.
-    for row in not_finite(walked):
+    spoilt = not_finite(reached)
+    for row in spoilt:
         journal.drop(row)
-    require_finite(run, "sampler", f"{output} latents", walked, images)
-    for row, latent in enumerate(walked):
+    watched.require_finite(spoilt, images)
+    finite(run, "sampler", reached, f"{output} latents", images)
+    for row, latent in enumerate(reached):
         journal.finish(row, latent.float().cpu())
 
 

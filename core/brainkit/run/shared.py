@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.console import Say
+from brainkit.ending import user_interrupts
 from brainkit.errors import BrainkitError, PartError, UsageError
 from brainkit.method import Method
 from brainkit.parts import checkpoints_of, described
@@ -254,16 +255,22 @@ class Run:
     def blame(self, address: str, doing: str) -> Iterator[None]:
         """Turn any failure of a part into one sentence that names the part.
 
+        A part that ends the program, as by `sys.exit`, has failed; the user's interrupt passes.
+
         Raises:
             PartError: with the cause chained.
         """
-        try:
-            yield
-        except BrainkitError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise PartError(f"{self.who(address)} failed {doing}: {reason}") from error
+        with user_interrupts() as interrupts:
+            try:
+                yield
+            except BrainkitError:
+                raise
+            except (Exception, SystemExit, KeyboardInterrupt) as error:
+                if interrupts:
+                    raise
+                said = " ".join(str(error).split())
+                why = f"{type(error).__name__}: {said}" if said else type(error).__name__
+                raise PartError(f"{self.who(address)} failed {doing}: {why}") from error
 
     def version(self, address: str, part: Any) -> str:
         """Return distribution and minor version of a part; a patch release recomputes nothing."""

@@ -6,20 +6,17 @@ Both say which files are kept and which are made and why, and make none on a dry
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from brainkit.console import Bar, bar
 from brainkit.disk import require_no_folder
-from brainkit.errors import DataError
 from brainkit.run.artefact import Artefact, sidecar, write_text
 from brainkit.run.shared import Run, Work
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from brainkit.parts import Progress
 
 T = TypeVar("T")
@@ -180,74 +177,3 @@ def _announce(work: Work, step: str, which: str, why: str, n_kept: int) -> None:
     kept = f", {n_kept} kept" if n_kept else ""
     verb = "would be computed for" if work.dry else "computing"
     work.say(f"{step}: {verb} {which} ({why}{kept})")
-
-
-def require_rows(
-    run: Run, address: str, rows: Tensor, shape: tuple[int, ...], images: Iterable[int]
-) -> None:
-    """Check what a part made, before it is kept as float16.
-
-    Args:
-        run: names the part.
-        address: of the part.
-        rows: what it made.
-        shape: what it should have.
-        images: whose rows they are.
-
-    Raises:
-        DataError: the shape is another, or a value is not finite or beyond 65504 in size.
-    """
-    if tuple(rows.shape) != shape:
-        raise DataError(f"{run.who(address)} gave {tuple(rows.shape)}, expected {shape}")
-    # 65504 is the largest value of float16.
-    spoilt = not_finite(rows.half())
-    if spoilt:
-        raise DataError(
-            f"{run.who(address)} gave values that are not finite or beyond 65504 in size for "
-            f"{named(images, spoilt)}; {way_out(run, 'its input and its options')}"
-        )
-
-
-def require_finite(
-    run: Run, address: str, what: str, rows: Sequence[Tensor] | Tensor, images: Iterable[int]
-) -> None:
-    """Check what a part made for a batch, before any of it is written.
-
-    Args:
-        run: names the part.
-        address: of the part.
-        what: it made, e.g. "latents".
-        rows: one tensor a draw.
-        images: of the draws.
-
-    Raises:
-        DataError: a value is NaN or infinite.
-    """
-    spoilt = not_finite(rows)
-    if spoilt:
-        raise DataError(
-            f"{run.who(address)} gave {what} with NaN or infinity for {named(images, spoilt)}; "
-            f"{way_out(run, 'its weights and its options')}"
-        )
-
-
-def not_finite(rows: Sequence[Tensor] | Tensor) -> list[int]:
-    """Return which rows hold NaN or infinity."""
-    import torch
-
-    return [row for row, tensor in enumerate(rows) if not bool(torch.isfinite(tensor).all())]
-
-
-def named(images: Iterable[int], rows: Sequence[int]) -> str:
-    """Name the images of rows for a message, at most five."""
-    every = list(images)
-    ids = list(dict.fromkeys(int(every[row]) for row in rows))
-    more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
-    return f"image{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids[:5]))}{more}"
-
-
-def way_out(run: Run, what: str) -> str:
-    """Return what to do about numbers that overflowed; `what` is to check in float32."""
-    if run.store.dtype == "float32":
-        return f"check {what}"
-    return f"networks ran in {run.store.dtype}: run again with --dtype float32"
