@@ -1,8 +1,9 @@
 """Write what the docs say of commands, weights and code from the program itself.
 
-`docs/cli.md` is the commands' own help; in `docs/weights.md` the tables between two comments are
-made from the releases, `docs/code.md` from the first lines of modules, and the rows of
-`docs/style.md` from `tests/test_layers.py`. With --check, files are only compared.
+`docs/cli.md` is the commands' own help, `docs/json.md` what `brainkit/schema.py` says; in
+`docs/weights.md` the tables between two comments are made from the releases, `docs/code.md` from
+the first lines of modules, and the rows of `docs/style.md` from `tests/test_layers.py`. With
+--check, files are only compared.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints, is_typeddict
 
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from brainkit import schema
 from brainkit.cli import app
 from brainkit.console import human_size
 from brainkit.fetch.hub import MOVED
@@ -34,6 +37,13 @@ INTRO = """# Command line
 Written by `python docs/generate.py` from the commands themselves (as typer {typer} shows them).
 Data go to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 128 + n stopped
 by signal n (130 interrupted, 143 ended by a batch system).
+"""
+JSON = """# What --json prints
+
+Written by `python docs/generate.py` from `brainkit/schema.py`. With `--json` a command prints one
+JSON value on stdout and nothing else; progress, warnings and errors go to stderr, exit codes stay.
+Sizes are in bytes, and what is not known is null. Fields may be added; none is renamed or given
+another meaning. In Python the same are types, `brainkit.schema.COMMANDS["show"]` for instance.
 """
 CODE = """# The code in one screen
 
@@ -154,6 +164,43 @@ def _moved() -> Iterator[str]:
     yield from (f"| `{old}` | `{new}` |" for old, new in sorted(MOVED.items()))
 
 
+def json_page() -> str:
+    """Return the text of `json.md`: what each command prints with --json, field by field."""
+    sections = [JSON]
+    for command, kind in schema.COMMANDS.items():
+        sections.append(f"## brainkit {command} --json\n\n{_meant(kind)}.\n")
+    sections.append("## Objects\n")
+    for model in (each for each in vars(schema).values() if is_typeddict(each)):
+        rows = [
+            f"| `{name}` | {_meant(get_args(hint)[0])} | {hint.__metadata__[0]} |"
+            for name, hint in get_type_hints(model, include_extras=True).items()
+        ]
+        table = "\n".join(["| field | type | |", "| --- | --- | --- |", *rows])
+        sections.append(f"### {model.__name__}\n\n{model.__doc__}\n\n{table}\n")
+    return "\n".join(sections)
+
+
+JSON_TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any"}
+
+
+def _meant(kind: Any) -> str:
+    """Return a type in the words of JSON, its objects as links."""
+    if is_typeddict(kind):
+        return f"[{kind.__name__}](#{kind.__name__.lower()})"
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _meant(inner[0])
+    if origin is list:
+        return f"list of {_meant(inner[0])}"
+    if origin is dict:
+        return f"object from {_meant(inner[0])} to {_meant(inner[1])}"
+    if origin is Literal:
+        return "text"
+    if inner:
+        return " or ".join("null" if each is NoneType else _meant(each) for each in inner)
+    return JSON_TYPES[kind]
+
+
 def code() -> str:
     """Return the text of `code.md`: a line a module of core, of a run and of plugins."""
     core = DOCS.parent / "core" / "brainkit"
@@ -197,6 +244,7 @@ def style() -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": commands,
     "code.md": code,
+    "json.md": json_page,
     "style.md": style,
     "weights.md": weights,
 }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import dataclass
 from types import ModuleType
 
 import pytest
 
 from brainkit import Checkpoint, hookimpl
-from brainkit.cli.doctor import findings
+from brainkit.cli.doctor import diagnosed, diagnosis
 from brainkit.fetch.inventory import stored
 from brainkit.plugins import Registry, Source
+from brainkit.tables import laid_out
 
 ODD = {
     "no-module": Checkpoint("no-module", release="brainkit_nowhere:NET"),
@@ -66,7 +67,7 @@ def registry(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ODD)
 def test_it_is_told_beside_the_checkpoint_with_the_distribution(registry, tmp_path, name):
     found = stored(registry, tmp_path / "store")
-    told = {each["name"]: each["faults"] for each in json.loads(found.json())["checkpoints"]}
+    told = {each["name"]: each["faults"] for each in found.json()["checkpoints"]}
     (fault,) = told[name]
     assert SAID[name] in fault
     assert fault.endswith("(brainkit-odd 1.2)")
@@ -76,6 +77,6 @@ def test_it_is_told_beside_the_checkpoint_with_the_distribution(registry, tmp_pa
 
 def test_a_bug_report_holds_it_too(registry, tmp_path, monkeypatch):
     monkeypatch.setenv("BRAINKIT_HOME", str(tmp_path))
-    text = findings(registry)
-    assert "  right: missing" in text
+    text = laid_out(diagnosed(diagnosis(registry)))
+    assert re.search(r"^  right +missing$", text, re.M)
     assert all(said in text for said in SAID.values())

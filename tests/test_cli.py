@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 def test_list_plugins_names_parts_and_methods(cli):
     listed = cli("list-plugins").stdout
     assert "toy  (brainkit-toy 1.0)" in listed
-    assert "method       toy" in listed
+    assert re.search(r"method +toy", listed)
     entries = json.loads(cli("list-plugins", "--json").stdout)
     offers = {(o["kind"], o["name"]) for entry in entries for o in entry["offers"]}
     assert {("regressor", "ridge"), ("sampler", "ddim"), ("method", "toy")} <= offers
@@ -40,7 +41,7 @@ def test_a_broken_plugin_is_listed_with_its_reason_and_breaks_nothing(cli, tmp_p
 
 def test_show_prints_every_option_with_its_address_and_limits(cli):
     shown = cli("show", "toy", "-o", "sampler.steps=7", "--use", "regressor=ridge").stdout
-    assert "sampler.steps = 7" in shown
+    assert re.search(r"sampler\.steps +7 ", shown)
     assert ">= 1" in shown
     assert "regressor.picture.alpha" in shown
 
@@ -181,8 +182,8 @@ def test_check_data_says_what_is_there_and_what_is_not(cli, nsd, tmp_path):
 
 def test_doctor_prints_versions_devices_and_weights(cli):
     told = cli("doctor").stdout
-    for word in ("python", "torch", "cpu", "brainkit-toy 1.0: works", "home"):
-        assert word in told
+    for pattern in ("python ", "torch ", "cpu ", "brainkit-toy 1.0 +works", "home ", "alexnet +"):
+        assert re.search(pattern, told)
 
 
 def test_version_and_completion(cli):

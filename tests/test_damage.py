@@ -365,7 +365,7 @@ def test_verify_counts_what_has_no_record(again):
     assert not found.sound
     assert "cut off" in found.damaged[0][1]
     assert work / "mine.png" not in found.unrecorded
-    assert f"{len(found.unrecorded)} without a record" in found.text()
+    assert f"{len(found.unrecorded)} without a record" in found.blocks()[-2]
 
 
 def test_verify_says_where_nothing_is(tmp_path):

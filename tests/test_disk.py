@@ -225,7 +225,7 @@ def test_an_error_of_the_system_that_comes_unexpected_is_one_sentence(cli, monke
     def refuse(registry):
         raise OSError(errno.EIO, os.strerror(errno.EIO), "/somewhere")
 
-    monkeypatch.setattr(doctor, "findings", refuse)
+    monkeypatch.setattr(doctor, "diagnosis", refuse)
     told = one_line(cli("doctor", code=1).stderr)
     assert told.startswith("Error: /somewhere cannot be read or written: Input/output error; ")
     with pytest.raises(OSError, match="Input/output"):

@@ -26,7 +26,7 @@ def generate(monkeypatch):
 
 
 def test_pages_made_from_the_program_are_current(generate):
-    assert set(generate.PAGES) == {"cli.md", "code.md", "style.md", "weights.md"}
+    assert set(generate.PAGES) == {"cli.md", "code.md", "json.md", "style.md", "weights.md"}
     for name, made in generate.PAGES.items():
         page, now = (ROOT / "docs" / name).read_text(encoding="utf-8"), made()
         if name == "cli.md" and f"(as typer {generate.typer_release()} " not in page:

@@ -18,7 +18,7 @@ PACKAGES = [
 
 ROWS = [
     ["errors", "names", "seeds"],
-    ["options", "console"],
+    ["options", "console", "schema"],
     ["data", "disk", "tables"],
     ["parts", "checkpoints", "ending", "locks"],
     ["method", "weights", "nsd", "samplers", "training"],

@@ -1,4 +1,3 @@
-import json
 import shutil
 from pathlib import Path
 
@@ -101,7 +100,7 @@ def test_a_report_reads_as_text_and_as_json(nsd):
     lines = report.text().splitlines()
     assert lines[0] == str(nsd)
     assert [line for line in lines if line.endswith(":")] == ["has:", "lacks:", "contradictions:"]
-    content = json.loads(report.json())
+    content = report.json()
     assert content["contradictions"] == list(report.contradictions)
     assert set(content) == {"root", "present", "lacking", "contradictions", "warnings"}
 

@@ -207,10 +207,14 @@ def is_terminal(stream: TextIO) -> bool:
     return getattr(stream, "isatty", bool)()
 
 
-class _Wrapper(TextWrapper):
-    """Breaks lines between words and after commas, as of long lists without blanks."""
+BREAKS = re.compile(r"(\s+|(?<=,)(?=\S))")
+"""Where a line may be broken: between words, and after commas, as in long lists without blanks."""
 
-    wordsep_simple_re = re.compile(r"(\s+|(?<=,)(?=\S))")
+
+class _Wrapper(TextWrapper):
+    """Breaks lines there and nowhere else."""
+
+    wordsep_simple_re = BREAKS
 
 
 def wrapped(text: str, columns: int | None, hang: int = 2) -> str:

@@ -22,6 +22,8 @@ def printable(text: object) -> str:
     >>> printable(f"V1{chr(27)}[2J") == f"V1{chr(92)}x1b[2J"
     True
     """
+    if str(text).isprintable():
+        return str(text)
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(text)
     )

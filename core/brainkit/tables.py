@@ -5,12 +5,14 @@ What a command prints is a list of blocks, so that the same goes to a terminal, 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from brainkit.console import aligned, is_terminal, width, wrapped
+from brainkit.console import BREAKS, aligned, is_terminal, width, wrapped
+from brainkit.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +24,7 @@ class TextTable:
 
     Attributes:
         headings: of the columns; none for a table without.
-        rows: as many cells each.
+        rows: as many cells each; a column in which all are empty is left out.
         right: columns, from 0, whose cells stand at the right, as numbers do.
         styles: how cells of a text look on a terminal, e.g. {"damaged": "red"}.
         indent: blanks before each line.
@@ -64,7 +66,9 @@ def laid_out(blocks: Iterable[Block], columns: int | None = None) -> str:
 
 
 def _paragraph(block: str, columns: int | None) -> str:
-    return block if isinstance(block, Verbatim) else wrapped(block, columns)
+    if isinstance(block, Verbatim):
+        return "\n".join(map(printable, block.splitlines()))
+    return wrapped(printable(block), columns)
 
 
 def show(*blocks: Block) -> None:
@@ -88,12 +92,19 @@ def show(*blocks: Block) -> None:
             terminal.print(Text(_paragraph(block, columns), style))
 
 
+def show_json(values: object) -> None:
+    """Print what a program reads: one JSON value, as `brainkit.schema` describes it."""
+    # Plain ASCII is JSON in whatever encoding stdout has.
+    print(json.dumps(values, indent=2, default=str), flush=True)
+
+
 def _print_styled(terminal: Console, table: TextTable, columns: int | None) -> None:
     """Print a table by rich, or line by line where it has no room for its columns."""
     from rich.padding import Padding
     from rich.table import Table as Styled
     from rich.text import Text
 
+    table = _tidied(table)
     widths = _fitting(table, columns)
     if widths is None:
         terminal.print(Text("\n".join(_stacked(table, columns))))
@@ -117,6 +128,7 @@ def _print_styled(terminal: Console, table: TextTable, columns: int | None) -> N
 
 def _table_lines(table: TextTable, columns: int | None) -> list[str]:
     """Return a table's lines as plain text."""
+    table = _tidied(table)
     widths = _fitting(table, columns)
     if widths is None:
         return _stacked(table, columns)
@@ -130,6 +142,18 @@ def _table_lines(table: TextTable, columns: int | None) -> list[str]:
     return [" " * table.indent + line for line in aligned(lines, table.right)] if lines else []
 
 
+def _tidied(table: TextTable) -> TextTable:
+    """Return a table without columns in which no row has anything, its cells printable."""
+    columns = enumerate(zip(*table.rows, strict=True))
+    full = [place for place, cells in columns if place == 0 or any(cells)]
+    return replace(
+        table,
+        headings=[table.headings[place] for place in full if table.headings],
+        rows=[[printable(row[place]) for place in full] for row in table.rows],
+        right={full.index(place) for place in table.right if place in full},
+    )
+
+
 def _fitting(table: TextTable, columns: int | None) -> list[int] | None:
     """Return the width of each column such that all fit and no word breaks; None if none do."""
     rows = [*([table.headings] if table.headings else []), *table.rows]
@@ -139,7 +163,7 @@ def _fitting(table: TextTable, columns: int | None) -> list[int] | None:
         return widths
     # The first column names what its row is of, and stays whole.
     least = [
-        max(len(word) for cell in column for word in (cell.split() or [""])) if place else widths[0]
+        max(len(word) for cell in column for word in BREAKS.split(cell)) if place else widths[0]
         for place, column in enumerate(cells)
     ]
     room = columns - table.indent - 2 * (len(widths) - 1)

@@ -26,8 +26,12 @@ def check_data(
         brainkit check-data ~/nsd --subject 1 --json
     """
     from brainkit.nsd import check_data as check
+    from brainkit.tables import show, show_json
 
     findings = check(path, subject)
-    print(findings.json() if as_json else findings.text())
+    if as_json:
+        show_json(findings.json())
+    else:
+        show(*findings.blocks())
     if findings.contradictions or not findings.present:
         raise typer.Exit(1)

@@ -11,8 +11,12 @@ from brainkit.cli.flags import AsJson, MethodName, OptionTexts, UseTexts
 if TYPE_CHECKING:
     from brainkit.method import Method
     from brainkit.plugins import Plugin, Registry
+    from brainkit.schema import MethodShown, OptionEntry, PartEntry, PluginEntry
+    from brainkit.tables import Block
 
 
+LONG = 40
+"""Signs from which on an option's value stands in lines of its own."""
 SLOW = 0.5
 """Seconds of loading from which on a plugin makes everybody wait."""
 
@@ -37,7 +41,7 @@ def list_plugins(
     from brainkit.plugins import Registry
 
     registry = Registry.installed()
-    print(listed(registry, as_json=as_json, slow=check))
+    show_plugins(registry, as_json=as_json, slow=check)
     if any(each.params.get("debug") for each in (context, context.find_root())):
         _print_tracebacks(registry)
     if check and any(plugin.broken or plugin.disputed for plugin in registry.plugins):
@@ -63,6 +67,7 @@ def show(
     ] = "paper",
     use: UseTexts = None,
     option: OptionTexts = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show a method: its parts, their options and limits, its presets.
 
@@ -71,33 +76,42 @@ def show(
         brainkit show unibrain --preset miniature
         brainkit show mindreader --use regressor=ridge
     """
+    from brainkit import tables
     from brainkit.plugins import Registry
     from brainkit.run import configured
 
     config = configured(method, context.params)
-    print(described(config.composed(Registry.installed().get)))
-
-
-def listed(registry: Registry, *, as_json: bool, slow: bool = False) -> str:
-    """Return the text of `list-plugins`; with `slow`, plugins that make others wait are told."""
+    composed = config.composed(Registry.installed().get)
     if as_json:
-        import json
+        tables.show_json(method_entry(composed))
+    else:
+        tables.show(*described(composed))
 
-        return json.dumps([_entry(plugin, slow=slow) for plugin in registry.plugins], indent=2)
-    return "\n".join(line for plugin in registry.plugins for line in _lines(plugin, slow=slow))
+
+def show_plugins(registry: Registry, *, as_json: bool, slow: bool = False) -> None:
+    """Print what `list-plugins` prints; with `slow`, plugins that make others wait are told."""
+    from brainkit.tables import show, show_json
+
+    if as_json:
+        show_json(entries(registry, slow=slow))
+    else:
+        show(*(block for plugin in registry.plugins for block in _blocks(plugin, slow=slow)))
 
 
-def _lines(plugin: Plugin, *, slow: bool) -> list[str]:
-    lines = [plugin.name + (f"  ({plugin.distribution})" if plugin.distribution else "")]
-    if plugin.broken:
-        lines.append(f"  cannot be used: {plugin.broken}")
-    lines += [f"  cannot be used: {sentence}" for sentence in plugin.disputed]
-    lines += [f"  {_slowness(plugin)}"] if slow and _slowness(plugin) else []
-    for kind, offer in plugin.offers:
-        lines.append(f"  {kind:<12} {offer.name:<18} {_summary(kind, offer)}".rstrip())
-    if not plugin.broken and not plugin.offers:
-        lines.append("  registers nothing")
-    return lines
+def _blocks(plugin: Plugin, *, slow: bool) -> list[Block]:
+    from brainkit.tables import TextTable, Title
+
+    title = Title(plugin.name + (f"  ({plugin.distribution})" if plugin.distribution else ""))
+    rows = [(kind, offer.name, summary(kind, offer)) for kind, offer in plugin.offers]
+    faults = [*([plugin.broken] if plugin.broken else []), *plugin.disputed]
+    waits = _slowness(plugin) if slow else ""
+    return [
+        title,
+        *(f"  cannot be used: {fault}" for fault in faults),
+        *([f"  {waits}"] if waits else []),
+        *([TextTable((), rows, indent=2)] if rows else []),
+        *([] if rows or plugin.broken else ["  registers nothing"]),
+    ]
 
 
 def _slowness(plugin: Plugin) -> str:
@@ -111,63 +125,123 @@ def _slowness(plugin: Plugin) -> str:
     )
 
 
-def _entry(plugin: Plugin, *, slow: bool) -> dict[str, Any]:
-    offers = [
-        {"kind": kind, "name": offer.name, "summary": _summary(kind, offer)}
-        for kind, offer in plugin.offers
+def entries(registry: Registry, *, slow: bool = False) -> list[PluginEntry]:
+    """Return the same for programs."""
+    return [
+        {
+            "name": plugin.name,
+            "distribution": plugin.distribution,
+            "broken": plugin.broken or None,
+            "disputed": list(plugin.disputed),
+            "slow": (_slowness(plugin) or None) if slow else None,
+            "offers": [
+                {"kind": kind, "name": offer.name, "summary": summary(kind, offer)}
+                for kind, offer in plugin.offers
+            ],
+        }
+        for plugin in registry.plugins
     ]
-    return {
-        "name": plugin.name,
-        "distribution": plugin.distribution,
-        "broken": plugin.broken or None,
-        "disputed": list(plugin.disputed),
-        **({"slow": _slowness(plugin) or None} if slow else {}),
-        "offers": offers,
-    }
 
 
-def _summary(kind: str, offer: Any) -> str:
+def summary(kind: str, offer: Any) -> str:
+    """Return the line that says what a part or method is."""
     text = offer.summary if kind == "method" else (type(offer).__doc__ or "")
     return str(text).strip().partition("\n")[0]
 
 
-def described(method: Method) -> str:
-    """Return the text of `show`: each part, and each option with value, limits and help."""
-    lines = [f"{method.name}: {method.summary}", f"source: {method.source}", ""]
-    for address, part in method.parts():
-        lines += _part_lines(address, part)
-    if method.samples > 1:
-        lines += ["", f"--samples {method.samples}: reconstructions of each image, all scored"]
-    if method.scores:
-        lines += ["", f"scores of the paper: {', '.join(method.scores)}"]
-    for name, values in method.presets.items():
-        lines += ["", f"--preset {name}:"]
-        lines += [f"    {address} = {value}" for address, value in values.items()]
-    lines += ["", *(f"note: {note}" for note in method.footnotes)] if method.footnotes else []
-    return "\n".join(lines)
+def described(method: Method) -> list[Block]:
+    """Return what `show` prints: each part, and each option with value, limits and help."""
+    from brainkit.tables import Title
+
+    shown = method_entry(method)
+    blocks: list[Block] = [
+        Title(f"{shown['name']}: {shown['summary']}"),
+        f"source: {shown['source']}",
+    ]
+    for part in shown["parts"]:
+        blocks += ["", *_part_blocks(part)]
+    if shown["samples"] > 1:
+        number = shown["samples"]
+        blocks += ["", f"--samples {number}: reconstructions of each image, all scored"]
+    if shown["scores"]:
+        blocks += ["", f"scores of the paper: {', '.join(shown['scores'])}"]
+    for name, options in shown["presets"].items():
+        blocks += ["", Title(f"--preset {name}:")]
+        blocks += [f"    {address} = {_typed(value)}" for address, value in options.items()]
+    return blocks + (["", *(f"note: {note}" for note in shown["notes"])] if shown["notes"] else [])
 
 
-def _part_lines(address: str, part: Any) -> list[str]:
-    from brainkit.console import aligned
+def _part_blocks(part: PartEntry) -> list[Block]:
+    from brainkit.tables import TextTable, Title
+
+    rows = [
+        (
+            option["address"],
+            _typed(option["value"]),
+            option["help"] + f" ({option['allowed']})" * bool(option["allowed"]),
+        )
+        for option in part["options"]
+    ]
+    long = [row for row in rows if len(row[1]) > LONG]
+    usual = [row for row in rows if row not in long]
+    return [
+        Title(part["address"] + f" = {part['name']}" * bool(part["name"])),
+        *([f"  {part['summary']}"] if part["summary"] else []),
+        *([TextTable((), usual, indent=2)] if usual else []),
+        *(line for row in long for line in (f"  {row[0]} = {row[1]}", f"    {row[2]}")),
+        *(f"  needs the weights {name}" for name in part["weights"]),
+    ]
+
+
+def _typed(value: Any) -> str:
+    """Return a value as `-o` takes it.
+
+    >>> _typed(True), _typed(("a", "b")), _typed(None)
+    ('true', '["a", "b"]', '')
+    """
+    import json
+
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, default=str)
+
+
+def method_entry(method: Method) -> MethodShown:
+    """Return the same for programs."""
+    return {
+        "name": method.name,
+        "summary": method.summary,
+        "source": method.source,
+        "samples": method.samples,
+        "scores": list(method.scores),
+        "parts": [_part_entry(address, part) for address, part in method.parts()],
+        "presets": {name: dict(values) for name, values in method.presets.items()},
+        "notes": list(method.footnotes),
+    }
+
+
+def _part_entry(address: str, part: Any) -> PartEntry:
     from brainkit.options import options
     from brainkit.parts import checkpoints_of
 
-    summary = (type(part).__doc__ or "").strip().partition("\n")[0]
-    title = f"{address} = {part.name}" if address != "selection" else address
-    rows = [_option_row(address, part, field) for field in options(part)]
-    needs = [f"needs the weights {each.name}" for each in checkpoints_of(part)]
-    return [title, *(f"    {line}" for line in (summary, *aligned(rows), *needs))]
+    return {
+        "address": address,
+        "name": part.name if address != "selection" else None,
+        "summary": summary("part", part),
+        "options": [_option_entry(address, part, field) for field in options(part)],
+        "weights": [each.name for each in checkpoints_of(part)],
+    }
 
 
-def _option_row(address: str, part: Any, field: Any) -> tuple[str, str]:
+def _option_entry(address: str, part: Any, field: Any) -> OptionEntry:
     from brainkit.options import limits
 
-    value = getattr(part, field.name)
-    allowed = limits(field) or _choices(field.type)
-    return (
-        f"{address}.{field.name} = {value}",
-        field.metadata.get("help", "") + (f" ({allowed})" if allowed else ""),
-    )
+    return {
+        "address": f"{address}.{field.name}",
+        "value": getattr(part, field.name),
+        "help": field.metadata.get("help", ""),
+        "allowed": limits(field) or _choices(field.type),
+    }
 
 
 def _choices(annotation: Any) -> str:

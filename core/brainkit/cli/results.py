@@ -56,12 +56,13 @@ def verify(work: ResultsFolder, as_json: AsJson = False) -> None:
         brainkit verify brainkit-runs
         brainkit verify brainkit-runs --json
     """
-    import json
-
     from brainkit.run.verification import verify
+    from brainkit.tables import show, show_json
 
     verification = verify(work)
-    text = verification.text()
-    print(json.dumps(verification.json(), indent=1) if as_json else text)
+    if as_json:
+        show_json(verification.json())
+    else:
+        show(*verification.blocks())
     if verification.damaged:
         raise typer.Exit(1)

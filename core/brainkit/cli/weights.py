@@ -42,11 +42,13 @@ def fetch(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would come, how large, which licence.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bring released weights: download, check, write into the store.
 
     A method stands for all its checkpoints and for the networks of its scores. Sizes and licences
-    are shown first; a stopped fetch goes on where it was.
+    are shown first; a stopped fetch goes on where it was. Exits with 1 when something that runs
+    need cannot be had, with --dry-run too.
 
     Examples:
         brainkit fetch unibrain --dry-run
@@ -57,11 +59,24 @@ def fetch(
     from brainkit import fetch as fetching
     from brainkit.console import tell
     from brainkit.plugins import Registry
+    from brainkit.tables import laid_out, show, show_json
 
     asked = fetching.Asked(name, from_, config, offline=offline, origin=origin)
     registry, store = Registry.installed(), _store(checkpoints)
-    for text in fetching.fetch(registry, asked, store, dry=dry_run, say=tell):
-        print(text, flush=True)
+    if dry_run:
+        planned = fetching.foretold(registry, asked, store)
+        if as_json:
+            show_json(fetching.values(planned))
+        else:
+            show(*fetching.blocks(planned))
+        raise typer.Exit(planned.lacks)
+    for block in fetching.fetch(registry, asked, store, say=tell):
+        if as_json:
+            tell(laid_out([block]))
+        else:
+            show(block)
+    if as_json:
+        show_json(fetching.stored(registry, store, name).json())
 
 
 def checkpoints(
@@ -87,9 +102,13 @@ def checkpoints(
     from brainkit.console import tell
     from brainkit.fetch.inventory import stored
     from brainkit.plugins import Registry
+    from brainkit.tables import show, show_json
 
     inventory = stored(Registry.installed(), _store(checkpoints), name, verify=verify, say=tell)
-    print(inventory.json() if as_json else inventory.text())
+    if as_json:
+        show_json(inventory.json())
+    else:
+        show(*inventory.blocks())
     if inventory.damaged:
         raise typer.Exit(1)
 

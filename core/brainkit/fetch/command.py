@@ -13,9 +13,11 @@ from brainkit.disk import UnwritableError
 from brainkit.errors import CheckpointError, UsageError
 from brainkit.fetch.hub import cache_folder, forbidden
 from brainkit.fetch.known import Known, named
-from brainkit.fetch.plan import FetchPlan, plan, text, there
+from brainkit.fetch.listing import blocks
+from brainkit.fetch.plan import FetchPlan, plan, there
 from brainkit.fetch.work import alone, carry_out, from_path
 from brainkit.plugins import Registry
+from brainkit.tables import Block
 from brainkit.weights import Config
 
 
@@ -37,6 +39,11 @@ class Asked:
     offline: bool = False
     origin: int = 1
 
+    @property
+    def connect(self) -> bool:
+        """Whether servers may be asked."""
+        return not self.offline and not forbidden()
+
     def check(self) -> Asked:
         """Check that the options go together, and give them back."""
         if self.config and not self.path:
@@ -46,20 +53,25 @@ class Asked:
         return self
 
 
-def fetch(registry: Registry, asked: Asked, store: Path, *, dry: bool, say: Say) -> Iterator[str]:
+def foretold(registry: Registry, asked: Asked, store: Path) -> FetchPlan:
+    """Return what a fetch would do; nothing is moved.
+
+    Raises:
+        UsageError: an unknown name, or options that exclude each other.
+    """
+    wanted = named(registry, asked.check().name)
+    return plan(wanted, store, connect=asked.connect, origin=asked.origin)
+
+
+def fetch(registry: Registry, asked: Asked, store: Path, *, say: Say) -> Iterator[Block]:
     """Do what was asked for; yields what is to be printed.
 
     Raises:
         UsageError: an unknown name, or options that exclude each other.
         CheckpointError: something that runs need could not be had.
     """
-    asked.check()
-    wanted = named(registry, asked.name)
-    config = _config(asked.config) if asked.config else None
-    connect = not asked.offline and not forbidden()
-    if dry:
-        yield text(plan(wanted, store, connect=connect, origin=asked.origin))
-        return
+    wanted = named(registry, asked.check().name)
+    config, connect = _config(asked.config) if asked.config else None, asked.connect
     with _turn(store, wanted, asked, say):
         if asked.path is not None:
             given = FetchPlan(tuple(there(wanted, store)), store)
@@ -67,7 +79,7 @@ def fetch(registry: Registry, asked: Asked, store: Path, *, dry: bool, say: Say)
             return
         planned = plan(wanted, store, connect=connect, origin=asked.origin)
         # Where nothing is to be had the error says why at once.
-        yield text(planned, problems=bool(planned.found))
+        yield from blocks(planned, problems=bool(planned.found))
         yield from carry_out(planned, say)
         yield from _cached(planned)
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
 
 from brainkit.checkpoints import WEIGHTS, CheckpointStore
 from brainkit.checkpoints.limits import check_holes, read_json
 from brainkit.checkpoints.record import Record, differences, listed
-from brainkit.console import Say, aligned, human_size
+from brainkit.console import Say, human_size
 from brainkit.data import Checkpoint
-from brainkit.errors import CheckpointError, printable
+from brainkit.errors import CheckpointError
 from brainkit.fetch.known import Known, known, named
 from brainkit.locks import NOTE
 from brainkit.plugins import Registry
+from brainkit.schema import CheckpointEntry, StoreEntry
+from brainkit.schema import State as Word
+from brainkit.tables import Block, TextTable, laid_out
 from brainkit.weights.convert import LOCK
 
 DOWNLOADS = "downloads"
@@ -25,7 +26,6 @@ DOWNLOADS = "downloads"
 FETCHING = ".fetch.lock"
 """Keeps a second fetch out of the store."""
 OWN = (DOWNLOADS, *(name + end for name in (FETCHING, LOCK) for end in ("", NOTE)))
-Word = Literal["whole", "missing", "damaged", "placed by hand"]
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,9 @@ def _described(one: Known) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return beside, tuple(f"{fault}{owner}" for fault in faults)
 
 
-HEADINGS = ("checkpoint", "state", "size", "miniature", "licence", "origin", "needed by")
+HEADINGS = ("checkpoint", "state", "size", "miniature", "needed by")
+STYLES = {"damaged": "bold red", "whole": "green", "placed by hand": "green", "missing": "dim"}
+"""How a terminal shows the states of checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -225,13 +227,24 @@ class Stored:
         return sum(found.size for _, found in self.rows)
 
     def text(self) -> str:
-        """Return the table, with names from files and folders escaped."""
-        lines = [f"checkpoint store {self.root}", "", *_table(self.rows), *_tail(self)]
-        return "\n".join(map(printable, lines))
+        """Return what `checkpoints` prints as plain text."""
+        return laid_out(self.blocks())
 
-    def json(self) -> str:
-        """Return the same as JSON."""
-        values = {
+    def blocks(self) -> list[Block]:
+        """Return the table of checkpoints, their counts, and what else lies in the store."""
+        rows = [_row(one, found) for one, found in self.rows]
+        table = TextTable(HEADINGS, rows, right={2}, styles=STYLES)
+        whence = [_whence(one, found) for one, found in self.rows if found.record]
+        origins = TextTable(("fetched", "licence", "from"), whence)
+        return [
+            *(f"checkpoint store {self.root}", "", table),
+            *(("", origins) if whence else ()),
+            *_tail(self),
+        ]
+
+    def json(self) -> StoreEntry:
+        """Return the same for programs."""
+        return {
             "store": str(self.root),
             "size": self.size,
             "checkpoints": [_entry(one, found) for one, found in self.rows],
@@ -240,7 +253,6 @@ class Stored:
                 for each in self.leftovers
             ],
         }
-        return json.dumps(values, indent=2)
 
 
 def stored(
@@ -276,45 +288,35 @@ def stored(
     return Stored(root, tuple(rows), tuple(others))
 
 
-def _table(rows: Sequence[tuple[Known, State]]) -> list[str]:
-    cells = [HEADINGS, *(_row(one, found) for one, found in rows)]
-    lines = []
-    said = [(), *((found.why, *found.faults) for _, found in rows)]
-    for line, sentences in zip(aligned(cells), said, strict=True):
-        lines.append(line)
-        lines += [f"    {sentence}" for sentence in sentences if sentence]
-    return lines
-
-
 def _row(one: Known, found: State) -> tuple[str, ...]:
     users = ", ".join((*one.methods, *(["scores"] if one.scores else [])))
-    record = found.record
     return (
         one.name,
         found.word,
         human_size(found.size) if found.size else "",
         "shipped" if found.miniature else "",
-        record.licence.partition(";")[0] if record else "",
-        _whence(found),
         users,
     )
 
 
-def _whence(found: State) -> str:
-    if found.record is None:
-        return ""
+def _whence(one: Known, found: State) -> tuple[str, ...]:
+    assert found.record
     revision = f"@{found.record.revision[:12]}" if found.record.revision else ""
-    return f"{found.record.origin}{revision}"
+    licence = found.record.licence.partition(";")[0]
+    return one.name, licence, f"{found.record.origin}{revision}"
 
 
-def _tail(found: Stored) -> list[str]:
+def _tail(found: Stored) -> list[Block]:
     words = [each.word for _, each in found.rows]
+    why = [f"{one.name} is damaged: {each.why}" for one, each in found.rows if each.why]
+    why += [f"{one.name}: {fault}" for one, each in found.rows for fault in each.faults]
     counts = [
         f"{words.count(word)} {word}"
         for word in ("whole", "placed by hand", "damaged", "missing")
         if word in words
     ]
-    lines = ["", f"{', '.join(counts) or 'no checkpoints are known'}; {human_size(found.size)}"]
+    sum_of_all = f"{', '.join(counts) or 'no checkpoints are known'}; {human_size(found.size)}"
+    lines: list[Block] = [*([""] if why else []), *why, "", sum_of_all]
     if found.leftovers:
         size = sum(each.size for each in found.leftovers)
         lines += ["", f"also in the store, {human_size(size)}:"]
@@ -328,7 +330,7 @@ def _tail(found: Stored) -> list[str]:
     return lines
 
 
-def _entry(one: Known, found: State) -> dict[str, Any]:
+def _entry(one: Known, found: State) -> CheckpointEntry:
     record = found.record
     return {
         "name": one.name,
@@ -344,15 +346,3 @@ def _entry(one: Known, found: State) -> dict[str, Any]:
         "methods": list(one.methods),
         "scores": one.scores,
     }
-
-
-def doctor_lines(registry: Registry, root: Path) -> list[str]:
-    """Return a line for each known checkpoint, and the size of the store."""
-    found = stored(registry, root)
-    lines = []
-    for one, each in found.rows:
-        size = f" {human_size(each.size)}" if each.size else ""
-        miniature = ", miniature shipped" if each.miniature else ""
-        lines.append(f"  {one.name}: {each.word}{size}{miniature}")
-        lines += [f"    {fault}" for fault in each.faults]
-    return [*lines, f"  store {root}: {human_size(size_of(root))}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from brainkit.console import aligned, human_size
-from brainkit.errors import CheckpointError, UsageError, printable
+from brainkit.console import human_size
+from brainkit.errors import CheckpointError, UsageError
 from brainkit.fetch import hub
 from brainkit.fetch.client import UnreachableError
 from brainkit.fetch.download import Remote, begun, download, remote_size
@@ -190,6 +190,11 @@ class FetchPlan:
         found = grouped((item.problem, item.known.name) for item in self.items if item.problem)
         return [f"{', '.join(names)}: {problem}" for problem, names in found.items()]
 
+    @property
+    def lacks(self) -> bool:
+        """Whether something that runs need cannot be fetched."""
+        return any(item.problem and not item.known.scores for item in self.items)
+
 
 def plan(
     wanted: Sequence[Known], store: Path, *, connect: bool = True, origin: int = 1
@@ -262,29 +267,18 @@ def _check_origin(wanted: Sequence[Known], origin: int) -> None:
     all_origins = {each.name: each.release.origins for each in wanted if each.release}
     if origin != 1 and not any(1 <= origin <= len(each) for each in all_origins.values()):
         names = "; ".join(
-            f"{name} has {', '.join(_numbered(origins))}" for name, origins in all_origins.items()
+            f"{name} has {', '.join(numbered(origins))}" for name, origins in all_origins.items()
         )
         raise UsageError(f"--origin is {origin}, but {names or 'nothing is published'}")
 
 
-def _numbered(origins: Sequence[Origin]) -> list[str]:
+def numbered(origins: Sequence[Origin]) -> list[str]:
+    """Return a line for each origin, as `--origin` counts them."""
     return [
         f"{number}: {', '.join(file.path for file in origin.files) or 'a file'} of "
         f"{origin.repository or origin.url or origin.page}"
         for number, origin in enumerate(origins, start=1)
     ]
-
-
-def text(planned: FetchPlan, *, problems: bool = True) -> str:
-    """Return the table that is shown before anything starts, with why things cannot be had."""
-    rows = [_row(item) for item in planned.items]
-    lines = [f"checkpoint store {planned.store}", ""]
-    for item, line in zip(planned.items, aligned(rows), strict=True):
-        lines.append(line)
-        lines += [f"    {line}" for line in _files(item)]
-    if problems:
-        lines += [line for problem in planned.problems for line in ("", problem)]
-    return "\n".join(map(printable, [*lines, "", *_sums(planned)]))
 
 
 def grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
@@ -299,66 +293,7 @@ def grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return found
 
 
-def _row(item: Item) -> tuple[str, ...]:
-    word, record, found = item.state.word, item.state.record, item.found
-    name = item.known.name + (" (for scores)" if item.known.scores else "")
-    if item.state.there:
-        licence, whence = (record.licence, record.origin) if record else ("", "")
-        return name, word, human_size(item.state.size), licence.partition(";")[0], whence
-    if found is not None:
-        licence = found.origin.licence.partition(";")[0]
-        return name, word, _size(found.sizes), licence, found.whence
-    origin = item.origin
-    if origin is None:
-        return name, word, "", "", ""
-    size = _size([file.size for file in origin.files])
-    whence = origin.repository or origin.url or origin.page
-    return name, word, size, origin.licence.partition(";")[0], whence
-
-
-def _files(item: Item) -> Iterator[str]:
-    """Describe each file that has to come, and what is wrong with what is there."""
-    if item.state.word == "damaged":
-        yield f"damaged: {item.state.why}"
-    if item.origin and item.found and item.origin.repository != item.found.origin.repository:
-        yield f"{item.origin.repository} moved to {item.found.origin.repository}"
-    if item.origin and item.problem:
-        yield from (f"{file.path}, {_size([file.size])}" for file in item.origin.files)
-    for found in item.all_found:
-        of = "" if found is item.found else f", {found.whence}, {found.origin.licence}"
-        for file, size, missing in zip(found.origin.files, found.sizes, found.missing, strict=True):
-            yield f"{file.path}, {_size([size])}{of}{_here(size, missing)}"
-    if item.release and item.origin:
-        origins = item.release.origins
-        for origin, line in zip(origins, _numbered(origins), strict=True):
-            if origin != item.origin:
-                yield f"or with --origin {line}"
-
-
-def _here(size: int, missing: int) -> str:
-    if not size or missing == size:
-        return ""
-    return ", here already" if not missing else f", {human_size(size - missing)} of it here already"
-
-
-def _size(sizes: Sequence[int]) -> str:
-    known = human_size(sum(sizes))
-    return known if sizes and all(sizes) else (f"over {known}" if any(sizes) else "size unknown")
-
-
-def _sums(planned: FetchPlan) -> Iterator[str]:
-    if not planned.found:
-        problems = any(item.problem for item in planned.items)
-        yield "nothing can be downloaded" if problems else "nothing to download"
-        return
-    sizes = [size for found in planned.found for size in found.missing]
-    unknown = not all(size for found in planned.found for size in found.sizes)
-    yield f"to download  {'over ' if unknown else ''}{human_size(sum(sizes))}"
-    for folder, needed, free in _disks(planned):
-        yield f"disk         {human_size(needed)} needed in {folder}, {human_size(free)} free"
-
-
-def _disks(planned: FetchPlan) -> list[tuple[Path, int, int]]:
+def disks(planned: FetchPlan) -> list[tuple[Path, int, int]]:
     """Return (folder, bytes needed, bytes free) of each file system that is written.
 
     What is downloaded stays until it is converted, and a checkpoint is about as large as its files.
@@ -382,7 +317,7 @@ def check_disks(planned: FetchPlan) -> None:
     Raises:
         CheckpointError: with the numbers.
     """
-    for folder, needed, free in _disks(planned):
+    for folder, needed, free in disks(planned):
         if needed and needed + SPARE > free:
             raise CheckpointError(
                 f"{folder} has {human_size(free)} free, but {human_size(needed)} are needed for "

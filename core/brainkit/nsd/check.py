@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from codecs import BOM_UTF8
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from brainkit.errors import BrainkitError, printable
+from brainkit.errors import BrainkitError
 from brainkit.nsd.atlases import ATLASES
 from brainkit.nsd.betas import SessionGrid, inspect, looks_cut
 from brainkit.nsd.design import (
@@ -46,6 +45,8 @@ from brainkit.nsd.sessions import FORMATS, left_over_sessions, present_sessions,
 from brainkit.nsd.stimuli import count_stimuli
 from brainkit.nsd.tables import load_stimulus_table
 from brainkit.nsd.twins import leak, repeated_photographs, same_files
+from brainkit.schema import DataFindings
+from brainkit.tables import Block, Title, laid_out
 
 Found = TypeVar("Found")
 
@@ -70,27 +71,30 @@ class Report:
 
     def text(self) -> str:
         """Return the report for people, one finding a line."""
-        parts = [str(self.root)]
+        return laid_out(self.blocks())
+
+    def blocks(self) -> list[Block]:
+        """Return what `check-data` prints."""
+        parts: list[str] = [str(self.root)]
         for title, lines in (
             ("has", self.present),
             ("lacks", self.lacking),
             ("contradictions", self.contradictions),
         ):
-            parts += ["", f"{title}:", *(f"  {line}" for line in lines or ("nothing",))]
+            parts += ["", Title(f"{title}:"), *(f"  {line}" for line in lines or ("nothing",))]
         if self.warnings:
-            parts += ["", "warnings:", *(f"  {line}" for line in self.warnings)]
-        return "\n".join(map(printable, parts))
+            parts += ["", Title("warnings:"), *(f"  {line}" for line in self.warnings)]
+        return [*parts]
 
-    def json(self) -> str:
-        """Return the report for programs: keys root, present, lacking, contradictions, warnings."""
-        content = {
+    def json(self) -> DataFindings:
+        """Return the report for programs."""
+        return {
             "root": str(self.root),
-            "present": self.present,
-            "lacking": self.lacking,
-            "contradictions": self.contradictions,
-            "warnings": self.warnings,
+            "present": list(self.present),
+            "lacking": list(self.lacking),
+            "contradictions": list(self.contradictions),
+            "warnings": list(self.warnings),
         }
-        return json.dumps(content, indent=2, ensure_ascii=False)
 
 
 @dataclass

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from brainkit.errors import UsageError
 from brainkit.run.artefact import read_recipe
 from brainkit.run.journal import STATE
 from brainkit.run.records import RECORDS, FileRecord, difference, records_in
 from brainkit.run.structure import broken
+from brainkit.schema import VerificationEntry
+from brainkit.tables import Block
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,17 @@ class Verification:
     unrecorded: Sequence[Path]
     damaged: Sequence[tuple[Path, str]]
 
-    def text(self) -> str:
+    def blocks(self) -> list[Block]:
         """Return a line for each damaged file and one that counts."""
         lines = [f"{path} {what}" for path, what in self.damaged]
         counts = f"{len(self.sound)} files sound, {len(self.damaged)} damaged"
         if self.unrecorded:
             counts += f", {len(self.unrecorded)} without a record (the next run adds one)"
         advice = ["Delete the damaged files and run again what made them."] * bool(lines)
-        return "\n".join([*lines, counts, *advice])
+        return [*lines, counts, *advice]
 
-    def json(self) -> dict[str, Any]:
-        """Return the same as an object that JSON can hold."""
+    def json(self) -> VerificationEntry:
+        """Return the same for programs."""
         return {
             "folder": str(self.folder),
             "sound": len(self.sound),

@@ -1,0 +1,196 @@
+"""What commands print with --json: every field, its type and its meaning; docs/json.md lists them.
+
+A field is added, never renamed or given another meaning; one that is not known is null.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypedDict
+
+Path = Annotated[str, "absolute, or as it was given"]
+Bytes = Annotated[int, "bytes"]
+
+
+class Offer(TypedDict):
+    """A part or method that a plugin registers."""
+
+    kind: Annotated[str, "encoder, regressor, conditioner, sampler, decoder or method"]
+    name: Annotated[str, "what `--use` or `run` takes"]
+    summary: Annotated[str, "one sentence"]
+
+
+class PluginEntry(TypedDict):
+    """A plugin."""
+
+    name: Annotated[str, "of its entry point"]
+    distribution: Annotated[str, "name and version of what was installed"]
+    broken: Annotated[str | None, "why it cannot be used; null when it can"]
+    disputed: Annotated[list[str], "names that another distribution registers, too"]
+    slow: Annotated[str | None, "with --check, what of its loading takes long"]
+    offers: Annotated[list[Offer], "what it registers, in its order"]
+
+
+class OptionEntry(TypedDict):
+    """An option of a part."""
+
+    address: Annotated[str, "what `-o` takes before the equals sign"]
+    value: Annotated[Any, "with the preset and the options asked for"]
+    help: Annotated[str, "what it is for"]
+    allowed: Annotated[str, "limits or words; empty when any value of its type is"]
+
+
+class PartEntry(TypedDict):
+    """A part of a method."""
+
+    address: Annotated[str, "what `--use` takes before the equals sign"]
+    name: Annotated[str | None, "of the part; null for the selection, which is none"]
+    summary: Annotated[str, "one sentence"]
+    options: Annotated[list[OptionEntry], "in the order of their declaration"]
+    weights: Annotated[list[str], "names of the checkpoints it loads"]
+
+
+class MethodShown(TypedDict):
+    """A method."""
+
+    name: Annotated[str, "what `run` takes"]
+    summary: Annotated[str, "one line"]
+    source: Annotated[str, "the paper, and the code it was checked against"]
+    samples: Annotated[int, "reconstructions of each image"]
+    scores: Annotated[list[str], "groups of scores beside the standard ones"]
+    parts: Annotated[list[PartEntry], "in the order of a run"]
+    presets: Annotated[dict[str, dict[str, Any]], "options by address, by name of the preset"]
+    notes: Annotated[list[str], "how the method deviates from its paper"]
+
+
+State = Literal["whole", "missing", "damaged", "placed by hand"]
+
+
+class CheckpointEntry(TypedDict):
+    """A checkpoint and what the store has of it."""
+
+    name: Annotated[str, "what `fetch` takes"]
+    state: Annotated[State, "whole, missing, damaged, or placed by hand"]
+    why: Annotated[str | None, "what is wrong, of damaged ones"]
+    faults: Annotated[list[str], "what is wrong with what its plugin says of it"]
+    size: Annotated[Bytes, "bytes on disk"]
+    miniature: Annotated[bool, "whether a plugin ships small weights of it"]
+    licence: Annotated[str | None, "of what was fetched"]
+    origin: Annotated[str | None, "where it was fetched"]
+    revision: Annotated[str | None, "commit there"]
+    layout: Annotated[str | None, "how the published file names its tensors"]
+    methods: Annotated[list[str], "that need it"]
+    scores: Annotated[bool, "whether scores read it"]
+
+
+class LeftoverEntry(TypedDict):
+    """Something in the store that belongs to no checkpoint."""
+
+    path: Annotated[Path, "of the file or folder"]
+    size: Annotated[Bytes, "bytes"]
+    why: Annotated[str, "what it is"]
+
+
+class StoreEntry(TypedDict):
+    """The checkpoint store."""
+
+    store: Annotated[Path, "its folder"]
+    size: Annotated[Bytes, "bytes of all checkpoints"]
+    checkpoints: Annotated[list[CheckpointEntry], "each known one"]
+    leftovers: Annotated[list[LeftoverEntry], "what else lies there"]
+
+
+class FileEntry(TypedDict):
+    """A file that is downloaded."""
+
+    path: Annotated[str, "in its repository or below its address"]
+    size: Annotated[Bytes | None, "bytes; null when nobody says"]
+    missing: Annotated[Bytes | None, "bytes that have to come; null when that is not known"]
+    origin: Annotated[str, "repository and commit, or address"]
+    licence: Annotated[str, "under which it is published"]
+
+
+class FetchEntry(TypedDict):
+    """A checkpoint that is wanted."""
+
+    name: Annotated[str, "of the checkpoint"]
+    state: Annotated[State, "what the store has of it"]
+    scores: Annotated[bool, "whether only scores read it, which can do without"]
+    files: Annotated[list[FileEntry], "that would be downloaded, or were if they could be had"]
+    problem: Annotated[str | None, "why it cannot be had"]
+
+
+class DiskEntry(TypedDict):
+    """A file system that is written."""
+
+    folder: Annotated[Path, "on it"]
+    needed: Annotated[Bytes, "bytes that are written"]
+    free: Annotated[Bytes, "bytes that are free"]
+
+
+class FetchPlanEntry(TypedDict):
+    """What a fetch would do."""
+
+    store: Annotated[Path, "folder of the checkpoint store"]
+    checkpoints: Annotated[list[FetchEntry], "all that are wanted"]
+    download: Annotated[Bytes, "bytes to download, of files whose size is known"]
+    disks: Annotated[list[DiskEntry], "that are written"]
+
+
+class DataFindings(TypedDict):
+    """What a download has, lacks and contradicts."""
+
+    root: Annotated[Path, "the folder looked at"]
+    present: Annotated[list[str], "what is there and usable, a sentence each"]
+    lacking: Annotated[list[str], "what is not there; only some methods need all of it"]
+    contradictions: Annotated[list[str], "what is there and wrong, each with what to do"]
+    warnings: Annotated[list[str], "what is valid, but makes scores mean less"]
+
+
+class DamagedFile(TypedDict):
+    """A file that is not what was written."""
+
+    file: Annotated[Path, "of the file"]
+    what: Annotated[str, "what is wrong with it"]
+
+
+class VerificationEntry(TypedDict):
+    """Whether files of results are as they were written."""
+
+    folder: Annotated[Path, "that was looked through"]
+    sound: Annotated[int, "files whose content is that of their record"]
+    unrecorded: Annotated[list[Path], "whole files without a record"]
+    damaged: Annotated[list[DamagedFile], "all others"]
+
+
+class DeviceEntry(TypedDict):
+    """A device that torch sees."""
+
+    name: Annotated[str, "what `--device` takes"]
+    model: Annotated[str, "what it calls itself"]
+    memory: Annotated[Bytes | None, "bytes; null for the CPU"]
+
+
+class Diagnosis(TypedDict):
+    """What a bug report needs."""
+
+    versions: Annotated[dict[str, str], "of Python and libraries; absent for none"]
+    system: Annotated[str, "operating system and processor"]
+    threads: Annotated[int, "that torch uses"]
+    processors: Annotated[int, "there are"]
+    devices: Annotated[list[DeviceEntry], "the CPU first"]
+    plugins: Annotated[list[PluginEntry], "all that are installed"]
+    home: Annotated[Path, "folder of caches and weights"]
+    home_size: Annotated[Bytes | None, "bytes; null when it is absent"]
+    store: Annotated[StoreEntry, "the released weights"]
+
+
+COMMANDS: dict[str, Any] = {
+    "list-plugins": list[PluginEntry],
+    "show": MethodShown,
+    "fetch --dry-run": FetchPlanEntry,
+    "checkpoints": StoreEntry,
+    "check-data": DataFindings,
+    "verify": VerificationEntry,
+    "doctor": Diagnosis,
+}
+"""What each command prints with --json."""
