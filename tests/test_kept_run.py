@@ -37,7 +37,7 @@ STEPS = {
 # Since then the design has MATLAB's integer types and there are more ROI volumes, so that a run on
 # a miniature of today loads its trials anew; the record stands for a folder made then.
 TODAY = {**RECORD["fingerprints"], "betas": "df5baf510db8f0b8"}
-SCORED = ("leaks-", "metrics.json", "report.html")
+SCORED = ("leaks-", "metrics.json", "report.html", "run.toml")
 IMAGES = {"unibrain": 4, "minddiffuser": 4, "takagi": 20, "mindreader": 4}
 
 
@@ -97,7 +97,7 @@ def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def results(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """What lies in a tree but for what is scored anew: an earlier brainkit looked for no leaks."""
+    """What lies in a tree but for what is scored anew: leaks and options were fewer."""
     files = tree(folder).items()
     return {name: file for name, file in files if not any(word in name for word in SCORED)}
 

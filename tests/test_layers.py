@@ -44,7 +44,7 @@ RUN_ROWS = [
     ["step", "captions", "orphans", "returned"],
     ["watched"],
     ["load", "encode", "regress", "sample", "decode", "readers"],
-    ["score", "maps", "leaks"],
+    ["score", "maps", "leaks", "clusters"],
     ["publish"],
     ["line"],
     ["finished", "estimate", "verification"],

@@ -145,7 +145,7 @@ def test_the_design_gives_either_side_in_order_of_first_presentation():
 
 
 def test_an_unknown_split_is_told_in_one_sentence(nsd, registry, tmp_path):
-    said = r"selection\.split is 'first-seen-86', expected one of shared, first-seen-85\. Did you"
+    said = r"selection\.split is 'first-seen-86', expected one of shared, first-seen-85, clusters\."
     with pytest.raises(UsageError, match=said):
         plan_trials(ROOT, 1, Selection(split="first-seen-86"))
     config = RunConfig(

@@ -70,9 +70,19 @@ class Selection:
         "session", "statistics: each session's training trials, averaged training rows, or none"
     )
     repeats: Literal["average", "single"] = option("average", "what a row of betas is")
-    split: Literal["shared", "first-seen-85"] = option(
-        "shared", "test images: those shared by all subjects, or the last 15 % first seen"
+    split: Literal["shared", "first-seen-85", "clusters"] = option(
+        "shared",
+        "test images: those shared by all subjects, the last 15 % first seen, or whole clusters of "
+        "images that CLIP finds alike",
     )
+    # Not part of the recipe of other splits; that of clusters has them.
+    clusters: int = option(
+        40, "clusters that split clusters parts the images into", ge=2, repr=False
+    )
+    held_out: float = option(
+        0.1, "share of the images that the clusters held out have at least", gt=0, lt=1, repr=False
+    )
+    cluster_seed: int = option(0, "which clusters are held out", ge=0, le=2**32 - 1, repr=False)
     by_feature: tuple[str, ...] = option(
         (), "features predicted from fewer voxels, each FEATURE=ROI with the ROI within roi"
     )

@@ -45,6 +45,7 @@ def option(
     le: float | None = None,
     lt: float | None = None,
     pattern: str | None = None,
+    repr: bool = True,
 ) -> Value:
     """Declare a dataclass field as an option with a help text and limits.
 
@@ -56,11 +57,12 @@ def option(
         le: largest number.
         lt: number that is too large.
         pattern: regular expression that a whole text has to match; `help` says it in words.
+        repr: whether it is part of what identifies its dataclass in a recipe.
     """
     limits = {"ge": ge, "gt": gt, "le": le, "lt": lt}
     kept = {name: limit for name, limit in limits.items() if limit is not None}
     metadata = {"help": help, "limits": kept, **({"pattern": pattern} if pattern else {})}
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata, repr=repr)
 
 
 def options(part: object) -> tuple[dataclasses.Field[Any], ...]:

@@ -17,6 +17,9 @@ from brainkit.nsd.tables import integers, read_columns, whole
 
 KEYS = ("masterordering", "subjectim", "sharedix")
 SPLITS = ("shared", "first-seen-85")
+"""Splits that follow from the design alone."""
+CLUSTERS = "clusters"
+"""The split whose test images are given."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +42,30 @@ class Design:
         starts = (np.asarray(sessions, dtype=np.int64) - 1) * self.trials_per_session
         return (starts[:, None] + within).ravel()
 
-    def tested(self, sessions: Sequence[int], split: str = "shared") -> NDArray[np.bool_]:
+    def tested(
+        self, sessions: Sequence[int], split: str = "shared", held_out: Sequence[int] = ()
+    ) -> NDArray[np.bool_]:
         """Say which trials of some sessions showed a test image; bool, in the order of `trials`.
 
         Args:
             sessions: 1-based; "first-seen-85" depends on them.
             split: "shared": the test images are those shared by all subjects. "first-seen-85": of
                 the distinct images in order of their first presentation in these sessions, the
-                first floor(85 %) are training images and the rest test images.
+                first floor(85 %) are training images and the rest test images. "clusters": the
+                test images are those held out.
+            held_out: 0-based ids, for "clusters".
 
         Raises:
-            UsageError: there is no such split.
+            UsageError: there is no such split, or no image is held out.
         """
         trials = self.trials(sessions)
+        if split == CLUSTERS:
+            return _held_out(self.image_ids[trials], held_out)
         if split not in SPLITS:
+            known = (*SPLITS, CLUSTERS)
             raise UsageError(
-                f"selection.split is {split!r}, expected one of {', '.join(SPLITS)}."
-                f"{did_you_mean(split, SPLITS)}"
+                f"selection.split is {split!r}, expected one of {', '.join(known)}."
+                f"{did_you_mean(split, known)}"
             )
         if split == "shared":
             return self.is_shared[trials]
@@ -136,6 +146,15 @@ def check_presentations(
             f"says {design.image_ids[trials[first]]}; one of the two belongs to another download, "
             "get both again"
         )
+
+
+def _held_out(shown: NDArray[np.int32], held_out: Sequence[int]) -> NDArray[np.bool_]:
+    if not len(held_out):
+        raise UsageError(
+            "selection.split is 'clusters', but no test images are given; `brainkit run` clusters "
+            "the images by itself, in Python give their ids as held_out"
+        )
+    return np.isin(shown, held_out)
 
 
 def _as_first_seen(shown: NDArray[np.int32]) -> NDArray[np.int32]:

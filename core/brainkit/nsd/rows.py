@@ -32,12 +32,17 @@ class TrialRows:
 
 
 def arrange(
-    design: Design, files: Sequence[SessionFile], *, average: bool, split: str = "shared"
+    design: Design,
+    files: Sequence[SessionFile],
+    *,
+    average: bool,
+    split: str = "shared",
+    held_out: Sequence[int] = (),
 ) -> TrialRows:
     """Place trials in rows: one row an image with `average`, one row a trial without."""
     sessions = [file.session for file in files]
     trials = design.trials(sessions)
-    ids, is_test = design.image_ids[trials], design.tested(sessions, split)
+    ids, is_test = design.image_ids[trials], design.tested(sessions, split, held_out)
     order = np.lexsort((np.arange(len(trials)), ids, is_test))
     begins = np.ones(len(order), dtype=np.bool_)
     if average:

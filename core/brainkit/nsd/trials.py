@@ -7,7 +7,7 @@ the first gigabyte. Sessions are read one by one and added into the result at on
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from brainkit.nsd.betas import (
     looks_cut,
     read_session,
 )
-from brainkit.nsd.design import load_design
+from brainkit.nsd.design import CLUSTERS, load_design
 from brainkit.nsd.files import PREPARATIONS, betas_folder, design_path, require_root
 from brainkit.nsd.flaws import Flaws
 from brainkit.nsd.layout import Layout, read_layout
@@ -54,6 +54,7 @@ class TrialsPlan:
         n_shared: images shared by all subjects.
         bytes_read: bytes read from session files.
         split: what decides which images are test images, as in `Selection`.
+        clustered: how many clusters split clusters has and with which seed; empty for others.
         warnings: sentences about valid but surprising input met so far.
     """
 
@@ -65,6 +66,7 @@ class TrialsPlan:
     n_shared: int
     bytes_read: int
     split: str
+    clustered: str = ""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -84,6 +86,12 @@ class TrialsPlan:
         if self.split == "shared":
             some = f"{tested}" if tested == self.n_shared else f"{tested} of the {self.n_shared}"
             return f"the {some} shared by all subjects (split shared)"
+        if self.split == CLUSTERS:
+            return (
+                f"{tested} of {seen}, whole clusters of images alike by CLIP of which none is in "
+                f"training (split clusters, {self.clustered}), so numbers do not compare with the "
+                "split shared"
+            )
         return (
             f"the last 15 % first seen in the {len(self.files)} sessions loaded, {tested} of "
             f"{seen} (split {self.split}), so numbers do not compare with the split shared"
@@ -94,7 +102,8 @@ class TrialsPlan:
         train = self.rows.n_train
         tested, seen = self._counts()
         shared = f"{tested} of {self.n_shared} shared images"
-        images = shared if self.split == "shared" else f"the last {tested} of {seen} first seen"
+        others = {"shared": shared, CLUSTERS: f"{tested} of {seen} in clusters held out"}
+        images = others.get(self.split, f"the last {tested} of {seen} first seen")
         return (
             f"{len(self.files)} of {self.total_sessions} sessions, {train} training and "
             f"{len(self.rows.image_ids) - train} test rows ({images}), {len(self.voxel_xyz)} "
@@ -116,8 +125,11 @@ def plan_trials(
     *,
     beta_format: str = "auto",
     units: str = "int16x300",
+    held_out: Sequence[int] = (),
 ) -> TrialsPlan:
     """Make every cheap check and say what would be read; for `--dry-run` and `load_trials`.
+
+    Args are those of `load_trials`.
 
     Raises:
         UsageError: the selection names something that does not exist.
@@ -142,7 +154,13 @@ def plan_trials(
     said = list(voxels.notes)
     if selection.sessions == "available":
         said += _session_notes(folder, files, of_subject.sessions)
-    rows = arrange(design, files, average=selection.repeats == "average", split=selection.split)
+    rows = arrange(
+        design,
+        files,
+        average=selection.repeats == "average",
+        split=selection.split,
+        held_out=held_out,
+    )
     _require_both_sides(rows, design_path(root), selection.split)
     _require_whole(headers, voxels.xyz, grid)
     return TrialsPlan(
@@ -154,8 +172,28 @@ def plan_trials(
         n_shared=layout.shared,
         bytes_read=sum(bytes_to_read(file.path, voxels.xyz, grid) for file in files),
         split=selection.split,
+        clustered=f"{selection.clusters} clusters, seed {selection.cluster_seed}",
         warnings=tuple(said),
     )
+
+
+def shown_images(root: Path, subject: int, selection: Selection) -> NDArray[np.int32]:
+    """Return the distinct 0-based ids of the images in the selected sessions, ascending.
+
+    Raises:
+        BrainkitError: as of `plan_trials`.
+    """
+    layout = read_layout(require_root(root))
+    folder = betas_folder(
+        root, subject, preparation=selection.preparation, resolution=layout.resolution
+    )
+    total = layout.subject(subject).sessions
+    files = find_sessions(folder, selection.sessions, total=total, beta_format="auto")
+    design = load_design(root, subject, layout)
+    shown: NDArray[np.int32] = np.unique(
+        design.image_ids[design.trials([file.session for file in files])]
+    )
+    return shown
 
 
 def load_trials(
@@ -168,6 +206,7 @@ def load_trials(
     beta_format: str = "auto",
     units: str = "int16x300",
     nan_policy: str = "error",
+    held_out: Sequence[int] = (),
 ) -> Trials:
     """Load a subject's betas, split into training and test images.
 
@@ -188,6 +227,7 @@ def load_trials(
         beta_format: "auto" (HDF5 where it is there), "hdf5" or "nifti".
         units: "percent" if the files hold floats in percent signal change, not int16 times 300.
         nan_policy: for such floats, "error", "zero" or "drop" (leave the voxel out).
+        held_out: 0-based ids of the test images of split "clusters".
 
     Returns:
         Trials with rows in ascending image id (single trials of one image as they were shown).
@@ -198,7 +238,15 @@ def load_trials(
     """
     if nan_policy not in NAN_POLICIES:
         raise UsageError(f"nan_policy is {nan_policy!r}, expected error, zero or drop")
-    plan = plan_trials(root, subject, selection, layout, beta_format=beta_format, units=units)
+    plan = plan_trials(
+        root,
+        subject,
+        selection,
+        layout,
+        beta_format=beta_format,
+        units=units,
+        held_out=held_out,
+    )
     betas = np.zeros((len(plan.rows.image_ids), len(plan.voxel_xyz)), dtype=np.float32)
     flaws = Flaws.of(betas.shape[1])
     for place in range(len(plan.files)):

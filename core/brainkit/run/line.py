@@ -60,10 +60,19 @@ def prepare(
         )
     nsd = config.nsd if config.nsd is not None else made_miniature(config, say)
     root = subject_folder(config.work, config.data, config.networks, config.subject)
-    prepared = Run(config, method, registry, Work(root, say, dry), store, nsd)
+    prepared = _parted(Run(config, method, registry, Work(root, say, dry), store, nsd))
     # Looks at every file's header and at the ids asked for, before anything is computed.
     _ = prepared.chosen
     return prepared
+
+
+def _parted(run: Run) -> Run:
+    """Return a run that knows its test images: those of clusters are only known once CLIP read."""
+    if run.method.selection.split != "clusters":
+        return run
+    from brainkit.run.clusters import held_out
+
+    return replace(run, held_out=alone(run, held_out))
 
 
 def chosen_store(config: RunConfig, device: str) -> CheckpointStore:

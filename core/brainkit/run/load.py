@@ -19,14 +19,21 @@ if TYPE_CHECKING:
 
 def load(run: Run) -> TrialsFile:
     """Read, standardise and split the betas of the chosen voxels and trials."""
-    recipe = run.recipe("trials", "selection", inputs={"betas": run.files["betas"]})
+    inputs = {"betas": run.files["betas"]}
+    if run.held_out:
+        inputs["test images"] = run.files["ids"]
+    recipe = run.recipe("trials", "selection", inputs=inputs)
 
     def make(artefact: Artefact) -> None:
         from brainkit.nsd import load_trials
 
         with bar("loading sessions", 1, "sessions") as shown:
             trials = load_trials(
-                run.nsd, run.config.subject, run.method.selection, progress=shown.of
+                run.nsd,
+                run.config.subject,
+                run.method.selection,
+                progress=shown.of,
+                held_out=run.held_out,
             )
         facts = {"sessions": trials.sessions, "warnings": trials.warnings}
         notes = {FACTS: json.dumps(facts)}

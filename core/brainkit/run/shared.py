@@ -88,6 +88,7 @@ class Run:
     Attributes:
         nsd: root of the NSD download or of the miniature.
         method: with parts replaced and options set.
+        held_out: ids of the test images of split "clusters"; empty for others.
     """
 
     config: RunConfig
@@ -96,6 +97,7 @@ class Run:
     work: Work
     store: CheckpointStore
     nsd: Path
+    held_out: tuple[int, ...] = ()
 
     @property
     def miniature(self) -> bool:
@@ -117,7 +119,9 @@ class Run:
         """What loading the selection would read, after all cheap checks of the files."""
         from brainkit.nsd import plan_trials
 
-        return plan_trials(self.nsd, self.config.subject, self.method.selection)
+        return plan_trials(
+            self.nsd, self.config.subject, self.method.selection, held_out=self.held_out
+        )
 
     @cached_property
     def image_ids(self) -> tuple[Integers, Integers]:
