@@ -8,7 +8,6 @@ of runs on the miniature only; the table has the scores that the runs have.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from brainkit.metrics.profiles import PROFILES
 from brainkit.metrics.standard import COLUMNS as FEATURES
 from brainkit.miniature import miniature
 from brainkit.nsd import load_stimuli
+from brainkit.report import read_metrics
 
 COLUMNS, SIDE, GAP, LEFT = 10, 96, 6, 92
 SCORES = (
@@ -38,7 +38,7 @@ def main(out: Path, rows: dict[str, Path]) -> None:
     splits = {split(folder) for folder in rows.values()}
     if len(splits) > 1:
         sys.exit(f"these runs have different test images, compare runs of one split: {splits}")
-    ids = [each["image_id"] for each in metrics(next(iter(rows.values())))["per_image"]]
+    ids = [each["image_id"] for each in metrics(next(iter(rows.values())))["images"]]
     chosen = ids[:: max(1, len(ids) // COLUMNS)][:COLUMNS]
     small = all(metrics(folder).get("data") == "miniature" for folder in rows.values())
     height = (len(rows) + small) * (SIDE + GAP)
@@ -71,8 +71,7 @@ def columns(folders: list[Path]) -> list[str]:
 def metrics(folder: Path) -> dict[str, Any]:
     """Return the metrics of the run that a folder of pictures belongs to."""
     run = folder.parent.parent if folder.parent.name == "true" else folder.parent
-    found: dict[str, Any] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    return found
+    return read_metrics(run / "metrics.json")
 
 
 def split(folder: Path) -> str:
@@ -86,7 +85,8 @@ def score(folder: Path, name: str) -> str:
     """Return a score of the run that a folder of pictures belongs to, for reading."""
     found = metrics(folder)["scores"]
     entry: dict[str, Any] = next((each for each in found if each["name"] == name), {})
-    value = entry.get("ceiling" if folder.parent.name == "true" else "value")
+    true = folder.parent.name == "true"
+    value = (entry.get("true_features") or {}).get("value") if true else entry.get("value")
     return "–" if value is None else f"{value:.3f}"
 
 

@@ -5,15 +5,16 @@ python docs/figure.py brainkit-runs/miniature/subj01/unibrain
 
 from __future__ import annotations
 
-import json
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 from brainkit.miniature import miniature
 from brainkit.nsd import load_captions, load_stimuli
+from brainkit.report import read_metrics
 
 OUT = Path(__file__).parent / "images" / "miniature.png"
 COLUMNS, SIDE, GAP, LEFT, TEXT = 8, 128, 8, 96, 96
@@ -22,10 +23,10 @@ ROWS = ("stimulus", "from true\nfeatures", "from brain")
 
 def main(folder: Path) -> None:
     """Take every n-th test image, so that nothing is picked by hand."""
-    found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    images = [each["image_id"] for each in found["per_image"]]
+    found = read_metrics(folder / "metrics.json")
+    images = [each["image_id"] for each in found["images"]]
     chosen = images[:: len(images) // COLUMNS][:COLUMNS]
-    said = {each["image_id"]: each["caption"] for each in found["per_image"]}
+    said = {each["image_id"]: each["caption"] for each in found["images"]}
     nsd = miniature().nsd
     width = LEFT + COLUMNS * (SIDE + GAP)
     sheet = Image.new("RGB", (width, 3 * (SIDE + GAP) + 2 * TEXT + GAP), "white")
@@ -50,11 +51,22 @@ def main(folder: Path) -> None:
             draw.text((x, y), "\n".join(textwrap.wrap(text, 20)[:6]), "black", font)
     OUT.parent.mkdir(exist_ok=True)
     sheet.save(OUT, optimize=True)
-    print("| score | from brain | ceiling | chance |\n| --- | --- | --- | --- |")
+    print(f"n = {found['n_test']} images; in brackets the 95 % interval\n")
+    print("| score | from brain | true features | null |\n| --- | --- | --- | --- |")
     for each in found["scores"]:
-        values = (each["value"], each["ceiling"], each["chance"]["mean"])
-        cells = " | ".join("–" if value is None else f"{value:.3f}" for value in values)
-        print(f"| {each['name']} | {cells} |")
+        levels = (each, each["true_features"], each["floor"])
+        cells = " | ".join(written(level) for level in levels)
+        arrow = "↑" if each["higher_is_better"] else "↓"
+        print(f"| {each['name']} {arrow} | {cells} |")
+
+
+def written(level: dict[str, Any] | None) -> str:
+    """Return a value with its interval, for reading."""
+    if level is None or level["value"] is None:
+        return "–"
+    ends = level.get("interval")
+    bracket = f" [{ends['low']:.3f}, {ends['high']:.3f}]" if ends else ""
+    return f"{level['value']:.3f}{bracket}"
 
 
 if __name__ == "__main__":

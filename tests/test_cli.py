@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from trees import timeless
 
 
 def test_list_plugins_names_parts_and_methods(cli):
@@ -111,11 +112,11 @@ def test_the_home_of_nobody_is_told(cli):
 def test_report_writes_the_page_again(cli, nsd, tmp_path):
     cli("run", "toy", "--nsd", nsd, "--images", "4", "--work", "w")
     page = next(tmp_path.rglob("report.html"))
-    before = page.read_text()
+    before = timeless(page)
     page.unlink()
     printed = cli("report", "w").stdout.strip()
     assert (tmp_path / printed).samefile(page)
-    assert page.read_text() == before
+    assert timeless(page) == before
 
 
 def test_dry_run_prints_a_plan_and_writes_nothing(cli, nsd, tmp_path):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from trees import tree
 
 from brainkit.disk import UnwritableError, refusal, require_utf8, writing
 from brainkit.run.artefact import Recipe, write_tensors, write_text
@@ -76,16 +77,6 @@ def one_line(errors: str) -> str:
     lines = [line for line in errors.splitlines() if line.startswith("Error: ")]
     assert errors.strip().splitlines()[-1:] == lines
     return lines[0]
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    files = (each for each in folder.rglob("*") if each.is_file() and not passed_over(each))
-    return {str(each.relative_to(folder)): each.read_bytes() for each in files}
-
-
-def passed_over(path: Path) -> bool:
-    """Say whether a file is a lock, or records of when others were written."""
-    return ".lock" in path.name or path.name == ".records.jsonl"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES])

@@ -45,6 +45,7 @@ RUN_ROWS = [
     ["watched"],
     ["load", "encode", "regress", "sample", "decode", "readers"],
     ["score", "maps", "leaks", "clusters"],
+    ["outputs", "rows"],
     ["publish"],
     ["line"],
     ["finished", "estimate", "verification"],

@@ -165,9 +165,9 @@ def test_neighbours_are_those_of_brute_force(registry, tmp_path, shared_home):
 
 def test_strict_counts_what_was_found(tmp_path):
     path = tmp_path / "metrics.json"
-    path.write_text(json.dumps({"scores": [], "findings": []}))
+    path.write_text(json.dumps({"layout": 2, "scores": [], "findings": []}))
     require_no_findings(path)
     two = [{"sentence": "one thing"}, {"sentence": "another"}]
-    path.write_text(json.dumps({"scores": [], "findings": two}))
+    path.write_text(json.dumps({"layout": 2, "scores": [], "findings": two}))
     with pytest.raises(BrainkitError, match="2 findings, the first: one thing; mend"):
         require_no_findings(path)

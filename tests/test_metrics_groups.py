@@ -58,18 +58,19 @@ def do(nsd, toy, tmp_path):
 def test_a_new_group_is_computed_and_named(do):
     score = do("toy", miniature=True)["spread, referee (miniature)"]
     assert score["value"] > 0
-    assert score["n_defined"] == 4
-    assert score["chance"]["mean"] == pytest.approx(score["value"], rel=1e-5)
-    assert score["note"].startswith("beside the standard scores because the method asks for it")
+    assert score["n"] == 4
+    assert score["exchange"]["value"] == pytest.approx(score["value"], rel=1e-5)
+    assert score["notes"][0].startswith("beside the standard scores because the method asks for it")
 
 
 def test_a_new_group_is_told_when_its_network_is_missing(do, tmp_path):
     score = do("toy")[TOLD[0]]
     path = tmp_path / "store" / "inception-2015" / "model.safetensors"
     assert score["value"] is None
-    assert score["note"].startswith(
-        f"not computed ({path} is missing, run `brainkit fetch inception-2015`) beside"
-    )
+    assert score["notes"] == [
+        f"not computed ({path} is missing, run `brainkit fetch inception-2015`)",
+        "beside the standard scores because the method asks for it, or --scores does",
+    ]
 
 
 def test_a_new_group_is_fetched_for(toy):
@@ -87,11 +88,10 @@ def test_a_new_group_is_offered_by_name():
         metrics.groups_named(["tyo"], "--scores")
 
 
-def test_results_with_a_new_group_hang_on_its_network(toy, tmp_path):
+def test_results_with_a_new_group_hang_on_its_network(tmp_path):
     def stamps(*scores):
-        method = dataclasses.replace(toy.TOY, scores=scores)
-        store = CheckpointStore(tmp_path)
-        return readers.stamps(SimpleNamespace(networks="released", method=method, store=store))
+        sight = readers.Sight(CheckpointStore(tmp_path), "released", scores)
+        return readers.stamps(sight, pictures=True)
 
     assert len(stamps("toy")) == len(stamps()) + 1
     (tmp_path / "inception-2015").mkdir()
@@ -100,16 +100,16 @@ def test_results_with_a_new_group_hang_on_its_network(toy, tmp_path):
     assert [stamp == "absent" for stamp in stamps("toy")] == [True, False, *[True] * 4]
 
 
-def test_the_order_in_recipes_is_that_of_earlier_ones(toy, tmp_path):
+def test_the_order_in_recipes_is_that_of_earlier_ones():
     names = [
         *("clip-vit-l14", "inception-2015", "imagenet-classifier"),
         *("alexnet", "inception-v3", "efficientnet-b1-v1", "swav-resnet50"),
         *("alexnet", "inception-v3", "efficientnet-b1-v2", "swav-resnet50"),
     ]
     store = SimpleNamespace(has=lambda _: True, fingerprint=lambda checkpoint: checkpoint.name)
-    method = dataclasses.replace(toy.TOY, scores=("n_way", "mindeye2", "ssim_variants", "fid"))
-    made = SimpleNamespace(networks="released", method=method, store=store)
-    assert readers.stamps(made) == names
+    sight = readers.Sight(store, "released", ("n_way", "mindeye2", "ssim_variants", "fid"))
+    assert readers.stamps(sight, pictures=True) == names
+    assert readers.stamps(sight, pictures=False) == names[:1]
 
 
 def test_a_group_of_networks_without_a_stand_in_says_so_on_the_miniature(monkeypatch):

@@ -168,9 +168,9 @@ def test_a_run_without_weights_says_what_is_missing_and_scores_the_rest(do, tmp_
     names = [FRECHET, KERNEL, *(f"{n}-way top-1, ImageNet classifier" for n in (2, 10, 50, 100))]
     for name in names:
         assert found[name]["value"] is None
-        assert found[name]["note"].startswith(f"not computed ({tmp_path / 'empty'}")
-        assert "is missing, run `brainkit fetch i" in found[name]["note"]
-        assert found[name]["chance"]["mean"] is None
+        assert found[name]["notes"][0].startswith(f"not computed ({tmp_path / 'empty'}")
+        assert "is missing, run `brainkit fetch i" in found[name]["notes"][0]
+        assert found[name]["exchange"] is None
     assert found["SSIM"]["value"] is not None
     assert "not computed (" in (folder / "report.html").read_text()
 
@@ -218,7 +218,7 @@ def test_anothers_weights_do_not_keep_a_run_from_its_other_scores(do, tmp_path):
     save_file({"conv.weight": torch.zeros(2)}, other / "inception-2015" / "model.safetensors")
     found = scores(do(CheckpointStore(other)))
     assert found[FRECHET]["value"] is None
-    assert "is not FID's Inception (lacks" in found[FRECHET]["note"]
+    assert "is not FID's Inception (lacks" in found[FRECHET]["notes"][0]
     assert found["SSIM"]["value"] is not None
 
 
@@ -239,7 +239,7 @@ def test_a_run_scores_what_the_networks_in_the_store_see(do, nsd, store):
     truth = [[each.mean for each in distances(seen, read(each), network="")] for each in recons]
     values = [found[name]["value"] for name in (FRECHET, KERNEL)]
     assert values == pytest.approx(np.mean(truth, axis=0), rel=1e-3)
-    assert found[FRECHET]["chance"] == {"mean": None, "sd": None}
-    assert "n = 4 stimuli and 4 reconstructions" in found[FRECHET]["note"]
-    assert "mean over 2 samples" in found[KERNEL]["note"]
-    assert found["50-way top-1, squeezenet1_1"]["chance"]["mean"] is not None
+    assert found[FRECHET]["exchange"] is None
+    assert "n = 4 stimuli and 4 reconstructions" in found[FRECHET]["notes"][0]
+    assert "mean over 2 samples of each image" in found[KERNEL]["notes"]
+    assert found["50-way top-1, squeezenet1_1"]["exchange"] is not None

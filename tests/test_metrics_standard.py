@@ -259,7 +259,7 @@ def test_a_run_on_nsd_reports_the_eight_and_scores_again_once_weights_are_there(
         assert found[name]["value"] is None
         path = tmp_path / "store" / folder / "model.safetensors"
         said = f"not computed ({path} is missing, run `brainkit fetch {folder}`)"
-        assert found[name]["note"] == said
+        assert found[name]["notes"] == [said]
     assert all(found[name]["value"] is not None for name in NAMES[:2])
     assert "brainkit fetch swav-resnet50" in page
     place(tmp_path / "store", "alexnet", "alexnet")
@@ -269,9 +269,9 @@ def test_a_run_on_nsd_reports_the_eight_and_scores_again_once_weights_are_there(
     there = [name for name in NAMES if found[name]["value"] is not None]
     assert there == [*NAMES[:4], NAMES[6]]
     for name in there:
-        assert "profile brain-diffuser" in found[name]["note"]
-        assert found[name]["chance"]["mean"] is not None
-        assert name in facts["per_image"][0]["scores"]
+        assert "profile brain-diffuser" in found[name]["notes"][-1]
+        assert found[name]["exchange"] is not None
+        assert len(found[name]["per_image"]) == 4
     assert "two-way identification, AlexNet(2)" in page
 
 
@@ -287,7 +287,7 @@ def test_a_second_profile_is_scored_beside_the_first_where_a_method_names_it(do,
     score = found["EffNet-B correlation distance (mindeye2)"]
     assert score["value"] > 0
     assert not score["higher_is_better"]
-    assert "because the method asks for it" in score["note"]
+    assert "because the method asks for it" in score["notes"][-1]
 
 
 def test_the_example_in_the_docs_scores_pictures(tmp_path, monkeypatch, capsys):
@@ -328,8 +328,8 @@ def test_the_table_of_runs_has_the_columns_that_the_runs_have(tmp_path):
     spec = importlib.util.spec_from_file_location("compare", path)
     compare = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(compare)
-    entries = [{"name": name, "value": 0.5, "ceiling": None} for name in NAMES[:7]]
-    facts = {"scores": [*entries, {"name": NAMES[7], "value": None, "ceiling": None}]}
+    entries = [{"name": name, "value": 0.5} for name in NAMES[:7]]
+    facts = {"layout": 2, "scores": [*entries, {"name": NAMES[7], "value": None}]}
     (tmp_path / "metrics.json").write_text(json.dumps(facts))
     assert compare.columns([tmp_path / "images"]) == NAMES[:7]
     assert compare.score(tmp_path / "images", NAMES[7]) == "–"

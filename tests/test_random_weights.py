@@ -272,7 +272,7 @@ def test_pictures_by_random_weights_are_not_judged_by_networks(do):
     scores = json.loads((folder / "metrics.json").read_text())["scores"]
     judged = [each for each in scores if "top-1" in each["name"]]
     assert judged
-    assert all(each["value"] is None and "random weights" in each["note"] for each in judged)
+    assert all(each["value"] is None and "random weights" in each["notes"][0] for each in judged)
 
 
 def test_the_network_has_its_true_size_and_the_data_their_preset(do):

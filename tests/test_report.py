@@ -12,14 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brainkit.data import Interval
 from brainkit.errors import DataError
 from brainkit.report import (
     MINIATURE_LINE,
     Figure,
+    Level,
     ReportData,
     ReportRow,
     ScoreRow,
     metrics_json,
+    read_metrics,
     write_report,
 )
 from brainkit.report.page import meaning, picks, scale
@@ -92,7 +95,16 @@ DATA = ReportData(
     miniature=True,
     scores=(
         ScoreRow(
-            name="SSIM", value=0.6, sem=0.01, ceiling=0.8, chance_mean=0.2, chance_sd=0.02, n=4
+            name="SSIM",
+            key="ssim",
+            value=0.6,
+            sem=0.01,
+            interval=Interval(0.5, 0.7, 0.95, "BCa"),
+            true=Level(value=0.8),
+            null=Level(value=0.2, sd=0.02, n=3),
+            exchange=Level(value=0.1, sd=0.03, n=5),
+            n=4,
+            per_image=(0.2, 0.9, 0.5, math.nan),
         ),
         ScoreRow(name="error", value=0.4, higher_is_better=False, n=3),
     ),
@@ -227,13 +239,15 @@ def test_scale_puts_the_share_between_chance_and_ceiling():
     place = scale(DATA.scores[0])
     assert place.share == 67  # (0.6 - 0.2) / (0.8 - 0.2)
     assert place.chance < place.value < place.ceiling
-    lower = ScoreRow(name="d", value=0.6, ceiling=0.4, chance_mean=0.9, higher_is_better=False)
+    levels = {"true": Level(value=0.4), "exchange": Level(value=0.9)}
+    lower = ScoreRow(name="d", value=0.6, higher_is_better=False, **levels)
     assert scale(lower).share == 60
     assert scale(DATA.scores[1]) is None
 
 
 def test_a_score_within_the_spread_of_chance_is_called_so():
-    noise = ScoreRow(name="x", value=0.52, sem=0.01, chance_mean=0.5, chance_sd=0.02, ceiling=0.9)
+    levels = {"true": Level(value=0.9), "exchange": Level(value=0.5, sd=0.02)}
+    noise = ScoreRow(name="x", value=0.52, sem=0.01, **levels)
     assert "Not distinguishable from chance" in meaning(noise)
     assert "67 % of the way" in meaning(DATA.scores[0])
 
@@ -264,13 +278,38 @@ def test_one_missing_picture_leaves_its_place(tmp_path):
 
 def test_metrics_json_is_strict_json_and_keeps_every_number():
     found = json.loads(json.dumps(metrics_json(DATA), allow_nan=False))
-    assert found["data"] == "miniature"
     first, second = found["scores"]
-    assert (first["value"], first["ceiling"], first["n_defined"]) == (0.6, 0.8, 4)
-    assert first["chance"] == {"mean": 0.2, "sd": 0.02}
+    assert (first["value"], first["true_features"]["value"], first["n"]) == (0.6, 0.8, 4)
+    assert first["interval"] == {"low": 0.5, "high": 0.7, "level": 0.95, "method": "BCa"}
+    assert first["null"] == {"value": 0.2, "sd": 0.02, "interval": None, "n": 3}
+    assert first["exchange"]["value"] == 0.1
+    assert first["floor"] == first["null"]
+    assert second["floor"] is None
+    assert first["per_image"] == [0.2, 0.9, 0.5, None]
+    assert second["per_image"] is None
     assert second["sem"] is None
     assert second["higher_is_better"] is False
-    assert found["per_image"][3]["scores"]["SSIM"] is None
-    assert found["per_image"][0]["caption"] == "a cat"
+    assert found["images"][0]["caption"] == "a cat"
     assert found["options"]["conditioner.mix"] == [0.6, 0.4]
-    assert found["seconds"] == {"sample": 75.0}
+    assert found["steps"] == {"sample": 75.0}
+    assert found["seconds"] == 75.0
+
+
+def test_the_scale_begins_where_no_brain_does_better():
+    both = {"null": Level(value=0.4), "exchange": Level(value=0.6)}
+    assert ScoreRow(name="x", value=0.7, **both).floor.value == 0.6
+    assert ScoreRow(name="x", value=0.3, higher_is_better=False, **both).floor.value == 0.4
+    undefined = ScoreRow(name="x", value=0.7, null=Level(value=math.nan))
+    assert undefined.floor is None
+
+
+def test_metrics_of_another_layout_are_refused_in_one_sentence(tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps(metrics_json(DATA)))
+    assert read_metrics(path)["title"] == DATA.title
+    path.write_text('{"layout": 1, "scores": []}')
+    with pytest.raises(DataError, match="layout 1 of another brainkit, expected 2; run again"):
+        read_metrics(path)
+    path.write_text("[]")
+    with pytest.raises(DataError, match="holds no scores; delete it and run again"):
+        read_metrics(path)

@@ -8,17 +8,9 @@ import subprocess
 import time
 from pathlib import Path
 
+from trees import tree
+
 RUN = ("run", "toy", "--batch-size", 2)
-
-
-def passed_over(path: Path) -> bool:
-    """Say whether a file is a lock, or records of when others were written."""
-    return ".lock" in path.name or path.name == ".records.jsonl"
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    files = (each for each in folder.rglob("*") if each.is_file() and not passed_over(each))
-    return {str(each.relative_to(folder)): each.read_bytes() for each in files}
 
 
 def wait_for(pattern: str, work: Path, process: subprocess.Popen[str], count: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from trees import tree
 
 from brainkit.errors import BrainkitError, PartError, UsageError
 from brainkit.run import prepare, run
@@ -34,16 +35,6 @@ def computing(said: list[str]) -> set[str]:
     return {line.partition(":")[0] for line in said if "comput" in line.partition(":")[2]} - {
         line for line in said if " steps " in line
     }
-
-
-def passed_over(path: Path) -> bool:
-    """Say whether a file is a lock, or records of when others were written."""
-    return ".lock" in path.name or path.name == ".records.jsonl"
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    files = (each for each in folder.rglob("*") if each.is_file() and not passed_over(each))
-    return {str(each.relative_to(folder)): each.read_bytes() for each in files}
 
 
 def test_a_run_writes_pictures_captions_scores_and_a_report(do):
@@ -150,7 +141,7 @@ def test_without_a_ceiling_nothing_is_made_from_true_features(do):
     _, folder = do(ceiling=False)
     assert not (folder / "true").exists()
     scores = json.loads((folder / "metrics.json").read_text())["scores"]
-    assert all(each["ceiling"] is None for each in scores)
+    assert all(each["true_features"] is None for each in scores)
 
 
 def test_single_trials_train_but_one_picture_is_made_of_each_image(do):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
+from trees import tree
 
 from brainkit import hookimpl, metrics
 from brainkit.checkpoints import CheckpointStore
@@ -49,16 +50,6 @@ def do(nsd, registry, tmp_path):
         return run(prepare(RunConfig(**settings), registry, lambda line: None)).parent
 
     return doing
-
-
-def passed_over(path: Path) -> bool:
-    """Say whether a file is a lock, or records of when others were written."""
-    return ".lock" in path.name or path.name == ".records.jsonl"
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    files = (each for each in folder.rglob("*") if each.is_file() and not passed_over(each))
-    return {str(each.relative_to(folder)): each.read_bytes() for each in files}
 
 
 def lines(folder: Path) -> list[dict]:
@@ -109,7 +100,7 @@ def test_fewer_samples_are_taken_from_a_run_of_more(do, tmp_path):
     assert {name.rpartition("/")[2].lstrip(".") for name in made} == {
         *("metrics.json", "metrics.json.recipe", "report.html", "report.html.recipe", "run.toml")
     }
-    assert "mean over 2 samples" in scores(folder)["SSIM"]["note"]
+    assert "mean over 2 samples of each image" in scores(folder)["SSIM"]["notes"]
 
 
 def test_samples_differ_by_noise_of_their_own(do):
@@ -138,14 +129,12 @@ def test_scores_are_means_over_the_samples_of_the_written_files(do, nsd):
         ],
         axis=0,
     )
-    found = json.loads((folder / "metrics.json").read_text())["per_image"]
-    each = [row["scores"]["pixel correlation"] for row in found]
-    np.testing.assert_allclose(each, by_hand, atol=1e-6)
     score = scores(folder)["pixel correlation"]
+    np.testing.assert_allclose(score["per_image"], by_hand, atol=1e-6)
     assert score["value"] == pytest.approx(by_hand.mean(), abs=1e-6)
     assert score["sem"] == pytest.approx(by_hand.std(ddof=1) / len(by_hand) ** 0.5, abs=1e-6)
-    assert score["chance"]["mean"] < score["value"]
-    assert "the method asks for it" in scores(folder)["SSIM (uniform 7, RGB)"]["note"]
+    assert score["exchange"]["value"] < score["value"]
+    assert "the method asks for it" in scores(folder)["SSIM (uniform 7, RGB)"]["notes"][-1]
     page = (folder / "report.html").read_text()
     assert "3 samples of each image are drawn" in page
     assert 'alt="Sample 3 of image' in page
@@ -175,7 +164,7 @@ def test_identification_by_target_averages_samples_before_comparing(
     wins = [np.mean([r[i, i] > r[i, j] for j in range(n) if j != i]) for i in range(n)]
     score = scores(folder)["two-way identification, CLIP (miniature), by target"]
     assert score["value"] == pytest.approx(np.mean(wins), abs=1e-9)
-    assert "each stimulus is held against all reconstructions" in score["note"]
+    assert "each stimulus is held against all reconstructions" in score["notes"][0]
     assert "two-way identification, CLIP (miniature)" in scores(folder)
 
 
@@ -246,8 +235,8 @@ def test_units_that_were_not_predicted_do_not_count_in_a_features_scores(nsd, to
         r2_score(*rows, multioutput="variance_weighted"), abs=1e-5
     )
     for name in ("picture variance explained", "two-way identification, picture"):
-        assert "96 of 192 units are predicted and count" in scores(folder)[name]["note"]
-    assert "units are predicted" not in scores(folder)["length variance explained"]["note"]
+        assert "96 of 192 units are predicted and count" in scores(folder)[name]["notes"]
+    assert scores(folder)["length variance explained"]["notes"] == []
 
 
 def test_each_sample_keeps_a_journal_of_its_own(do, tmp_path, monkeypatch):
@@ -270,7 +259,7 @@ def test_each_sample_keeps_a_journal_of_its_own(do, tmp_path, monkeypatch):
 @pytest.mark.parametrize("images", [1, 2])
 def test_few_images_with_samples_are_scored_as_far_as_they_can_be(do, images):
     found = scores(do("few", method="paper", images=images))
-    assert found["pixel correlation"]["n_defined"] == images
+    assert found["pixel correlation"]["n"] == images
     assert "SSIM (one window, grey)" in found
 
 

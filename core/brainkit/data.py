@@ -137,6 +137,23 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """Where a score may lie.
+
+    Attributes:
+        low: its lower end.
+        high: its upper end.
+        level: how often such intervals hold the true value.
+        method: how it was found, e.g. "BCa" (bootstrap over images).
+    """
+
+    low: float
+    high: float
+    level: float
+    method: str
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """Pretrained weights a part needs; declares, never downloads.
 

@@ -1,5 +1,6 @@
 """Scores of reconstructions and captions; each is a `Score`, with a value per item."""
 
+from brainkit.data import Interval
 from brainkit.metrics.captions import bleu, caption_scores, cider, meteor, rouge, tokens
 from brainkit.metrics.chance import Chance, chance_levels, derangements
 from brainkit.metrics.correlation import correlation_matrix, paired_correlation
@@ -38,7 +39,8 @@ from brainkit.metrics.images import (
     ssim_one_window,
     ssim_uniform,
 )
-from brainkit.metrics.score import Score, not_computed, over_samples, scored
+from brainkit.metrics.intervals import Draws, with_intervals
+from brainkit.metrics.score import Score, key_of, not_computed, over_samples, scored
 from brainkit.metrics.standard import standard_scores
 from brainkit.metrics.voxels import brain_correlation, noise_ceiling, voxel_correlation
 
@@ -46,7 +48,9 @@ __all__ = [
     "FID",
     "GROUPS",
     "Chance",
+    "Draws",
     "Group",
+    "Interval",
     "Reader",
     "Score",
     "Seen",
@@ -70,6 +74,7 @@ __all__ = [
     "image_from_brain",
     "kernel_distance",
     "kernel_name",
+    "key_of",
     "meteor",
     "n_way_name",
     "n_way_top_k",
@@ -93,5 +98,6 @@ __all__ = [
     "two_way_identification",
     "variance_explained",
     "voxel_correlation",
+    "with_intervals",
     "without_gaps",
 ]

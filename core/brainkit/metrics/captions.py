@@ -12,14 +12,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
 
 from brainkit.errors import DataError
 from brainkit.metrics.features import text_cosine
-from brainkit.metrics.score import Score, Values, check_paired, scored
+from brainkit.metrics.score import F1, Score, Values, check_paired, scored
 
 Tokens = tuple[str, ...]
 References = Sequence[Sequence[str]]
@@ -87,10 +87,14 @@ def bleu(
     counts = np.array([_bleu_counts(d, r, order) for d, r in zip(decoded, chosen, strict=True)])
     score = scored(
         _named(f"BLEU-{order}", first_only),
-        [_bleu(row) for row in counts],
+        _bleu_of_sets(counts, np.eye(len(counts))),
         notes=("of all captions together, not the mean of the captions' own", TOKENIZER_NOTE),
+        unit="BLEU",
+        worst=0.0,
     )
-    return replace(score, mean=_bleu(counts.sum(axis=0)), sem=math.nan)
+    whole = partial(_bleu_of_sets, counts)
+    mean = float(whole(np.ones((1, len(counts))))[0])
+    return replace(score, mean=mean, sem=math.nan, resample=whole)
 
 
 def rouge(
@@ -109,7 +113,7 @@ def rouge(
         max(scorer.score(reference, text)[kind].fmeasure for reference in own)
         for text, own in zip(decoded, chosen, strict=True)
     ]
-    return scored(_named(f"ROUGE-{kind[5:]}", first_only), values)
+    return scored(_named(f"ROUGE-{kind[5:]}", first_only), values, **F1)
 
 
 def meteor(decoded: Sequence[str], references: References, *, first_only: bool = False) -> Score:
@@ -132,7 +136,8 @@ def meteor(decoded: Sequence[str], references: References, *, first_only: bool =
         )
 
     values = [best(text, own) for text, own in zip(decoded, chosen, strict=True)]
-    return scored(_named("METEOR (no synonyms)", first_only), values, notes=(TOKENIZER_NOTE,))
+    name = _named("METEOR (no synonyms)", first_only)
+    return scored(name, values, notes=(TOKENIZER_NOTE,), unit="METEOR", worst=0.0)
 
 
 def cider(decoded: Sequence[str], references: References, *, first_only: bool = False) -> Score:
@@ -153,7 +158,8 @@ def cider(decoded: Sequence[str], references: References, *, first_only: bool = 
         by_reference = [_cider(caption, _weighted(gram, rarity, never_seen)) for gram in own]
         values.append(10 * sum(by_reference) / len(by_reference))
     note = f"word weights from the references of these {len(grams)} images"
-    return scored(_named("CIDEr", first_only), values, notes=(note, TOKENIZER_NOTE))
+    notes = (note, TOKENIZER_NOTE)
+    return scored(_named("CIDEr", first_only), values, notes=notes, unit="0 to 10", worst=0.0)
 
 
 def _named(metric: str, first_only: bool) -> str:
@@ -200,13 +206,14 @@ def _bleu_counts(text: str, references: Sequence[str], order: int) -> list[int]:
     return counts
 
 
-def _bleu(counts: Values) -> float:
-    length, closest = counts[:2]
-    if length == 0:
-        return 0.0
-    precisions = (counts[2::2] + TINY) / (counts[3::2] + SMALL)
-    brevity = math.exp(min(0.0, 1 - (closest + SMALL) / (length + TINY)))
-    return float(brevity * precisions.prod() ** (1 / len(precisions)))
+def _bleu_of_sets(counts: Values, held: Values) -> Values:
+    """Return BLEU of several sets of the captions, told by how often each holds each caption."""
+    sums = held @ counts
+    length, closest = sums[:, 0], sums[:, 1]
+    precisions = (sums[:, 2::2] + TINY) / (sums[:, 3::2] + SMALL)
+    brevity = np.exp(np.minimum(0, 1 - (closest + SMALL) / (length + TINY)))
+    values = brevity * precisions.prod(axis=1) ** (1 / precisions.shape[1])
+    return np.asarray(np.where(length > 0, values, 0.0))
 
 
 @dataclass(frozen=True)

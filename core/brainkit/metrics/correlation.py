@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from brainkit.errors import DataError
 from brainkit.metrics.score import Values
 
+WORST = -1.0
+"""The least that a correlation or cosine can be."""
 BLOCK = 8192
 """Feature columns read at a time: 64 MB for each thousand rows and side."""
 
@@ -56,6 +58,21 @@ def paired_correlation(first: Any, second: Any, *, centred: bool = True) -> Valu
     left, right = _matrix(first), _matrix(second)
     _check_widths(left, right)
     return np.array([_row_correlation(a, b, centred) for a, b in zip(left, right, strict=True)])
+
+
+def correlation_or_worst(first: Any, second: Any, *, centred: bool = True) -> Values:
+    """Correlate rows as `paired_correlation`, -1 where only the second row lets it be undefined.
+
+    A blank or failed reconstruction has no correlation with its stimulus: it counts as the worst
+    there is and does not leave the mean. NaN stays where the first row itself is blank.
+    """
+    values = paired_correlation(first, second, centred=centred)
+    undefined = np.flatnonzero(np.isnan(values))
+    if len(undefined):
+        whole = _matrix(first)[undefined]
+        own = paired_correlation(whole, whole, centred=centred)
+        values[undefined] = np.where(np.isnan(own), np.nan, WORST)
+    return values
 
 
 def _row_correlation(first: NDArray[Any], second: NDArray[Any], centred: bool) -> float:

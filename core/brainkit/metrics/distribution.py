@@ -6,6 +6,9 @@ Exchanging reconstructions between images changes neither score, so neither has 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -74,11 +77,28 @@ def kernel_distance(targets: Any, recons: Any, *, network: str) -> Score:
     Source: Bińkowski et al. 2018, arXiv 1801.01401, equation 4 and section 3.
     """
     first, second = _two_sets(targets, recons, "kernel distance")
-    within = sum(_mean_of_others(_kernel(each, each)) for each in (first, second))
-    value = within - 2 * float(_kernel(first, second).mean())
-    return _of_sets(
+    kernels = [_kernel(*pair) for pair in ((first, first), (second, second), (first, second))]
+    within = sum(_mean_of_others(kernel) for kernel in kernels[:2])
+    value = within - 2 * float(kernels[2].mean())
+    score = _of_sets(
         kernel_name(network), value, (first, second), "unbiased whatever n, may be below 0."
     )
+    # Sets of other sizes are not of the same items, which could be drawn together.
+    same = len(first) == len(second)
+    return replace(score, resample=partial(_kernel_distances, kernels)) if same else score
+
+
+def _kernel_distances(kernels: Sequence[Values], counts: Values) -> Values:
+    """Return the distance of several sets of the items, told by how often each holds each item.
+
+    Pairs of an item with itself are left out, also where a set holds it twice.
+    """
+    n_pairs = counts.sum(axis=1) ** 2 - np.square(counts).sum(axis=1)
+    others = [kernel - np.diag(np.diagonal(kernel)) for kernel in kernels[:2]]
+    within = sum(np.einsum("si,si->s", counts @ kernel, counts) for kernel in others)
+    across = np.einsum("si,si->s", counts @ kernels[2], counts) / counts.sum(axis=1) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(within / n_pairs - 2 * across)
 
 
 def _two_sets(targets: Any, recons: Any, what: str) -> tuple[Values, Values]:
@@ -88,6 +108,13 @@ def _two_sets(targets: Any, recons: Any, what: str) -> tuple[Values, Values]:
             f"features of shapes {first.shape} and {second.shape} have no {what}; "
             "give at least two rows each, of equal width"
         )
+    for features, what_of in ((first, "stimuli"), (second, "reconstructions")):
+        spoilt = int((~np.isfinite(features)).any(axis=1).sum())
+        if spoilt:
+            raise DataError(
+                f"{spoilt} of {len(features)} rows of features of the {what_of} are not finite, so "
+                f"there is no {what}; look at these pictures, or read them in float32"
+            )
     return first, second
 
 
@@ -109,6 +136,7 @@ def _of_sets(name: str, value: float, sets: tuple[Values, Values], bias: str) ->
         per_item=np.empty(0),
         n_defined=min(n_targets, n_recons),
         higher_is_better=False,
+        unit="distance",
         notes=(
             f"n = {n_targets} stimuli and {n_recons} reconstructions: {bias}",
             "It compares sets and pairs nothing: exchanging reconstructions between images leaves "

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from brainkit.metrics.correlation import correlation_matrix, paired_correlation
-from brainkit.metrics.score import Score, Values, check_paired, scored
+from brainkit.metrics.correlation import WORST, correlation_matrix, correlation_or_worst
+from brainkit.metrics.score import (
+    CORRELATION,
+    COSINE,
+    DISTANCE,
+    Score,
+    Values,
+    check_paired,
+    scored,
+)
 
 
 def feature_cosine(targets: Any, recons: Any, *, network: str) -> Score:
@@ -20,7 +29,8 @@ def feature_cosine(targets: Any, recons: Any, *, network: str) -> Score:
         network: becomes part of the name, e.g. "CLIP (miniature)".
     """
     check_paired(targets, recons, ("targets", "reconstructions"))
-    return scored(f"{network} cosine", paired_correlation(targets, recons, centred=False))
+    cosines = correlation_or_worst(targets, recons, centred=False)
+    return scored(f"{network} cosine", cosines, **COSINE)
 
 
 def feature_correlation(targets: Any, recons: Any, *, network: str) -> Score:
@@ -29,7 +39,8 @@ def feature_correlation(targets: Any, recons: Any, *, network: str) -> Score:
     As `feature_cosine` of features from which each item's own mean is taken.
     """
     check_paired(targets, recons, ("targets", "reconstructions"))
-    return scored(f"{network} correlation", paired_correlation(targets, recons))
+    correlations = correlation_or_worst(targets, recons)
+    return scored(f"{network} correlation", correlations, **CORRELATION)
 
 
 def without_gaps(targets: Any, predicted: Any) -> tuple[Any, Any, tuple[str, ...]]:
@@ -65,16 +76,23 @@ def variance_explained(targets: Any, predicted: Any, *, feature: str) -> Score:
     """
     check_paired(targets, predicted, ("targets", "predictions"), at_least=2)
     true = np.asarray(targets, dtype=np.float32)
-    total = float(np.square(true - true.mean(axis=0)).sum(dtype=np.float64)) / len(true)
+    spread = np.square(true - true.mean(axis=0)).sum(1, dtype=np.float64)
     missed = np.square(true - np.asarray(predicted, dtype=np.float32)).sum(1, dtype=np.float64)
+    total = spread.mean()
     shares = 1 - missed / total if total > 0 else np.full(len(true), np.nan)
-    return scored(f"{feature} variance explained", shares)
+
+    def resample(counts: Values) -> Values:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(1 - counts @ missed / (counts @ spread))
+
+    score = scored(f"{feature} variance explained", shares, unit="R2")
+    return replace(score, resample=resample)
 
 
 def correlation_distance(targets: Any, recons: Any, *, network: str) -> Score:
     """Return one minus the correlation of each pair of features; lower is better."""
     check_paired(targets, recons, ("targets", "reconstructions"))
-    return _distance(paired_correlation(targets, recons), network)
+    return _distance(correlation_or_worst(targets, recons), network)
 
 
 def distance_of(correlations: Values, *, network: str) -> Score:
@@ -85,12 +103,15 @@ def distance_of(correlations: Values, *, network: str) -> Score:
         network: becomes part of the name.
     """
     check_paired(correlations, correlations.T, ("targets", "reconstructions"))
-    return _distance(np.diagonal(correlations), network)
+    own = np.diagonal(correlations)
+    # Only a stimulus without correlation with any reconstruction is blank itself.
+    blank = np.isnan(own) & ~np.isnan(correlations).all(axis=1)
+    return _distance(np.where(blank, WORST, own), network)
 
 
 def _distance(correlations: Values, network: str) -> Score:
     name = f"{network} correlation distance"
-    return scored(name, 1 - correlations, higher_is_better=False)
+    return scored(name, 1 - correlations, higher_is_better=False, **DISTANCE)
 
 
 def clip_s(images: Any, captions: Any, *, network: str) -> Score:
@@ -104,8 +125,8 @@ def clip_s(images: Any, captions: Any, *, network: str) -> Score:
     Source: Hessel et al. 2021, CLIPScore, section 3.
     """
     check_paired(images, captions, ("images", "captions"))
-    cosines = paired_correlation(images, captions, centred=False)
-    return scored(f"CLIP-S, {network}", 2.5 * np.maximum(cosines, 0))
+    cosines = correlation_or_worst(images, captions, centred=False)
+    return scored(f"CLIP-S, {network}", 2.5 * np.maximum(cosines, 0), unit="0 to 2.5", worst=0.0)
 
 
 def text_cosine(decoded: Any, references: Sequence[Any], *, network: str) -> Score:
@@ -119,4 +140,4 @@ def text_cosine(decoded: Any, references: Sequence[Any], *, network: str) -> Sco
     check_paired(decoded, references, ("decoded captions", "sets of references"))
     pairs = zip(np.asarray(decoded), references, strict=True)
     cosines = [correlation_matrix(row[None], refs, centred=False).max() for row, refs in pairs]
-    return scored(f"{network} text-text@allref", cosines)
+    return scored(f"{network} text-text@allref", cosines, **COSINE)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brainkit.data import Checkpoint
 from brainkit.errors import UsageError, did_you_mean
@@ -32,12 +31,10 @@ from brainkit.metrics.identification import (
 from brainkit.metrics.images import Images, pixel_correlation, ssim, ssim_one_window, ssim_uniform
 from brainkit.metrics.networks.torchvision import CLASSIFIER, INCEPTION, NETWORKS, Network
 from brainkit.metrics.profiles import DEFAULT, PROFILES
-from brainkit.metrics.score import Score, not_computed, over_samples
+from brainkit.metrics.score import Order, Score, not_computed, over_samples, taken
 from brainkit.metrics.standard import Standard
 from brainkit.networks.clip import CLIP_L14
 
-Order = NDArray[np.intp] | None
-"""Takes reconstruction `order[j]` for that of item j; None for each its own."""
 Metric = Callable[..., Score]
 
 
@@ -79,6 +76,13 @@ class Seen:
     standard: Standard | None = None
     order: Order = None
 
+    def of_samples(self, samples: slice) -> Seen:
+        """Return the same of some of the samples only."""
+        features = self.features and (self.features[0], self.features[1][samples])
+        standard = self.standard and self.standard.of_samples(samples)
+        chosen = self.samples[samples]
+        return replace(self, samples=chosen, features=features, standard=standard)
+
     def pictures(self) -> list[tuple[Any, Any]]:
         """Return stimuli and reconstructions, a pair for each sample."""
         return [(self.targets, self._ordered(recons)) for recons in self.samples]
@@ -89,7 +93,7 @@ class Seen:
         return [(of_targets, self._ordered(of_recons)) for of_recons in of_samples]
 
     def _ordered(self, rows: Any) -> Any:
-        return rows if self.order is None else rows[self.order]
+        return taken(rows, self.order)
 
 
 @dataclass(frozen=True)

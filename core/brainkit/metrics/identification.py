@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from math import comb
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from brainkit.errors import BrainkitWarning, DataError
 from brainkit.metrics.correlation import correlation_matrix
-from brainkit.metrics.score import Score, Values, check_paired, scored
+from brainkit.metrics.score import SHARE, Score, Values, check_paired, scored
 
 TIE = 1e-9
 """Similarities closer than this are equal, so that equal features do not win by rounding."""
@@ -88,8 +89,19 @@ def _won(r: Values, name: str, notes: tuple[str, ...]) -> Score:
         reason = f"{undefined} of {len(r)} pairs have constant features and lose every comparison"
         notes = (*notes, reason)
         warnings.warn(f"{name}: {reason}", BrainkitWarning, stacklevel=3)
-    wins = (r < own[:, None] - TIE).sum(axis=1)
-    return scored(name, wins / (len(r) - 1), chance=0.5, notes=notes)
+    won = r < own[:, None] - TIE
+    shares = won.sum(axis=1) / (len(r) - 1)
+    score = scored(name, shares, chance=0.5, notes=notes, **SHARE)
+    return replace(score, resample=partial(_share_of_pairs, won.astype(np.float32)))
+
+
+def _share_of_pairs(won: NDArray[np.float32], counts: Values) -> Values:
+    """Return the share won of all pairs of different items, for sets told by their counts."""
+    held = counts.astype(np.float32)
+    wins = np.einsum("si,si->s", held @ won.T, held, dtype=np.float64)
+    pairs = counts.sum(axis=1) ** 2 - np.square(counts).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(wins / pairs)
 
 
 def n_way_top_k(
@@ -97,7 +109,7 @@ def n_way_top_k(
 ) -> Score:
     """Return the chance that the true class is in the top k among it and n - 1 random others.
 
-    The expectation over the random others, so no draw and no seed. With g classes scoring above
+    The expectation over the random others, so no draw and no seed. With g classes not scoring below
     the true one among K:
 
         P = sum over x < k of C(g, x) C(K - 1 - g, n - 1 - x) / C(K - 1, n - 1)
@@ -106,7 +118,8 @@ def n_way_top_k(
         logits: (items, classes), the classifier's scores of the reconstructions.
         classes: int (items,), the classifier's best class of each stimulus.
         n: classes compared, the true one included.
-        k: places that count as right.
+        k: places that count as right; a class that scores as the true one does, or is NaN, is
+            ahead of it.
         network: becomes part of the name.
 
     Raises:
@@ -118,9 +131,10 @@ def n_way_top_k(
     if not 0 < k < n <= n_classes:
         raise DataError(f"{n}-way top-{k} is impossible with {n_classes} classes; take k < n <= it")
     true = np.take_along_axis(scores, np.asarray(classes)[:, None], axis=1)
-    above = (scores > true).sum(axis=1)
+    # Equal and undefined scores never win: all of them but the true class's own are above it.
+    above = (~(scores < true)).sum(axis=1) - 1
     values = [_top_k_chance(int(g), n_classes, n, k) for g in above]
-    return scored(n_way_name(n, k, network), values, chance=k / n)
+    return scored(n_way_name(n, k, network), values, **SHARE)
 
 
 def n_ways(n_classes: int) -> tuple[int, ...]:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainkit.errors import DataError
-from brainkit.metrics.correlation import paired_correlation
-from brainkit.metrics.score import Score, Values, check_paired, scored
+from brainkit.metrics.correlation import correlation_or_worst
+from brainkit.metrics.score import CORRELATION, INDEX, Score, Values, check_paired, scored
 
 Images = NDArray[Any] | Sequence[NDArray[Any]]
 
@@ -33,9 +33,10 @@ C1, C2 = 0.01**2, 0.03**2
 def pixel_correlation(targets: Images, recons: Images) -> Score:
     """Return the correlation of the pixels of all three channels, the published "PixCorr".
 
-    A constant image has no correlation: NaN.
+    A constant reconstruction has no correlation and counts as -1, a constant stimulus is NaN.
     """
-    return scored("pixel correlation", _each(targets, recons, _pixel_correlation))
+    values = _each(targets, recons, _pixel_correlation)
+    return scored("pixel correlation", values, **CORRELATION)
 
 
 def ssim(targets: Images, recons: Images) -> Score:
@@ -46,7 +47,7 @@ def ssim(targets: Images, recons: Images) -> Score:
 
     Source: Wang et al. 2004, equation 13, with K1 = 0.01 and K2 = 0.03.
     """
-    return scored("SSIM", _each(targets, recons, _ssim))
+    return scored("SSIM", _each(targets, recons, _ssim), **INDEX)
 
 
 def ssim_uniform(targets: Images, recons: Images) -> Score:
@@ -56,7 +57,7 @@ def ssim_uniform(targets: Images, recons: Images) -> Score:
     """
     note = "scikit-image's defaults on the three channels; not comparable with SSIM"
     values = _each(targets, recons, _ssim_uniform)
-    return scored("SSIM (uniform 7, RGB)", values, notes=(note,))
+    return scored("SSIM (uniform 7, RGB)", values, notes=(note,), **INDEX)
 
 
 def ssim_columns_legacy(targets: Images, recons: Images) -> Score:
@@ -67,7 +68,7 @@ def ssim_columns_legacy(targets: Images, recons: Images) -> Score:
     """
     note = "not comparable with SSIM; kept for comparison with papers before 2024"
     values = _each(targets, recons, _ssim_columns)
-    return scored("SSIM of columns (legacy)", values, notes=(note,))
+    return scored("SSIM of columns (legacy)", values, notes=(note,), **INDEX)
 
 
 def ssim_one_window(targets: Images, recons: Images) -> Score:
@@ -78,7 +79,7 @@ def ssim_one_window(targets: Images, recons: Images) -> Score:
     """
     note = "the formula taken once over the whole grey image; not comparable with SSIM"
     values = _each(targets, recons, _ssim_one_window)
-    return scored("SSIM (one window, grey)", values, notes=(note,))
+    return scored("SSIM (one window, grey)", values, notes=(note,), **INDEX)
 
 
 def psnr(targets: Images, recons: Images) -> Score:
@@ -88,7 +89,7 @@ def psnr(targets: Images, recons: Images) -> Score:
         error = float(np.mean((target.astype(np.float64) - recon) ** 2))
         return -10 * float(np.log10(error)) if error > 0 else np.nan
 
-    return scored("PSNR", _each(targets, recons, ratio))
+    return scored("PSNR", _each(targets, recons, ratio), unit="dB")
 
 
 def resized(images: Images, side: int, *, antialias: bool) -> list[NDArray[np.float32]]:
@@ -146,7 +147,7 @@ def _resized(image: NDArray[Any], size: tuple[int, ...], antialias: bool) -> NDA
 
 
 def _pixel_correlation(target: NDArray[Any], recon: NDArray[Any]) -> float:
-    return float(paired_correlation(target[None], recon[None])[0])
+    return float(correlation_or_worst(target[None], recon[None])[0])
 
 
 def _ssim(target: NDArray[Any], recon: NDArray[Any]) -> float:

@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainkit.data import Interval
 from brainkit.errors import BrainkitWarning, DataError
 
 Values = NDArray[np.float64]
+Resampled = Callable[[Values], Values]
+"""From how often each of several sets holds each item, (sets, items), to each set's value."""
+
+
+Order = NDArray[np.intp] | None
+"""Takes reconstruction `order[j]` for that of item j; None for each its own."""
+
+
+class Measure(TypedDict):
+    """What a score is measured in and the least good value it can have, see `Score`."""
+
+    unit: str
+    worst: float
+
+
+CORRELATION: Final[Measure] = {"unit": "r", "worst": -1.0}
+COSINE: Final[Measure] = {"unit": "cosine", "worst": -1.0}
+DISTANCE: Final[Measure] = {"unit": "1 - r", "worst": 2.0}
+INDEX: Final[Measure] = {"unit": "index", "worst": -1.0}
+SHARE: Final[Measure] = {"unit": "share", "worst": 0.0}
+F1: Final[Measure] = {"unit": "F1", "worst": 0.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +51,12 @@ class Score:
         per_item: float64 (items,), NaN where undefined; length 0 when only the set has a value.
         n_defined: items behind the mean.
         higher_is_better: whether larger means closer.
-        chance: expected value of unrelated pairs where it is known in closed form, else None.
+        chance: expected value of outputs exchanged between items, where it is known exactly.
         notes: sentences a reader of the number needs.
+        unit: what the number is, e.g. "r" or "share".
+        worst: the least good value an item can have; NaN where there is none.
+        resample: the value of other sets of the items; None where it is their mean.
+        interval: of the value; None where it is not known.
     """
 
     name: str
@@ -39,6 +67,44 @@ class Score:
     higher_is_better: bool = True
     chance: float | None = None
     notes: tuple[str, ...] = ()
+    unit: str = ""
+    worst: float = math.nan
+    resample: Resampled | None = None
+    interval: Interval | None = None
+
+    @property
+    def key(self) -> str:
+        """The name as one word, stable as long as the name is: "pixel-correlation"."""
+        return key_of(self.name)
+
+    def over(self, counts: Values) -> Values | None:
+        """Return the value of other sets of the same items.
+
+        Args:
+            counts: float64 (sets, items), how often each set holds each item.
+
+        Returns:
+            float64 (sets,), NaN where undefined; None for what only the whole set has.
+        """
+        if self.resample is not None:
+            return self.resample(counts)
+        if not len(self.per_item):
+            return None
+        defined = ~np.isnan(self.per_item)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(
+                counts @ np.where(defined, self.per_item, 0) / (counts @ defined.astype(float))
+            )
+
+
+def key_of(name: str) -> str:
+    """Return a score's name as one word of ASCII.
+
+    >>> key_of("Fréchet distance, Inception 2015"), key_of("BLEU-1@allref")
+    ('frechet-distance-inception-2015', 'bleu-1@allref')
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9@.]+", "-", plain.lower()).strip("-")
 
 
 def scored(
@@ -48,8 +114,10 @@ def scored(
     higher_is_better: bool = True,
     chance: float | None = None,
     notes: tuple[str, ...] = (),
+    unit: str = "",
+    worst: float = math.nan,
 ) -> Score:
-    """Average the defined values of the items.
+    """Average the defined values of the items; the other arguments are those of `Score`.
 
     Args:
         name: of the metric.
@@ -73,6 +141,8 @@ def scored(
         higher_is_better=higher_is_better,
         chance=chance,
         notes=notes,
+        unit=unit,
+        worst=worst,
     )
 
 
@@ -122,11 +192,28 @@ def over_samples(scores: Sequence[Score]) -> Score:
         per_item=values,
         n_defined=len(defined) if len(values) else first.n_defined,
         notes=(*notes, note),
+        resample=_mean_resample(scores) if first.resample else None,
     )
+
+
+def _mean_resample(scores: Sequence[Score]) -> Resampled:
+    def resample(counts: Values) -> Values:
+        values = [each.over(counts) for each in scores]
+        return np.asarray(np.mean([each for each in values if each is not None], axis=0))
+
+    return resample
 
 
 def _sem(defined: Values) -> float:
     return float(defined.std(ddof=1) / math.sqrt(len(defined))) if len(defined) > 1 else math.nan
+
+
+def taken(rows: Any, order: Order) -> Any:
+    """Return rows in an order; a single one stands for all without being copied."""
+    if order is None:
+        return rows
+    one = len(rows) == 1
+    return np.broadcast_to(rows, (len(order), *rows.shape[1:])) if one else rows[order]
 
 
 def check_paired(first: Any, second: Any, words: tuple[str, str], at_least: int = 1) -> int:

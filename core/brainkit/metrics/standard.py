@@ -23,7 +23,7 @@ from brainkit.metrics.identification import identified
 from brainkit.metrics.images import pixel_correlation, ssim
 from brainkit.metrics.networks.torchvision import load_clip, load_nodes, missing
 from brainkit.metrics.profiles import DEFAULT, PROFILES, Profile
-from brainkit.metrics.score import Score, Values, not_computed
+from brainkit.metrics.score import Order, Score, Values, not_computed, taken
 
 if TYPE_CHECKING:
     from brainkit.metrics.networks.torchvision import Nodes
@@ -140,26 +140,26 @@ def similarities(
     Args:
         read: from pictures to features.
         targets: uint8 (items, height, width, 3), stimuli.
-        samples: for each sample the reconstructions of all items.
+        samples: for each sample the reconstructions of all items, or one that stands for all.
         budget: bytes of one side's features that may be in memory.
 
     Returns:
-        for each sample and node float64 (items, items), row a stimulus, column a reconstruction.
+        for each sample and node float64 (items, reconstructions), row a stimulus.
 
     Raises:
         DataError: the numbers of pictures differ.
     """
     n = len(targets)
-    if any(len(each) != n for each in samples):
+    if any(len(each) not in (1, n) for each in samples):
         counts = [len(each) for each in samples]
         raise DataError(f"{n} stimuli cannot be compared with {counts} reconstructions")
     one = read(targets[:1])
     blocks = list(_blocks(n, max(1, budget // sum(each[0].nbytes for each in one))))
-    correlations = [tuple(np.empty((n, n)) for _ in one) for _ in samples]
+    correlations = [tuple(np.empty((n, len(each))) for _ in one) for each in samples]
     for rows in blocks:
         of_targets = read(targets[rows])
         for recons, nodes in zip(samples, correlations, strict=True):
-            for columns in blocks:
+            for columns in (block for block in blocks if block.start < len(recons)):
                 block = _correlations(read, of_targets, recons[columns])
                 for whole, part in zip(nodes, block, strict=True):
                     whole[rows, columns] = part
@@ -196,7 +196,12 @@ class Standard:
     correlations: Mapping[str, Sequence[tuple[Values, ...]]]
     lacks: Mapping[str, str]
 
-    def scores(self, sample: int, order: NDArray[np.intp] | None = None) -> tuple[Score, ...]:
+    def of_samples(self, samples: slice) -> Standard:
+        """Return the same of some of the samples only."""
+        correlations = {name: of[samples] for name, of in self.correlations.items()}
+        return replace(self, samples=self.samples[samples], correlations=correlations)
+
+    def scores(self, sample: int, order: Order = None) -> tuple[Score, ...]:
         """Return the scores of one sample, in their customary order.
 
         Args:
@@ -204,16 +209,17 @@ class Standard:
             order: takes reconstruction `order[j]` for that of item j; what cannot be computed is
                 then left out.
         """
-        recons = self.samples[sample] if order is None else self.samples[sample][order]
+        recons = taken(self.samples[sample], order)
         first = low_level_scores(self.targets, recons, self.profile)
         columns = [each for each in COLUMNS if order is None or not self._lack(each)]
         return (*first, *(self._score(each, sample, order) for each in columns))
 
-    def _score(self, column: Column, sample: int, order: NDArray[np.intp] | None) -> Score:
+    def _score(self, column: Column, sample: int, order: Order) -> Score:
         if lack := self._lack(column):
             return column.absent(self.profile, lack)
         pairs = self.correlations[column.network][sample][column.node]
-        return column.score(pairs if order is None else pairs[:, order], self.profile)
+        pairs = pairs if order is None else taken(pairs.T, order).T
+        return column.score(pairs, self.profile)
 
     def _lack(self, column: Column) -> str:
         if not column.distance and len(self.targets) < 2:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainkit.metrics import Score, scored, two_way_identification
+from brainkit.metrics.score import SHARE
 from brainkit.miniature.scenes import (
     BACKGROUNDS,
     COLOURS,
@@ -157,8 +158,8 @@ def picture_scores(
     kinds = _shares(_kinds(scenes), _likeliest(recons, "kinds", _kinds(scenes)))
     grounds = _shares(_grounds(scenes), _likeliest(recons, "backgrounds", _grounds(scenes)))
     return (
-        scored(f"objects recalled ({REFEREE})", kinds, notes=(note,)),
-        scored(f"background recalled ({REFEREE})", grounds, chance=1 / len(BACKGROUNDS)),
+        scored(f"objects recalled ({REFEREE})", kinds, notes=(note,), **SHARE),
+        scored(f"background recalled ({REFEREE})", grounds, **SHARE),
         two_way_identification(targets, recons, network=REFEREE),
     )
 
@@ -166,10 +167,11 @@ def picture_scores(
 def caption_scores(scenes: Sequence[Scene], captions: Sequence[str]) -> tuple[Score, ...]:
     """Score which of an image's objects, colours and background a caption names."""
     grounds = [{background_in(each) or ""} for each in captions]
+    kinds, colours = ([find(each) for each in captions] for find in (kinds_in, colours_in))
     return (
-        scored("objects named", _shares(_kinds(scenes), [kinds_in(each) for each in captions])),
-        scored("colours named", _shares(_colours(scenes), [colours_in(each) for each in captions])),
-        scored("background named", _shares(_grounds(scenes), grounds)),
+        scored("objects named", _shares(_kinds(scenes), kinds), **SHARE),
+        scored("colours named", _shares(_colours(scenes), colours), **SHARE),
+        scored("background named", _shares(_grounds(scenes), grounds), **SHARE),
     )
 
 

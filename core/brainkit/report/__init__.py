@@ -9,11 +9,11 @@ from brainkit.report.data import (
     Picture,
     ReportData,
     ReportRow,
-    ScoreRow,
     Way,
     metrics_json,
 )
 from brainkit.report.page import write_report
+from brainkit.report.scores import Level, ScoreRow, read_metrics
 
 __all__ = [
     "MINIATURE_LINE",
@@ -21,11 +21,13 @@ __all__ = [
     "BrainMap",
     "Figure",
     "Finding",
+    "Level",
     "Picture",
     "ReportData",
     "ReportRow",
     "ScoreRow",
     "Way",
     "metrics_json",
+    "read_metrics",
     "write_report",
 ]

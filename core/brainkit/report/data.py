@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from brainkit.report.scores import LAYOUT, ScoreRow, finite, score_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 else:
     Picture = object
 
-LAYOUT = 1
-"""Version of the JSON's keys."""
-
 MINIATURE_LINE = (
     "Simulated data: the miniature subject, not a human brain. "
     "These scores say whether the program works, not how well it decodes people."
@@ -27,33 +25,6 @@ RANDOM_LINE = (
     "Random weights: the networks have their true sizes but were never trained. "
     "Pictures, captions and scores mean nothing; only time and memory do."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreRow:
-    """One metric over all test images, beside what it could be and what nothing would give.
-
-    Attributes:
-        name: of the metric, as in `ReportRow.scores`.
-        value: from the brain.
-        sem: standard error over the images; NaN when there is none.
-        ceiling: the same pipeline from the true features; None when it was not run.
-        chance_mean: mean over shuffles of the test betas across images; None when not run.
-        chance_sd: standard deviation over those shuffles.
-        n: images with a defined value.
-        higher_is_better: whether larger means closer.
-        note: what the metric measures, one sentence.
-    """
-
-    name: str
-    value: float
-    sem: float = math.nan
-    ceiling: float | None = None
-    chance_mean: float | None = None
-    chance_sd: float | None = None
-    n: int = 0
-    higher_is_better: bool = True
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,7 +135,13 @@ class ReportData:
         random: whether the networks have random weights; said before everything else.
         scores: metrics in the order to show.
         rows: test images.
-        n_shuffles: shuffles behind the chance levels.
+        n_shuffles: exchanges of outputs between images behind the levels of exchange.
+        data: name of the data, "miniature" or "nsd".
+        test_set: tells sets of test images apart by their content; only scores of one set compare.
+        preset: of the method's options.
+        samples: reconstructions of each image, all scored.
+        seed: of all noise.
+        date: when it was scored, ISO 8601 in UTC.
         findings: what makes scores too good; said before them.
         warnings: valid but surprising things the run met.
         footnotes: what a reader has to know to compare, e.g. statistics taken over the test set.
@@ -188,6 +165,12 @@ class ReportData:
     scores: tuple[ScoreRow, ...] = ()
     rows: tuple[ReportRow, ...] = ()
     n_shuffles: int = 0
+    data: str = ""
+    test_set: str = ""
+    preset: str = ""
+    samples: int = 1
+    seed: int = 0
+    date: str = ""
     findings: tuple[Finding, ...] = ()
     warnings: tuple[str, ...] = ()
     footnotes: tuple[str, ...] = ()
@@ -201,31 +184,37 @@ class ReportData:
 
 
 def metrics_json(data: ReportData) -> dict[str, Any]:
-    """Return the report's numbers as an object that JSON can hold; undefined values are null."""
+    """Return the report's numbers as an object that JSON can hold; undefined values are null.
+
+    docs/evaluation.md explains every key.
+    """
     return {
         "layout": LAYOUT,
-        "data": "miniature" if data.miniature else "nsd",
         **({"note": " ".join(lines)} if (lines := said_first(data)) else {}),
         **({"weights": "random"} if data.random else {}),
         "findings": [asdict(each) for each in data.findings],
         "title": data.title,
         "method": data.method,
+        "preset": data.preset,
         "subject": data.subject,
+        "data": data.data,
+        "test_set": data.test_set,
+        "test_images": data.test_images,
         "n_train": data.n_train,
         "n_test": data.n_test,
-        "test_images": data.test_images,
-        "n_shuffles": data.n_shuffles,
-        "scores": [_score(row) for row in data.scores],
-        "per_image": [
-            {"image_id": int(row.image_id), **_texts(row), "scores": _finite(row.scores)}
-            for row in data.rows
-        ],
+        "samples": data.samples,
+        "seed": data.seed,
+        "date": data.date,
+        "seconds": sum(data.timings.values()),
+        "n_exchanges": data.n_shuffles,
+        "scores": [score_json(row) for row in data.scores],
+        "images": [{"image_id": int(row.image_id), **_texts(row)} for row in data.rows],
         "warnings": list(data.warnings),
         "footnotes": list(data.footnotes),
         "options": {address: _plain(value) for address, value in data.options.items()},
         "versions": dict(data.versions),
         "command": data.command,
-        "seconds": _finite(data.timings),
+        "steps": {step: finite(seconds) for step, seconds in data.timings.items()},
     }
 
 
@@ -235,31 +224,9 @@ def said_first(data: ReportData) -> tuple[str, ...]:
     return tuple(line for line, true in lines if true)
 
 
-def finite(value: float | None) -> float | None:
-    """Return a Python float, or None where there is no finite number."""
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _score(row: ScoreRow) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "value": finite(row.value),
-        "sem": finite(row.sem),
-        "ceiling": finite(row.ceiling),
-        "chance": {"mean": finite(row.chance_mean), "sd": finite(row.chance_sd)},
-        "n_defined": row.n,
-        "higher_is_better": row.higher_is_better,
-        "note": row.note,
-    }
-
-
 def _texts(row: ReportRow) -> dict[str, str]:
-    texts = {"caption": row.brain_caption, "ceiling_caption": row.ceiling_caption}
+    texts = {"caption": row.brain_caption, "caption_from_true_features": row.ceiling_caption}
     return {name: text for name, text in texts.items() if text is not None}
-
-
-def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: finite(value) for name, value in values.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -14,12 +14,11 @@ from brainkit.report.data import (
     BrainMap,
     ReportData,
     ReportRow,
-    ScoreRow,
     Way,
-    finite,
     said_first,
 )
 from brainkit.report.pictures import Size, data_uri, size_for
+from brainkit.report.scores import ScoreRow, finite
 
 PICTURES = {"stimulus": "Stimulus", "ceiling": "From true features", "brain": "From brain"}
 """What a row can show, in order, and how it is labelled."""
@@ -136,8 +135,9 @@ def picks(rows: Sequence[ReportRow], name: str, higher_is_better: bool) -> tuple
 
 
 def scale(row: ScoreRow) -> Scale | None:
-    """Place a score between its chance level and its ceiling; None where either is missing."""
-    value, chance, ceiling = (finite(x) for x in (row.value, row.chance_mean, row.ceiling))
+    """Place a score between its floor and the true features'; None where either is missing."""
+    levels = (level.value if level else None for level in (row.floor, row.true))
+    value, chance, ceiling = (finite(x) for x in (row.value, *levels))
     if value is None or chance is None or ceiling is None or math.isclose(chance, ceiling):
         return None
     span, inner = ceiling - chance, 100 - 2 * MARGIN
@@ -147,7 +147,7 @@ def scale(row: ScoreRow) -> Scale | None:
         value=min(max(MARGIN + inner * share, 0), 100),
         chance=MARGIN,
         ceiling=100 - MARGIN,
-        spread=min(inner * 2 * (finite(row.chance_sd) or 0) / abs(span), MARGIN),
+        spread=min(inner * 2 * (_sd(row) or 0) / abs(span), MARGIN),
         error=min(inner * (finite(row.sem) or 0) / abs(span), 50),
     )
 
@@ -155,14 +155,18 @@ def scale(row: ScoreRow) -> Scale | None:
 def meaning(row: ScoreRow) -> str:
     """Say in one line what a score's three numbers tell."""
     said = [f"From the brain {number(row.value)}"]
-    if finite(row.ceiling) is not None:
-        said.append(f"{number(row.ceiling)} is what the same pipeline makes of the true features")
-    if finite(row.chance_mean) is not None:
-        said.append(f"{number(row.chance_mean)} is what mismatched brain responses give")
+    if row.true:
+        said.append(
+            f"{number(row.true.value)} is what the same pipeline makes of the true features"
+        )
+    if row.null:
+        said.append(f"{number(row.null.value)} is what it makes of the mean brain")
+    if row.exchange:
+        said.append(f"{number(row.exchange.value)} is what outputs exchanged between images give")
     verdict = ""
     where = scale(row)
     if where is not None:
-        verdict = f" {where.share} % of the way from chance to ceiling."
+        verdict = f" {where.share} % of the way from null to true features."
     if _within_chance(row):
         verdict = " Not distinguishable from chance."
     return "; ".join(said) + "." + verdict
@@ -182,11 +186,15 @@ def number(value: float | None) -> str:
 
 
 def _within_chance(row: ScoreRow) -> bool:
-    value, chance, sd = (finite(x) for x in (row.value, row.chance_mean, row.chance_sd))
-    if value is None or chance is None or sd is None:
+    value, floor = finite(row.value), row.floor
+    if value is None or floor is None:
         return False
-    gain = value - chance if row.higher_is_better else chance - value
-    return gain <= 2 * math.hypot(sd, finite(row.sem) or 0)
+    gain = value - floor.value if row.higher_is_better else floor.value - value
+    return gain <= 2 * math.hypot(_sd(row) or 0, finite(row.sem) or 0)
+
+
+def _sd(row: ScoreRow) -> float | None:
+    return finite(row.floor.sd) if row.floor else None
 
 
 def _any(rows: Sequence[ReportRow], name: str) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from brainkit.run.folder import held
     from brainkit.run.line import default_home, predictions, prepare, run
     from brainkit.run.machine import quick_device
-    from brainkit.run.readers import reader
+    from brainkit.run.outputs import reader
     from brainkit.run.shared import Predictions, Run
     from brainkit.run.step import each, one
 
@@ -54,7 +54,7 @@ _MODULES = {
     "folder": ("held",),
     "line": ("default_home", "predictions", "prepare", "run"),
     "machine": ("quick_device",),
-    "readers": ("reader",),
+    "outputs": ("reader",),
     "shared": ("Predictions", "Run"),
     "step": ("each", "one"),
 }

@@ -69,9 +69,9 @@ def _sees(run: Run) -> bool:
     """Say whether a trained CLIP is there, without torch where all is the miniature's."""
     if run.networks != "released":
         return run.networks == "miniature"
-    from brainkit.run.readers import sees
+    from brainkit.run.readers import sees, sight_of
 
-    return sees(run)
+    return sees(sight_of(run))
 
 
 def _photographs(run: Run, every: Integers) -> Any:

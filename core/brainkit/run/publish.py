@@ -6,10 +6,11 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,10 @@ from brainkit.report import (
     ScoreRow,
     Way,
     metrics_json,
+    read_metrics,
     write_report,
 )
+from brainkit.report.scores import ENOUGH, LAYOUT, N_EXCHANGES
 from brainkit.run import leaks, maps
 from brainkit.run.artefact import Artefact, write_text
 from brainkit.run.folder import Source
@@ -34,13 +37,6 @@ from brainkit.run.machine import log_versions
 from brainkit.run.shared import Predictions, Run, reproduce_command, run_file
 from brainkit.run.step import one
 
-if TYPE_CHECKING:
-    from brainkit.metrics import Score
-    from brainkit.run.score import Order, Scorer
-
-N_SHUFFLES = 5
-ENOUGH = 3
-"""Images from which on results of one can be shuffled across the others."""
 REPORTING = ("metrics", "report")
 """The steps that only tell of the others' files, and are done again when these change."""
 SCORING = (*REPORTING, *leaks.STEPS)
@@ -60,12 +56,12 @@ def publish(run: Run, known: Predictions, latents: Made, made: Made) -> Path:
     """
     looked = leaks.look(run)
     stamps = [file.stamp for of in made.values() for files in of.values() for file in files]
-    settings = [run_file(run), log_versions(), list(run.chosen), *run.method.scores]
+    settings = [LAYOUT, run_file(run), log_versions(), list(run.chosen), *run.method.scores]
     if run.networks == "released":
         # Not before: it imports torch, which a run of the miniature that keeps all can do without.
         from brainkit.run import readers
 
-        settings += readers.stamps(run)
+        settings += readers.stamps(readers.sight_of(run), pictures="image" in run.method.decoders)
     facts = json.dumps(settings, sort_keys=True)
     inputs = {
         "reconstructions": sha256("".join(stamps).encode()).hexdigest()[:16],
@@ -75,7 +71,13 @@ def publish(run: Run, known: Predictions, latents: Made, made: Made) -> Path:
         "captions": run.files["captions"],
         "leaks": looked.stamp,
     }
-    scored = cache(lambda: report_data(run, known, latents, made, leaks.findings(run, looked)))
+    before = _seconds_before(run)
+    scored = cache(
+        lambda: replace(
+            report_data(run, known, latents, made, leaks.findings(run, looked)),
+            timings={**before, **run.work.seconds},
+        )
+    )
 
     def write_metrics(artefact: Artefact) -> None:
         text = json.dumps(metrics_json(scored()), indent=1, ensure_ascii=False)
@@ -90,26 +92,22 @@ def publish(run: Run, known: Predictions, latents: Made, made: Made) -> Path:
     return one(run, run.artefact(run.folder.report, page, inputs=inputs), write_page).path
 
 
+def _seconds_before(run: Run) -> dict[str, float]:
+    """Return how long steps took whose files an earlier process made and are kept."""
+    try:
+        steps = read_metrics(run.folder.metrics)["steps"]
+    except DataError:
+        return {}
+    return {step: seconds for step, seconds in steps.items() if step in run.work.kept}
+
+
 def report_data(
     run: Run, known: Predictions, latents: Made, made: Made, findings: tuple[Finding, ...]
 ) -> ReportData:
     """Score everything and gather what the report shows."""
-    from brainkit.run.score import feature_scorers, scorers
-
-    stimuli = _stimuli(run)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        by_source = {source: scorers(run, stimuli, of) for source, of in made.items()}
-        brain = [score for scorer in by_source["brain"] for score in scorer(None)]
-        of_features = feature_scorers(run, known)
-        predicted = [score for scorer in of_features for score in scorer(None)]
-        ceilings = {
-            score.name: score.mean for scorer in by_source.get("true", ()) for score in scorer(None)
-        }
-        chances = _chances([*by_source["brain"], *of_features], len(run.chosen))
-    facts = known.trials.facts
+    stimuli, facts = _stimuli(run), known.trials.facts
+    scores, warned = _scored(run, known, made, stimuli)
     told = {each.sentence for each in findings}
-    warned = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
     return ReportData(
         title=_title(run),
         method=run.method.name,
@@ -119,13 +117,19 @@ def report_data(
         test_images=run.plan.test_images,
         miniature=run.miniature,
         random=run.networks == "random",
-        scores=tuple(_score_row(score, ceilings, chances) for score in [*brain, *predicted]),
-        rows=_rows(run, stimuli, latents, made, brain),
-        n_shuffles=N_SHUFFLES if chances else 0,
+        scores=scores,
+        rows=_rows(run, stimuli, latents, made, scores),
+        n_shuffles=N_EXCHANGES if len(run.chosen) >= ENOUGH else 0,
+        data=run.config.data,
+        test_set=test_set(run),
+        preset=run.config.preset_of(run.method),
+        samples=run.method.samples,
+        seed=run.config.seed,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
         findings=findings,
         warnings=(
             *(each for each in facts.get("warnings", ()) if each not in told),
-            *dict.fromkeys(warned),
+            *warned,
         ),
         footnotes=footnotes(run, facts),
         options=dict(run.config.resolved(run.method).options),
@@ -136,11 +140,31 @@ def report_data(
     )
 
 
+def _scored(
+    run: Run, known: Predictions, made: Made, stimuli: Stimuli
+) -> tuple[tuple[ScoreRow, ...], tuple[str, ...]]:
+    """Return the scores and what was warned of meanwhile."""
+    from brainkit.run.outputs import outputs, prediction_scorers
+    from brainkit.run.readers import sight_of
+    from brainkit.run.rows import score_rows
+    from brainkit.run.score import NULL, Outputs, output_scorers
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        by_source: dict[str, Outputs] = {each: outputs(run, of) for each, of in made.items()}
+        who = f"{run.method.name}: scores"
+        scorers = output_scorers(sight_of(run), stimuli, by_source, who=who)
+        scorers += prediction_scorers(run, known)
+        scores = score_rows(scorers, len(run.chosen), nulls=(NULL,))
+    warned = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
+    return scores, tuple(dict.fromkeys(warned))
+
+
 def _rows(
-    run: Run, stimuli: Stimuli, latents: Made, made: Made, brain: Sequence[Score]
+    run: Run, stimuli: Stimuli, latents: Made, made: Made, scores: Sequence[ScoreRow]
 ) -> tuple[ReportRow, ...]:
     """Return what the report shows of each image."""
-    from brainkit.run.score import sentences
+    from brainkit.run.outputs import sentences
 
     captions = {
         source: sentences(run, of["caption"])[0] for source, of in made.items() if "caption" in of
@@ -149,11 +173,21 @@ def _rows(
     return tuple(
         replace(
             _row(run, stimuli, made, captions, index),
-            scores={s.name: float(s.per_item[index]) for s in brain if len(s.per_item)},
+            scores={
+                score.name: score.per_image[index]
+                for score in scores
+                if score.per_image and score.group != "features"
+            },
             way=_way(run, index, walked) if walked else None,
         )
         for index in range(len(run.chosen))
     )
+
+
+def test_set(run: Run) -> str:
+    """Return what tells the scored images apart from any others: a hash of pictures and ids."""
+    text = json.dumps([run.files["images"], list(run.chosen)])
+    return sha256(text.encode()).hexdigest()[:16]
 
 
 def _title(run: Run) -> str:
@@ -205,37 +239,10 @@ def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
             "compares. Pictures and captions shown large are the first sample's."
         )
     notes.append(
-        f"Chance: each image is scored against another image's reconstruction, which is the run on "
-        f"test betas shuffled across images; {N_SHUFFLES} shuffles."
+        "Exchange: each image is scored against another image's reconstruction, which is the run "
+        "on test betas shuffled across images. Intervals are BCa bootstrap over images."
     )
     return tuple(notes)
-
-
-def _chances(scorers: Sequence[Scorer], n_images: int) -> dict[str, Any]:
-    from brainkit.metrics import chance_levels
-
-    if n_images < ENOUGH:
-        return {}
-
-    def score(order: Order) -> list[Score]:
-        return [one for scorer in scorers for one in scorer(order)]
-
-    return dict(chance_levels(score, n_images, n_shuffles=N_SHUFFLES))
-
-
-def _score_row(score: Score, ceilings: Mapping[str, float], chances: Mapping[str, Any]) -> ScoreRow:
-    chance = chances.get(score.name)
-    return ScoreRow(
-        name=score.name,
-        value=score.mean,
-        sem=score.sem,
-        ceiling=ceilings.get(score.name),
-        chance_mean=chance.mean if chance else score.chance,
-        chance_sd=chance.sd if chance else None,
-        n=score.n_defined,
-        higher_is_better=score.higher_is_better,
-        note=" ".join(score.notes),
-    )
 
 
 def _stimuli(run: Run) -> Stimuli:
@@ -309,24 +316,35 @@ def summary(run: Run) -> str:
 
 
 def _written(metrics: Path) -> Mapping[str, Any]:
+    written = read_metrics(metrics)
     try:
-        written = json.loads(metrics.read_text(encoding="utf-8"))
         _table(written["scores"])
         _ = [each["sentence"] for each in written["findings"]]
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise DataError(f"{metrics} holds no scores; delete it and run again") from error
-    return dict(written)
+    return written
 
 
 def _table(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the scores of `metrics.json` as lines of text."""
-    rows = [["", "brain", "ceiling", "chance"]]
+    rows = [["", "brain", "95 % interval", "true features", "null", "n", "unit"]]
     for each in scores:
-        values = (each["value"], each["ceiling"], each["chance"]["mean"])
-        rows.append([each["name"], *("-" if v is None else format(v, ".3f") for v in values)])
+        levels = (each[level] or {"value": None} for level in ("true_features", "floor"))
+        values = (_decimals(each["value"]), _ends(each["interval"]))
+        others = (_decimals(level["value"]) for level in levels)
+        arrow = "↑" if each["higher_is_better"] else "↓"
+        rows.append([f"{each['name']} {arrow}", *values, *others, str(each["n"]), each["unit"]])
     missing = [
-        f"{each['name']}: {each['note']}"
+        f"{each['name']}: {' '.join(each['notes'])}"
         for each in scores
-        if each["value"] is None and each["note"].startswith("not computed")
+        if each["value"] is None and each["notes"][0].startswith("not computed")
     ]
-    return [*aligned(rows, right=(1, 2, 3)), *missing]
+    return [*aligned(rows, right=(1, 2, 3, 4, 5)), *missing]
+
+
+def _decimals(value: float | None) -> str:
+    return "-" if value is None else format(value, ".3f")
+
+
+def _ends(interval: Mapping[str, float] | None) -> str:
+    return f"{interval['low']:.3f} to {interval['high']:.3f}" if interval else "-"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from brainkit.checkpoints import CheckpointStore
 from brainkit.errors import CheckpointError
 from brainkit.metrics.groups import CLIP, GROUPS, STANDARD, Reader, Seen
 from brainkit.metrics.networks.torchvision import CLASSIFIER, INCEPTION, NETWORKS
@@ -24,22 +25,47 @@ Pictures = NDArray[np.uint8]
 """uint8 (images, height, width, 3)."""
 
 
-def seen(run: Run, reads: str, targets: Pictures, samples: Sequence[Pictures]) -> Seen:
+@dataclass(frozen=True)
+class Sight:
+    """What scores may read.
+
+    Attributes:
+        store: where weights lie.
+        networks: whose, "miniature", "released" or "random".
+        scores: names of groups that are asked for beside the standard scores.
+        miniature: whether the stimuli are the miniature's, of which is known what they show.
+        batch_size: images read at once.
+    """
+
+    store: CheckpointStore
+    networks: str
+    scores: tuple[str, ...] = ()
+    miniature: bool = False
+    batch_size: int = 20
+
+
+def sight_of(run: Run) -> Sight:
+    """Return what scores of a run may read."""
+    size = run.config.batch_size
+    return Sight(run.store, run.networks, run.method.scores, run.miniature, size)
+
+
+def seen(sight: Sight, reads: str, targets: Pictures, samples: Sequence[Pictures]) -> Seen:
     """Read stimuli and reconstructions by a group's network, if it is there.
 
     Args:
-        run: says which networks are to be read, and where weights lie.
+        sight: says which networks are to be read, and where weights lie.
         reads: `Group.reads` of the group.
         targets: stimuli.
-        samples: for each sample the reconstructions of all stimuli.
+        samples: for each sample the reconstructions of all stimuli, or one that stands for all.
     """
     if not reads:
         return Seen(targets, samples)
     if reads in PROFILES:
-        released = run.networks == "released"
-        standard = read_by(run.store, targets, samples, profile=reads) if released else None
+        released = sight.networks == "released"
+        standard = read_by(sight.store, targets, samples, profile=reads) if released else None
         return Seen(targets, samples, standard=standard)
-    network = reader(run, reads, side=samples[0].shape[1:])
+    network = reader_of(sight, reads, side=samples[0].shape[1:])
     if len(targets) < 2:
         network = replace(network, read=None, lacks="it takes 2 images or more")
     if network.read is None:
@@ -49,51 +75,56 @@ def seen(run: Run, reads: str, targets: Pictures, samples: Sequence[Pictures]) -
     return Seen(targets, samples, replace(network, read=None), features)
 
 
-def reader(run: Run, reads: str, *, side: tuple[int, ...]) -> Reader:
+def reader_of(sight: Sight, reads: str, *, side: tuple[int, ...]) -> Reader:
     """Return the network that a group reads: the miniature's referee, or a released one.
 
     Args:
-        run: says which of the two, and where weights lie.
+        sight: says which of the two, and where weights lie.
         reads: `Group.reads` of a group with one network.
         side: (height, width, 3) of the reconstructions.
     """
     if reads == CLIP:
-        return Reader(clip_name(run), read=_clip(run) if sees(run) else None)
-    if run.networks == "miniature":
+        return Reader(clip_name(sight), read=_clip(sight) if sees(sight) else None)
+    if sight.networks == "miniature":
         return _referee(reads, side)
     network = NETWORKS[reads]
-    if run.networks == "random":
+    if sight.networks == "random":
         lacks = "pictures by random weights are not judged"
         return Reader(network.title, network.n_classes, lacks=lacks)
-    return _released(run, reads)
+    return _released(sight, reads)
 
 
-def stamps(run: Run) -> list[str]:
-    """Return what the scores depend on besides the reconstructions: the networks' fingerprints."""
-    if run.networks != "released":
+def stamps(sight: Sight, *, pictures: bool) -> list[str]:
+    """Return what the scores depend on besides the reconstructions: the networks' fingerprints.
+
+    Args:
+        sight: where weights lie, and which groups are asked for.
+        pictures: whether there are pictures to score.
+    """
+    if sight.networks != "released":
         return []
     needed = [CLIP_L14]
-    if "image" in run.method.decoders:
-        asked = [group for name, group in GROUPS.items() if name in run.method.scores]
+    if pictures:
+        asked = [group for name, group in GROUPS.items() if name in sight.scores]
         # A recipe holds their order: first those that read one network.
         for group in sorted([STANDARD, *asked], key=lambda group: group.reads in PROFILES):
             needed += group.networks
-    return [run.store.fingerprint(each) if run.store.has(each) else "absent" for each in needed]
+    return [sight.store.fingerprint(each) if sight.store.has(each) else "absent" for each in needed]
 
 
-def clip_name(run: Run) -> str:
-    """Name the CLIP of the run, as part of a score's name."""
-    return "CLIP (miniature)" if run.networks == "miniature" else "CLIP ViT-L/14"
+def clip_name(sight: Sight) -> str:
+    """Name the CLIP there is, as part of a score's name."""
+    return "CLIP (miniature)" if sight.networks == "miniature" else "CLIP ViT-L/14"
 
 
-def sees(run: Run) -> bool:
+def sees(sight: Sight) -> bool:
     """Say whether CLIP can score: it is there, and its weights are not random."""
-    return run.networks != "random" and run.store.has(CLIP_L14)
+    return sight.networks != "random" and sight.store.has(CLIP_L14)
 
 
-def _clip(run: Run) -> Callable[[Pictures], NDArray[Any]]:
-    network = load_image_embedding(run.store, CLIP_L14)
-    size = run.config.batch_size
+def _clip(sight: Sight) -> Callable[[Pictures], NDArray[Any]]:
+    network = load_image_embedding(sight.store, CLIP_L14)
+    size = sight.batch_size
 
     def read(images: Pictures) -> NDArray[Any]:
         starts = range(0, len(images), size)
@@ -104,9 +135,9 @@ def _clip(run: Run) -> Callable[[Pictures], NDArray[Any]]:
     return read
 
 
-def load_clip_texts(run: Run) -> Callable[[Sequence[str]], NDArray[Any]]:
-    """Load the run's CLIP for texts: a function to float32 (texts, dim)."""
-    network = load_text_embedding(run.store, CLIP_L14)
+def load_clip_texts(sight: Sight) -> Callable[[Sequence[str]], NDArray[Any]]:
+    """Load CLIP for texts: a function to float32 (texts, dim)."""
+    network = load_text_embedding(sight.store, CLIP_L14)
 
     def read(texts: Sequence[str]) -> NDArray[Any]:
         with torch.no_grad():
@@ -134,13 +165,13 @@ def _referee(reads: str, side: tuple[int, ...]) -> Reader:
     return readers[reads]
 
 
-def _released(run: Run, reads: str) -> Reader:
+def _released(sight: Sight, reads: str) -> Reader:
     network = NETWORKS[reads]
     here = Reader(network.title, network.n_classes)
-    if lack := missing_from(run.store, network.checkpoint):
+    if lack := missing_from(sight.store, network.checkpoint):
         return replace(here, lacks=lack)
     try:
-        here = replace(here, name=network.title_in(run.store))
-        return replace(here, read=network.load(run.store))
+        here = replace(here, name=network.title_in(sight.store))
+        return replace(here, read=network.load(sight.store))
     except CheckpointError as error:
         return replace(here, lacks=str(error))

@@ -1,14 +1,18 @@
-"""What a run is scored by: functions that score one source's results in any order of the items."""
+"""What outputs are scored by: functions that score one source's outputs in any order of the items.
+
+Nothing here knows of a run: pictures, captions and features are arrays and texts, so what another
+program made is scored the same way.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from brainkit import metrics
 from brainkit.data import Stimuli
@@ -20,148 +24,206 @@ from brainkit.metrics.groups import (
     STANDARD,
     groups_named,
 )
+from brainkit.metrics.score import Order, taken
 from brainkit.miniature import referee
+from brainkit.report.scores import OutputGroup
 from brainkit.run import readers
-from brainkit.run.artefact import Artefact
-from brainkit.run.captions import printable_caption, read_captions
-from brainkit.run.shared import Draw, Predictions, Run
+from brainkit.run.readers import Sight
 
-Pictures = list[NDArray[np.uint8]]
-"""Of each sample uint8 (images, height, width, 3)."""
-Order = Any
-Scorer = Callable[[Order], tuple[Score, ...]]
+NULL = "null"
+"""The source whose outputs come from no brain's responses."""
 PAPER_NOTE = "beside the standard scores because the method asks for it, or --scores does"
 
 
-def scorers(run: Run, shown: Stimuli, made: Mapping[str, Sequence[Artefact]]) -> list[Scorer]:
-    """Return functions that score one source's results, the items reordered by an index or as is.
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What was made of all images from one source.
 
-    Of several samples each is scored and an item's value is their mean.
+    Attributes:
+        pictures: of each sample uint8 (images, height, width, 3); empty when none are made.
+        captions: of each sample one an image; empty when none are made.
+        generic: whether each sample is one picture or caption that stands for every image.
     """
-    found: list[Scorer] = []
-    if "image" in made:
-        found += _image_scorers(run, shown, pictures(run, made["image"]))
-    if "caption" in made:
-        found += _caption_scorers(run, shown, sentences(run, made["caption"]))
-    return found
+
+    pictures: Sequence[NDArray[np.uint8]] = ()
+    captions: Sequence[Sequence[str]] = ()
+    generic: bool = False
+
+    def order(self, order: Order, n_images: int) -> Order:
+        """Return whose output is taken for each image."""
+        return np.zeros(n_images, np.intp) if self.generic else order
 
 
-def pictures(run: Run, made: Sequence[Artefact]) -> Pictures:
-    """Read the pictures of all draws: for each sample uint8 (images, height, width, 3)."""
-    read = [np.asarray(Image.open(each.path).convert("RGB")) for each in made]
-    return [np.stack(read[first :: run.method.samples]) for first in range(run.method.samples)]
+@dataclass(frozen=True)
+class Scorer:
+    """Scores computed together.
+
+    Attributes:
+        group: what is scored.
+        score: from a source's name and an order, which takes output `order[j]` for that of image j
+            or is None, to the scores; empty for a source that has no such outputs.
+    """
+
+    group: OutputGroup
+    score: Callable[[str, Order], tuple[Score, ...]]
 
 
-def sentences(run: Run, made: Sequence[Artefact]) -> list[list[str]]:
-    """Read the captions of all draws: for each sample one an image."""
-    lines = read_captions(made[0].path)
-    samples = range(1, run.method.samples + 1)
-    texts = {draw: printable_caption(line["caption"]) for draw, line in lines.items()}
-    return [[texts[Draw(image, sample)] for image in run.chosen] for sample in samples]
+def output_scorers(
+    sight: Sight, shown: Stimuli, outputs: Mapping[str, Outputs], *, who: str = "--scores"
+) -> list[Scorer]:
+    """Return what scores pictures and captions of all sources.
+
+    Of several samples each is scored and an image's value is their mean.
+
+    Args:
+        sight: which networks scores may read, and which groups are asked for.
+        shown: the stimuli; without captions no caption is scored.
+        outputs: by source.
+        who: asks for the groups, for errors.
+    """
+    pictured = {source: each for source, each in outputs.items() if each.pictures}
+    captioned = {source: each for source, each in outputs.items() if each.captions}
+    scorers = _picture_scorers(sight, shown, pictured, who) if pictured else []
+    return [*scorers, *(_caption_scorers(sight, shown, captioned) if captioned else ())]
 
 
-def _over_samples(score: Callable[[int, Order], Sequence[Score]], n_samples: int) -> Scorer:
-    """Average what `score(sample, order)` returns over the samples."""
-
-    def averaged(order: Order) -> tuple[Score, ...]:
-        by_sample = [score(sample, order) for sample in range(n_samples)]
-        return tuple(metrics.over_samples(found) for found in zip(*by_sample, strict=True))
-
-    return averaged
-
-
-def _image_scorers(run: Run, shown: Stimuli, samples: Pictures) -> list[Scorer]:
-    released = run.networks == "released"
+def _picture_scorers(
+    sight: Sight, shown: Stimuli, outputs: Mapping[str, Outputs], who: str
+) -> list[Scorer]:
+    released = sight.networks == "released"
     standard = (STANDARD, CLIP_COSINE) if released else (PIXELS, CLIP_IDENTIFICATION)
-    asked = groups_named(run.method.scores, f"{run.method.name}: scores")
-    # Groups that compare the same features share one reading of the pictures.
+    asked = groups_named(sight.scores, who)
+    # Groups that compare the same features share one reading of the pictures of all sources.
     seen = {
-        reads: readers.seen(run, reads, shown.images, samples)
+        reads: _seen(sight, reads, shown.images, outputs)
         for reads in dict.fromkeys(group.reads for group in (*standard, *asked))
     }
     return [
-        *(_group_scorer(group, seen[group.reads], ()) for group in standard),
-        *(_group_scorer(group, seen[group.reads], (PAPER_NOTE,)) for group in asked),
-        *(_referee_scorers(run, shown, samples) if run.miniature else ()),
+        *(_group_scorer(group, seen[group.reads], outputs, ()) for group in standard),
+        *(_group_scorer(group, seen[group.reads], outputs, (PAPER_NOTE,)) for group in asked),
+        *(_referee_scorers(shown, outputs) if sight.miniature else ()),
     ]
 
 
-def _group_scorer(group: Group, seen: Seen, notes: tuple[str, ...]) -> Scorer:
-    def score(order: Order) -> tuple[Score, ...]:
-        scores = group.scores(replace(seen, order=order))
-        return tuple(replace(each, notes=(*each.notes, *notes)) for each in scores)
-
-    return score
-
-
-def _referee_scorers(run: Run, shown: Stimuli, samples: Pictures) -> list[Scorer]:
-    if len(shown.images) < 2 or not referee.fits(samples[0]):
-        return []
-    scenes = referee.scenes_of(run.chosen)
-    seen, truly = [referee.verdicts(each) for each in samples], referee.verdicts(shown.images)
-
-    def score(sample: int, order: Order) -> tuple[Score, ...]:
-        return referee.picture_scores(scenes, ordered(seen[sample], order), truly)
-
-    return [_over_samples(score, len(samples))]
-
-
-def _caption_scorers(run: Run, shown: Stimuli, samples: list[list[str]]) -> list[Scorer]:
-    features: tuple[list[Any], list[Any]] | None = None
-    if readers.sees(run):
-        embed = readers.load_clip_texts(run)
-        features = [embed(each) for each in samples], [embed(each) for each in shown.captions]
-
-    def score(sample: int, order: Order) -> tuple[Score, ...]:
-        given = (ordered(features[0][sample], order), features[1]) if features else None
-        decoded = reordered(samples[sample], order)
-        return metrics.caption_scores(
-            decoded, shown.captions, features=given, network=readers.clip_name(run)
-        )
-
-    found = [_over_samples(score, len(samples))]
-    if run.miniature:
-        scenes = referee.scenes_of(run.chosen)
-
-        def named(sample: int, order: Order) -> tuple[Score, ...]:
-            return referee.caption_scores(scenes, reordered(samples[sample], order))
-
-        found.append(_over_samples(named, len(samples)))
+def _seen(
+    sight: Sight, reads: str, targets: NDArray[np.uint8], outputs: Mapping[str, Outputs]
+) -> dict[str, Seen]:
+    """Read the pictures of all sources at once, so that each network is loaded once."""
+    every = [sample for each in outputs.values() for sample in each.pictures]
+    together = readers.seen(sight, reads, targets, every)
+    found, start = {}, 0
+    for source, each in outputs.items():
+        found[source] = together.of_samples(slice(start, start + len(each.pictures)))
+        start += len(each.pictures)
     return found
 
 
-def feature_scorers(run: Run, known: Predictions) -> list[Scorer]:
-    """Return functions that score the predicted features, before any generator."""
-    if len(run.chosen) < 3:
+def _group_scorer(
+    group: Group, seen: Mapping[str, Seen], outputs: Mapping[str, Outputs], notes: tuple[str, ...]
+) -> Scorer:
+    def score(source: str, order: Order) -> tuple[Score, ...]:
+        if source not in seen:
+            return ()
+        own = outputs[source].order(order, len(seen[source].targets))
+        scores = group.scores(replace(seen[source], order=own))
+        return tuple(replace(each, notes=(*each.notes, *notes)) for each in scores)
+
+    return Scorer("pictures", score)
+
+
+def _over_samples(
+    group: OutputGroup,
+    outputs: Mapping[str, Outputs],
+    n_images: int,
+    score: Callable[[str, int, Order], Sequence[Score]],
+) -> Scorer:
+    """Average what `score(source, sample, order)` returns over a source's samples."""
+
+    def averaged(source: str, order: Order) -> tuple[Score, ...]:
+        if source not in outputs:
+            return ()
+        each = outputs[source]
+        own, n_samples = each.order(order, n_images), len(each.pictures or each.captions)
+        by_sample = [score(source, sample, own) for sample in range(n_samples)]
+        return tuple(metrics.over_samples(scores) for scores in zip(*by_sample, strict=True))
+
+    return Scorer(group, averaged)
+
+
+def _referee_scorers(shown: Stimuli, outputs: Mapping[str, Outputs]) -> list[Scorer]:
+    n_images = len(shown.images)
+    pictures = {source: each.pictures for source, each in outputs.items()}
+    if n_images < 2 or not all(referee.fits(one) for of in pictures.values() for one in of):
         return []
-    return [_feature_scorer(run, name, known) for name in known.features]
+    scenes, truly = referee.scenes_of(shown.image_ids.tolist()), referee.verdicts(shown.images)
+    seen = {source: [referee.verdicts(one) for one in of] for source, of in pictures.items()}
+
+    def score(source: str, sample: int, order: Order) -> tuple[Score, ...]:
+        return referee.picture_scores(scenes, taken(seen[source][sample], order), truly)
+
+    return [_over_samples("pictures", outputs, n_images, score)]
 
 
-def _feature_scorer(run: Run, name: str, known: Predictions) -> Scorer:
+def _caption_scorers(sight: Sight, shown: Stimuli, outputs: Mapping[str, Outputs]) -> list[Scorer]:
+    n_images = len(shown.captions)
+    captions = {source: replace(each, pictures=()) for source, each in outputs.items()}
+    features: dict[str, list[Any]] = {}
+    references: list[Any] = []
+    if readers.sees(sight):
+        embed = readers.load_clip_texts(sight)
+        features = {
+            source: [embed(one) for one in each.captions] for source, each in captions.items()
+        }
+        references = [embed(each) for each in shown.captions]
 
-    rows = run.test_rows(run.chosen)
-    targets, decoded = (
-        file.test().numpy()[rows].reshape(len(rows), -1)
-        for file in (known.features[name], known.decoded[name])
-    )
-    true, predicted, notes = metrics.without_gaps(targets, decoded)
-
-    def score(order: Order) -> tuple[Score, ...]:
-        found = ordered(predicted, order)
-        scores = (
-            metrics.variance_explained(true, found, feature=name),
-            metrics.two_way_identification(true, found, network=name),
+    def score(source: str, sample: int, order: Order) -> tuple[Score, ...]:
+        decoded = reordered(captions[source].captions[sample], order)
+        given = (taken(features[source][sample], order), references) if features else None
+        return metrics.caption_scores(
+            decoded, shown.captions, features=given, network=readers.clip_name(sight)
         )
-        return tuple(replace(each, notes=(*notes, *each.notes)) for each in scores)
 
-    return score
+    scorers = [_over_samples("captions", captions, n_images, score)]
+    if sight.miniature:
+        scenes = referee.scenes_of(shown.image_ids.tolist())
+
+        def named(source: str, sample: int, order: Order) -> tuple[Score, ...]:
+            decoded = reordered(captions[source].captions[sample], order)
+            return referee.caption_scores(scenes, decoded)
+
+        scorers.append(_over_samples("captions", captions, n_images, named))
+    return scorers
 
 
-def ordered(rows: Any, order: Order) -> Any:
-    """Take rows in an order, or as they are."""
-    return rows if order is None else rows[order]
+def feature_scorers(name: str, targets: NDArray[Any], decoded: NDArray[Any]) -> list[Scorer]:
+    """Return what scores the predictions of one feature, before any generator.
+
+    Their null is the mean over the images in place of every prediction, which explains no variance.
+
+    Args:
+        name: of the feature.
+        targets: (images, dim), of the stimuli.
+        decoded: (images, dim), predicted from the brain.
+    """
+    true, predicted, notes = metrics.without_gaps(targets, decoded)
+    mean = np.broadcast_to(np.mean(true, axis=0, dtype=np.float32), np.shape(true))
+    rows = {"brain": predicted, NULL: mean}
+
+    def scorer(metric: Callable[[Any, Any], Score]) -> Scorer:
+        def score(source: str, order: Order) -> tuple[Score, ...]:
+            if source not in rows:
+                return ()
+            each = metric(true, taken(rows[source], order))
+            return (replace(each, notes=(*notes, *each.notes)),)
+
+        return Scorer("features", score)
+
+    return [
+        scorer(partial(metrics.variance_explained, feature=name)),
+        scorer(partial(metrics.two_way_identification, network=name)),
+    ]
 
 
-def reordered(texts: list[str], order: Order) -> list[str]:
+def reordered(texts: Sequence[str], order: Order) -> list[str]:
     """Take texts in an order, or as they are."""
-    return texts if order is None else [texts[int(index)] for index in order]
+    return list(texts) if order is None else [texts[int(index)] for index in order]

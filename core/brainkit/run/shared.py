@@ -54,6 +54,7 @@ class Work:
         computed: names of the steps that were computed, or would be.
         kept: names of the steps whose files were current.
         again: names of steps whose file is made even if it is current.
+        seconds: how long each computed step took.
     """
 
     root: Path
@@ -62,6 +63,7 @@ class Work:
     computed: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     again: set[str] = field(default_factory=set)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ def one(
     if artefact.path.suffix not in WITH_RECIPE:
         write_text(sidecar(artefact.path), artefact.recipe.text())
     artefact.record()
-    work.say(f"{step}: done in {time.monotonic() - began:.1f} s")
+    work.seconds[step] = round(time.monotonic() - began, 3)
+    work.say(f"{step}: done in {work.seconds[step]:.1f} s")
     return artefact
 
 
@@ -156,6 +157,7 @@ def each(
     for row in () if run.work.dry else stale:
         for file in rows[row]:
             require_no_folder(file.path)
+    began = time.monotonic()
     with ExitStack() as stack:
         yield Batches(
             rows=() if run.work.dry else stale,
@@ -163,6 +165,8 @@ def each(
             begin=lambda: stack.enter_context(bar(doing, len(stale), unit)),
             end=lambda batch: confirm(run.work, *(file for of in files for file in batch.of(of))),
         )
+    if stale and not run.work.dry:
+        run.work.seconds[step] = round(time.monotonic() - began, 3)
 
 
 def _why(stale: Sequence[Artefact]) -> str:

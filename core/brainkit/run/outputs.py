@@ -1,0 +1,61 @@
+"""What a run made, read from its files for scores and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from brainkit.metrics.groups import Reader
+from brainkit.run.artefact import Artefact
+from brainkit.run.captions import printable_caption, read_captions
+from brainkit.run.readers import reader_of, sight_of
+from brainkit.run.score import Outputs, Scorer, feature_scorers
+from brainkit.run.shared import Draw, Predictions, Run
+
+
+def reader(run: Run, reads: str, *, side: tuple[int, ...]) -> Reader:
+    """Return the network that a group of scores reads in a run, see `brainkit.metrics.Reader`.
+
+    Args:
+        run: says which networks there are.
+        reads: `Group.reads` of a group with one network.
+        side: (height, width, 3) of the reconstructions.
+    """
+    return reader_of(sight_of(run), reads, side=side)
+
+
+def outputs(run: Run, made: Mapping[str, Sequence[Artefact]]) -> Outputs:
+    """Return the pictures and captions of one source's files."""
+    return Outputs(
+        pictures=pictures(run, made["image"]) if "image" in made else (),
+        captions=sentences(run, made["caption"]) if "caption" in made else (),
+    )
+
+
+def pictures(run: Run, made: Sequence[Artefact]) -> list[NDArray[np.uint8]]:
+    """Read the pictures of all draws: for each sample uint8 (images, height, width, 3)."""
+    read = [np.asarray(Image.open(each.path).convert("RGB")) for each in made]
+    return [np.stack(read[first :: run.method.samples]) for first in range(run.method.samples)]
+
+
+def sentences(run: Run, made: Sequence[Artefact]) -> list[list[str]]:
+    """Read the captions of all draws: for each sample one an image."""
+    lines = read_captions(made[0].path)
+    samples = range(1, run.method.samples + 1)
+    texts = {draw: printable_caption(line["caption"]) for draw, line in lines.items()}
+    return [[texts[Draw(image, sample)] for image in run.chosen] for sample in samples]
+
+
+def prediction_scorers(run: Run, known: Predictions) -> list[Scorer]:
+    """Return what scores the predicted features of a run."""
+    if len(run.chosen) < 3:
+        return []
+    rows, scorers = run.test_rows(run.chosen), []
+    for name in known.features:
+        files = known.features[name], known.decoded[name]
+        targets, decoded = (file.test().numpy()[rows].reshape(len(rows), -1) for file in files)
+        scorers += feature_scorers(name, targets, decoded)
+    return scorers
