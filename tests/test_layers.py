@@ -17,7 +17,7 @@ PACKAGES = [
 ]
 
 ROWS = [
-    ["errors", "names", "seeds"],
+    ["code", "errors", "names", "seeds"],
     ["options", "console", "schema"],
     ["data", "disk", "tables"],
     ["parts", "checkpoints", "ending", "locks"],

@@ -33,12 +33,14 @@ class Source:
         distribution: name and version of the installed distribution, e.g. "brainkit-pls 0.2".
         load: imports and returns the plugin's module (or any object with hook implementations).
         module: what it imports, e.g. "brainkit_pls"; empty when that is not known.
+        place: where an installer put its files; None when they are being edited where they lie.
     """
 
     name: str
     distribution: str
     load: Callable[[], Any]
     module: str = ""
+    place: Path | None = None
 
 
 def installed_sources() -> list[Source]:
@@ -139,9 +141,24 @@ def _sources_of(distribution: Distribution) -> list[Source]:
             owner,
             _refused(refusal) if refusal else point.load,
             point.module,
+            _place(distribution),
         )
         for point in points
     ]
+
+
+def _place(distribution: Distribution) -> Path | None:
+    """Return the folder that holds a distribution's modules; None of an editable installation."""
+    import json
+
+    if _folder(distribution).suffix == ".egg-info":
+        return None  # it lies beside its sources
+    try:
+        facts = json.loads(distribution.read_text("direct_url.json") or "{}")
+        edited = bool(facts.get("dir_info", {}).get("editable"))
+    except (ValueError, AttributeError):
+        edited = False
+    return None if edited else Path(str(distribution.locate_file("")))
 
 
 def _refusal(distribution: Distribution) -> str:

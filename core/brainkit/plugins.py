@@ -8,10 +8,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from brainkit.admission import KINDS, MEMBERS, checkpoints_in, registered
+from brainkit.code import code_hash, package_of
 from brainkit.console import stdout_aside, to_stderr
 from brainkit.ending import user_interrupts
 from brainkit.errors import PluginError, UsageError, did_you_mean, reason
@@ -37,6 +40,7 @@ class Plugin:
         error: what it raised.
         disputed: sentences on those of its names that another plugin registers too.
         module: what its entry point names, if that is known.
+        edited: the package, or the file, of code that is being edited; None of what is installed.
         seconds: how long loading it took.
         heavy: libraries it imported that make every command wait.
     """
@@ -48,6 +52,7 @@ class Plugin:
     error: BaseException | None = field(default=None, compare=False, repr=False)
     disputed: tuple[str, ...] = ()
     module: str = ""
+    edited: Path | None = None
     seconds: float = field(default=0.0, compare=False)
     heavy: tuple[str, ...] = ()
 
@@ -55,6 +60,18 @@ class Plugin:
     def owner(self) -> str:
         """Who answers for it, for messages."""
         return self.distribution or self.name
+
+    @cached_property
+    def version(self) -> str:
+        """Distribution and version, and a hash of its code where that is being edited.
+
+        Versions that are equal to installers are equal here: 0.1.0 is 0.1.
+        """
+        name, _, number = self.distribution.partition(" ")
+        while number.endswith(".0") and number.count(".") > 1:
+            number = number.removesuffix(".0")
+        code = f"code {code_hash(self.edited)}" if self.edited else ""
+        return " ".join(filter(None, (name, number, code)))
 
 
 class Registry:
@@ -99,6 +116,15 @@ class Registry:
         found = self._found.get((kind, name))
         return found[1].distribution if found else ""
 
+    def provider(self, kind: str, part: Any) -> Plugin | None:
+        """Return the plugin that a part is of: that registers its class, or holds its module."""
+        found = self._found.get((kind, part.name))
+        if found and type(found[0]) is type(part):
+            return found[1]
+        top = type(part).__module__.partition(".")[0]
+        offers = [plugin for plugin in self.plugins if plugin.module.partition(".")[0] == top]
+        return offers[0] if offers else None
+
     def names(self, kind: str) -> list[str]:
         """Return the sorted names registered for a kind, but those that are disputed."""
         return sorted(name for found, name in self._found if found == kind)
@@ -124,6 +150,7 @@ class Registry:
             source.distribution,
             offers,
             module=source.module,
+            edited=_edited(source),
             seconds=time.perf_counter() - began,
             heavy=tuple(name for name in HEAVY if name in sys.modules and name not in before),
         )
@@ -173,6 +200,14 @@ class Registry:
         keys = [(kind, offer.name) for kind, offer in plugin.offers]
         said = [_dispute(*key, self._disputes[key]) for key in keys if key in self._disputes]
         return replace(plugin, disputed=tuple(said))
+
+
+def _edited(source: Source) -> Path | None:
+    """Return the code of a plugin that was loaded, if it lies where its author edits it."""
+    code = package_of(source.module) if source.module else None
+    if code is None or (source.place and code.resolve().is_relative_to(source.place.resolve())):
+        return None
+    return code
 
 
 def _dispute(kind: str, name: str, plugins: Sequence[Plugin]) -> str:

@@ -38,7 +38,7 @@ class Recipe:
     Attributes:
         step: name of the step, e.g. "features/clip_image".
         made_by: `repr` of each part involved, or another exact description.
-        versions: distribution and minor version of each part.
+        versions: distribution and version of each part, with a hash of code that is being edited.
         weights: SHA-256 of each checkpoint.
         inputs: stamp of each artefact or file group that was read.
     """
@@ -70,11 +70,27 @@ class Recipe:
             theirs = old.get(what, {})
             word = "weights of " if what == "weights" else ""
             differences += [f"{word}{key} changed" for key in mine if mine[key] != theirs.get(key)]
-        if list(old.get("versions", [])) != list(self.versions):
-            differences.append(f"version {list(old.get('versions', []))} -> {list(self.versions)}")
+        differences += _version_changes(list(old.get("versions", [])), list(self.versions))
         if old.get("layout") != LAYOUT:
             differences.append("artefact layout changed")
         return ", ".join(differences) or "changed"
+
+
+def _version_changes(before: list[str], now: list[str]) -> list[str]:
+    """Say which distributions have another version, or other code in the same one.
+
+    >>> _version_changes(["bk-a 1 code 0f", "bk-b 1"], ["bk-a 1 code 3e", "bk-b 1.1"])
+    ['the code of bk-a changed', 'bk-b 1 -> bk-b 1.1']
+    """
+    if before != now and len(before) != len(now):
+        return [f"version {before} -> {now}"]
+    changes = []
+    for old, new in dict.fromkeys(zip(before, now, strict=True)):
+        if old.partition(" code ")[0] == new.partition(" code ")[0] and old != new:
+            changes.append(f"the code of {new.partition(' ')[0]} changed")
+        elif old != new:
+            changes.append(f"{old or 'no version'} -> {new or 'no version'}")
+    return changes
 
 
 def _option_changes(before: str, now: str) -> list[str]:

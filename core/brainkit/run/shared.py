@@ -252,10 +252,10 @@ class Run:
 
     def who(self, address: str) -> str:
         """Name a part and its distribution for messages."""
-        kind = address.partition(".")[0]
-        name = self._part(address).name
-        owner = self.registry.distribution(kind, name)
-        return f"{kind} {name!r}" + (f" ({owner})" if owner else "")
+        kind, part = address.partition(".")[0], self._part(address)
+        plugin = self.registry.provider(kind, part)
+        owner = plugin.distribution if plugin else ""
+        return f"{kind} {part.name!r}" + (f" ({owner})" if owner else "")
 
     @contextmanager
     def blame(self, address: str, doing: str) -> Iterator[None]:
@@ -279,10 +279,9 @@ class Run:
                 raise PartError(f"{self.who(address)} failed {doing}: {why}") from error
 
     def version(self, address: str, part: Any) -> str:
-        """Return distribution and minor version of a part; a patch release recomputes nothing."""
-        kind = address.partition(".")[0]
-        name, _, version = self.registry.distribution(kind, part.name).partition(" ")
-        return f"{name} {'.'.join(version.split('.')[:2])}".strip()
+        """Return distribution and version of a part, and a hash of its code if that is edited."""
+        plugin = self.registry.provider(address.partition(".")[0], part)
+        return plugin.version if plugin else ""
 
     def _part(self, address: str) -> Any:
         # Of any kind; steps take theirs from the method's mappings, which know the kind.
