@@ -149,7 +149,7 @@ def test_design_gives_each_trials_image_and_split():
     design = load_design(ROOT, 1)
     np.testing.assert_array_equal(design.image_ids, EXPECTED["trial_nsd_id_0based"])
     np.testing.assert_array_equal(design.is_shared, EXPECTED["trial_is_test"])
-    sessions = design.trials([1, 2]) // design.trials_per_session + 1
+    sessions = design.trials([1, 2]) // design.lengths[0] + 1
     np.testing.assert_array_equal(sessions, EXPECTED["trial_session"])
     shared = sorted(set((design.image_ids[design.is_shared] + 1).tolist()))
     assert shared == FACTS["sharedix_1based"]

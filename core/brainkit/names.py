@@ -6,8 +6,8 @@ WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 SHARED_FOLDERS = ("features",)
 """What lies in a subject's folder beside those of the methods, see `brainkit.run.folder`."""
 COMMANDS = (
-    *("check-data", "checkpoints", "doctor", "fetch", "list-plugins", "map", "report", "run"),
-    *("show", "verify"),
+    *("check-data", "checkpoints", "doctor", "fetch", "import-data", "list-plugins", "map"),
+    *("report", "run", "show", "verify"),
 )
 """The commands; a method of such a name would read like one."""
 

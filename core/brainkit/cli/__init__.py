@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from brainkit.cli import data, doctor, plugins, results, run, weights
+from brainkit.cli import data, doctor, importing, plugins, results, run, weights
 from brainkit.cli.help import Command, Commands, Debug, Quiet, Verbose, everywhere
 from brainkit.console import told
 from brainkit.ending import ended
@@ -24,7 +24,7 @@ COMMANDS: Mapping[str, Group] = {
         "verify": results.verify,
     },
     "Weights": {"fetch": weights.fetch, "checkpoints": weights.checkpoints},
-    "Data": {"check-data": data.check_data},
+    "Data": {"check-data": data.check_data, "import-data": importing.import_data},
     "Plugins": {
         "list-plugins": plugins.list_plugins,
         "show": plugins.show,

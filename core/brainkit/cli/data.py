@@ -12,12 +12,15 @@ from brainkit.cli.flags import AsJson, home_expanded
 
 def check_data(
     path: Annotated[
-        Path, typer.Argument(help="Folder of an NSD download.", callback=home_expanded)
+        Path,
+        typer.Argument(help="Folder of an NSD download, or of own data.", callback=home_expanded),
     ],
-    subject: Annotated[int | None, typer.Option(help="1 to 8.  [default: all there are]")] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Number or name.  [default: all there are]")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what an NSD download has, lacks and contradicts.
+    """Tell what an NSD download, or data of your own, has, lacks and contradicts.
 
     Exits with 1 when it cannot be used.
 
@@ -28,7 +31,8 @@ def check_data(
     from brainkit.nsd import check_data as check
     from brainkit.tables import show, show_json
 
-    findings = check(path, subject)
+    number = int(subject) if subject and subject.isdecimal() else subject
+    findings = check(path, number)
     if as_json:
         show_json(findings.json())
     else:

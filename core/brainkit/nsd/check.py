@@ -22,6 +22,7 @@ from brainkit.nsd.design import (
 from brainkit.nsd.files import (
     CURATED,
     PREPARATIONS,
+    Subject,
     annotation_paths,
     betas_folder,
     curated_path,
@@ -112,7 +113,7 @@ class _Findings:
             return None
 
 
-def check_data(root: Path, subject: int | None = None, layout: Layout | None = None) -> Report:
+def check_data(root: Path, subject: Subject | None = None, layout: Layout | None = None) -> Report:
     """Say what an NSD download has, lacks and contradicts, and what makes its scores mean less.
 
     Reads headers, small tables, and one row of pixels of each picture that a subject saw.
@@ -129,21 +130,25 @@ def check_data(root: Path, subject: int | None = None, layout: Layout | None = N
     layout = layout or read_layout(require_root(root))
     findings = _Findings()
     if exists(root / LAYOUT_FILE):
-        findings.present.append(f"{LAYOUT_FILE}: sizes of its own instead of the release's")
+        whose = f"the data {layout.dataset!r}, imported" if layout.dataset else "sizes of its own"
+        findings.present.append(f"{LAYOUT_FILE}: {whose} instead of the release's")
     for section in (_check_table, _check_pictures):
         findings.attempt(partial(section, root, layout, findings))
     comparable = not findings.contradictions
-    findings.attempt(partial(_check_captions, root, findings))
+    findings.attempt(partial(_check_captions, root, layout, findings))
     numbers = [subject] if subject is not None else _subjects(root, layout)
     if not numbers:
         findings.lacking.append("every subject: no subjNN folder below nsddata or nsddata_betas")
     presented = None
-    if flaw(stimulus_table_path(root)) is None:
-        presented = findings.attempt(partial(load_presentations, root, numbers))
+    if not layout.dataset and flaw(stimulus_table_path(root)) is None:
+        presented = findings.attempt(
+            partial(load_presentations, root, [int(each) for each in numbers])
+        )
     for number in numbers:
         design = _check_design(root, number, layout, findings)
         if design is not None and presented is not None:
-            findings.attempt(partial(check_presentations, root, number, design, presented[number]))
+            shown = presented[int(number)]
+            findings.attempt(partial(check_presentations, root, number, design, shown))
         if design is not None and comparable:
             findings.attempt(partial(_check_leaks, root, number, layout, design, findings))
         _check_subject(root, number, layout, design, findings)
@@ -156,10 +161,9 @@ def check_data(root: Path, subject: int | None = None, layout: Layout | None = N
     )
 
 
-def _subjects(root: Path, layout: Layout) -> list[int]:
+def _subjects(root: Path, layout: Layout) -> list[Subject]:
     tops = (root / "nsddata/ppdata", root / "nsddata_betas/ppdata")
-    numbers = sorted(layout.subjects)
-    return [each for each in numbers if any(exists(top / subject_name(each)) for top in tops)]
+    return [each for each in layout.known if any(exists(top / subject_name(each)) for top in tops)]
 
 
 def _check_table(root: Path, layout: Layout, findings: _Findings) -> None:
@@ -176,29 +180,35 @@ def _check_pictures(root: Path, layout: Layout, findings: _Findings) -> None:
         _compare(findings, str(pictures), count, layout.stimuli, "pictures")
 
 
-def _check_captions(root: Path, findings: _Findings) -> None:
+def _check_captions(root: Path, layout: Layout, findings: _Findings) -> None:
     captions = [path for path in annotation_paths(root) if exists(path)]
+    if layout.dataset and not captions:
+        findings.lacking.append("captions (optional; only parts that read them need any)")
+        return
     for path in captions or annotation_paths(root)[:2]:
         if _there(path, findings) and findings.attempt(partial(_whole_json, path, findings)):
             findings.present.append(f"{path.name} (COCO captions)")
+    if layout.dataset:
+        return
     if curated_path(root) is None:
         findings.lacking.append(f"{CURATED} (optional; COCO's captions serve instead)")
     else:
         findings.present.append(f"{CURATED} (curated captions)")
 
 
-def _check_design(root: Path, subject: int, layout: Layout, findings: _Findings) -> Design | None:
+def _check_design(
+    root: Path, subject: Subject, layout: Layout, findings: _Findings
+) -> Design | None:
     layout.subject(subject)
     design = findings.attempt(partial(load_design, root, subject, layout))
     if design is not None:
-        findings.present.append(
-            f"{subject_name(subject)}: nsd_expdesign.mat, {len(design.image_ids)} trials"
-        )
+        table = "trials.tsv" if layout.dataset else "nsd_expdesign.mat"
+        findings.present.append(f"{subject_name(subject)}: {table}, {len(design.image_ids)} trials")
     return design
 
 
 def _check_leaks(
-    root: Path, subject: int, layout: Layout, design: Design, findings: _Findings
+    root: Path, subject: Subject, layout: Layout, design: Design, findings: _Findings
 ) -> None:
     sessions = range(1, layout.subject(subject).sessions + 1)
     photographs = repeated_photographs(root, design.image_ids)
@@ -210,16 +220,17 @@ def _check_leaks(
 
 
 def _check_subject(
-    root: Path, subject: int, layout: Layout, design: Design | None, findings: _Findings
+    root: Path, subject: Subject, layout: Layout, design: Design | None, findings: _Findings
 ) -> None:
-    findings.attempt(partial(_check_responses, root, subject, findings))
+    if not layout.dataset:
+        findings.attempt(partial(_check_responses, root, subject, findings))
     findings.attempt(partial(_check_rois, root, subject, layout, findings))
-    for preparation in PREPARATIONS:
+    for preparation in dict.fromkeys(map(layout.preparation, PREPARATIONS)):
         check = partial(_check_preparation, root, subject, preparation, layout, design, findings)
         findings.attempt(check)
 
 
-def _check_responses(root: Path, subject: int, findings: _Findings) -> None:
+def _check_responses(root: Path, subject: Subject, findings: _Findings) -> None:
     name = subject_name(subject)
     if exists(responses_path(root, subject)):
         findings.present.append(f"{name}: responses.tsv")
@@ -227,7 +238,7 @@ def _check_responses(root: Path, subject: int, findings: _Findings) -> None:
         findings.lacking.append(f"{name}: responses.tsv (optional; guards against mixed subjects)")
 
 
-def _check_rois(root: Path, subject: int, layout: Layout, findings: _Findings) -> None:
+def _check_rois(root: Path, subject: Subject, layout: Layout, findings: _Findings) -> None:
     folder = roi_folder(root, subject, layout.resolution)
     names = [path.name.removesuffix(".nii.gz") for path in listed(folder, ".nii.gz")]
     _check_packed(folder, findings)
@@ -248,13 +259,13 @@ def _check_rois(root: Path, subject: int, layout: Layout, findings: _Findings) -
             f"{subject_name(subject)}: ROI volumes (voxels) {', '.join(usable)}"
         )
     missing = [each for each in ATLASES if each not in whole]
-    if missing:
+    if missing and not layout.dataset:
         findings.lacking.append(f"{subject_name(subject)}: ROI volumes {', '.join(missing)}")
 
 
 def _check_preparation(
     root: Path,
-    subject: int,
+    subject: Subject,
     preparation: str,
     layout: Layout,
     design: Design | None,
@@ -263,13 +274,14 @@ def _check_preparation(
     folder = betas_folder(root, subject, preparation=preparation, resolution=layout.resolution)
     label = f"{subject_name(subject)}: {preparation}"
     total = layout.subject(subject).sessions
-    grid = SessionGrid(layout.subject(subject).volume, layout.trials_per_session)
+    lengths, volume = layout.lengths(subject), layout.subject(subject).volume
     there = present_sessions(folder, total, FORMATS["auto"])
     _check_packed(folder, findings)
     for suffix in FORMATS["auto"]:
         good = []
         for session in present_sessions(folder, total, (suffix,)):
             path = session_path(folder, session, suffix)
+            grid = SessionGrid(volume, lengths[session - 1], layout.units)
             if findings.attempt(partial(_check_session, path, grid, findings)):
                 good.append(session)
         findings.attempt(partial(_check_copies, folder, good, suffix, findings))

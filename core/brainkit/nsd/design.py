@@ -11,9 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainkit.errors import DataError, UsageError, did_you_mean
-from brainkit.nsd.files import design_path, exists, reading, responses_path, stimulus_table_path
+from brainkit.nsd.files import (
+    Subject,
+    design_path,
+    exists,
+    reading,
+    responses_path,
+    stimulus_table_path,
+    trials_path,
+)
 from brainkit.nsd.layout import Layout, read_layout
-from brainkit.nsd.tables import integers, read_columns, whole
+from brainkit.nsd.tables import integers, read_columns, require_rows, whole
 
 KEYS = ("masterordering", "subjectim", "sharedix")
 SPLITS = ("shared", "first-seen-85")
@@ -28,19 +36,20 @@ class Design:
 
     Attributes:
         image_ids: int32 (trials,), 0-based rows of the NSD picture array, all sessions.
-        is_shared: bool (trials,), whether the image is one of those shared by all subjects.
-        trials_per_session: trials of each session.
+        is_shared: bool (trials,), whether the image is one of those shared by all subjects; in data
+            of one's own, one of the test images.
+        lengths: trials of each session.
     """
 
     image_ids: NDArray[np.int32]
     is_shared: NDArray[np.bool_]
-    trials_per_session: int
+    lengths: tuple[int, ...]
 
     def trials(self, sessions: Sequence[int]) -> NDArray[np.int64]:
         """Return the 0-based trials of some 1-based sessions, in the order given."""
-        within = np.arange(self.trials_per_session)
-        starts = (np.asarray(sessions, dtype=np.int64) - 1) * self.trials_per_session
-        return (starts[:, None] + within).ravel()
+        ends = np.cumsum(self.lengths, dtype=np.int64)
+        spans = (np.arange(ends[n - 1] - self.lengths[n - 1], ends[n - 1]) for n in sessions)
+        return np.concatenate([np.zeros(0, np.int64), *spans])
 
     def tested(
         self, sessions: Sequence[int], split: str = "shared", held_out: Sequence[int] = ()
@@ -49,7 +58,7 @@ class Design:
 
         Args:
             sessions: 1-based; "first-seen-85" depends on them.
-            split: "shared": the test images are those shared by all subjects. "first-seen-85": of
+            split: "shared": the test images are those for which `is_shared`. "first-seen-85": of
                 the distinct images in order of their first presentation in these sessions, the
                 first floor(85 %) are training images and the rest test images. "clusters": the
                 test images are those held out.
@@ -81,21 +90,26 @@ class Design:
         return _as_first_seen(shown[self.tested(ordered, split) == test])
 
 
-def load_design(root: Path, subject: int, layout: Layout | None = None) -> Design:
+def load_design(root: Path, subject: Subject, layout: Layout | None = None) -> Design:
     """Read which image each trial of a subject showed.
 
     With `tenk = masterordering[t]`, the image is `subjectim[subject - 1, tenk - 1] - 1`, and it is
     shared by all subjects if `tenk <= shared`. Compared with 73KID of `responses.tsv` when that is
     there.
 
+    Data of one's own have `trials.tsv` instead, and the test images in the stimulus table.
+
     Raises:
         DataError: a file is damaged, lacks a field, is not 1-based, or contradicts the other.
     """
     layout = layout or read_layout(root)
+    if layout.dataset:
+        return _own_design(root, subject, layout)
     path = design_path(root)
     fields = _read_fields(path)
     _check_fields(path, fields, layout)
-    n_trials = layout.subject(subject).sessions * layout.trials_per_session
+    lengths = layout.lengths(subject)
+    n_trials = sum(lengths)
     order = fields["masterordering"].ravel()
     if len(order) < n_trials:
         raise DataError(
@@ -103,10 +117,30 @@ def load_design(root: Path, subject: int, layout: Layout | None = None) -> Desig
             f"for subject {subject}; download it again"
         )
     own = order[:n_trials]
-    ids = fields["subjectim"][subject - 1, own - 1] - 1
-    design = Design(ids.astype(np.int32), own <= layout.shared, layout.trials_per_session)
+    ids = fields["subjectim"][int(subject) - 1, own - 1] - 1
+    design = Design(ids.astype(np.int32), own <= layout.shared, lengths)
     _check_responses(responses_path(root, subject), subject, design)
     return design
+
+
+def _own_design(root: Path, subject: Subject, layout: Layout) -> Design:
+    path, table = trials_path(root, subject), stimulus_table_path(root)
+    lengths = layout.lengths(subject)
+    columns = read_columns(path, ("session", "image"), delimiter="\t")
+    sessions, images = (integers(path, columns, name) for name in ("session", "image"))
+    expected = np.repeat(np.arange(len(lengths)) + 1, lengths)
+    if not np.array_equal(sessions, expected):
+        raise DataError(
+            f"{path} has {len(sessions)} trials, expected sessions of {_some(lengths)} trials in "
+            "this order, as brainkit-layout.toml says; import these data again"
+        )
+    tests = np.array(read_columns(table, ("shared1000",), delimiter=",")["shared1000"]) == "True"
+    require_rows(table, images, len(tests))
+    return Design(images.astype(np.int32), tests[images], lengths)
+
+
+def _some(lengths: Sequence[int]) -> str:
+    return ", ".join(map(str, lengths[:5])) + (f", ... ({len(lengths)})" if lengths[5:] else "")
 
 
 def load_presentations(root: Path, subjects: Sequence[int]) -> dict[int, NDArray[np.int64]]:
@@ -128,7 +162,7 @@ def load_presentations(root: Path, subjects: Sequence[int]) -> dict[int, NDArray
 
 
 def check_presentations(
-    root: Path, subject: int, design: Design, presented: NDArray[np.int64]
+    root: Path, subject: Subject, design: Design, presented: NDArray[np.int64]
 ) -> None:
     """Check the trial numbers of the stimulus table against the design.
 
@@ -199,7 +233,7 @@ def _check_fields(path: Path, fields: dict[str, NDArray[np.int64]], layout: Layo
                 "someone shifted or emptied it, download it again"
             )
     subjectim = fields["subjectim"]
-    rows = max(layout.subjects)
+    rows = max(map(int, layout.subjects))
     if subjectim.shape[0] < rows or subjectim.shape[1] < fields["masterordering"].max():
         raise DataError(
             f"{path}: subjectim is {subjectim.shape}, expected {rows} rows (subjects) and at "
@@ -218,7 +252,7 @@ def _check_fields(path: Path, fields: dict[str, NDArray[np.int64]], layout: Layo
         )
 
 
-def _check_responses(path: Path, subject: int, design: Design) -> None:
+def _check_responses(path: Path, subject: Subject, design: Design) -> None:
     if not exists(path) and not path.is_symlink():
         return
     names = ("SUBJECT", "SESSION", "RUN", "TRIAL", "73KID")
@@ -236,13 +270,13 @@ def _check_responses(path: Path, subject: int, design: Design) -> None:
             f"{path} has a header, but no trials; download it again, or delete it: it only guards "
             "against files of other subjects"
         )
-    sessions = np.arange(rows) // design.trials_per_session + 1
-    stray = np.flatnonzero(table["SESSION"] != sessions)
+    length = design.lengths[0]
+    stray = np.flatnonzero(table["SESSION"] != np.arange(rows) // length + 1)
     if rows > len(design.image_ids) or len(stray):
         where = stray[0] if len(stray) else len(design.image_ids)
         raise DataError(
             f"{path}, data row {where + 1}: session {table['SESSION'][where]} with "
-            f"{design.trials_per_session} trials a session expected; download it again"
+            f"{length} trials a session expected; download it again"
         )
     shown = design.image_ids[:rows] + 1
     wrong = np.flatnonzero(table["73KID"] != shown)

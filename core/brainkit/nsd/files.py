@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -22,13 +23,31 @@ SIDE_FILE = "._"
 NIFTI_HEADS = tuple(n.to_bytes(4, order) for n in (348, 540) for order in ("little", "big"))
 
 
-def subject_name(subject: int) -> str:
+Subject = int | str
+"""A subject of NSD by its number, one of another dataset by its name."""
+NAME_OF_SUBJECT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+
+
+def subject_name(subject: Subject) -> str:
     """Return the folder name of a subject.
 
-    >>> subject_name(1)
-    'subj01'
+    >>> subject_name(1), subject_name("sub-CSI1")
+    ('subj01', 'sub-CSI1')
     """
-    return f"subj{subject:02d}"
+    return f"subj{subject:02d}" if isinstance(subject, int) else subject
+
+
+def unfit_subject(name: str) -> str | None:
+    """Return a clause on why a text cannot name a subject, or None.
+
+    >>> unfit_subject("sub-CSI1"), unfit_subject("subj01") is None
+    (None, False)
+    """
+    if not NAME_OF_SUBJECT.fullmatch(name):
+        return f"{name!r:.60}, expected a letter, then letters, digits, - and _, at most 40 in all"
+    if re.fullmatch(r"subj\d+", name):
+        return f"{name!r}, which stands for a number; give {int(name[4:])}, or another name"
+    return None
 
 
 def design_path(root: Path) -> Path:
@@ -41,17 +60,22 @@ def stimulus_table_path(root: Path) -> Path:
     return root / "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
 
 
-def responses_path(root: Path, subject: int) -> Path:
+def responses_path(root: Path, subject: Subject) -> Path:
     """Return the path of a subject's behaviour, `responses.tsv`."""
     return root / "nsddata/ppdata" / subject_name(subject) / "behav/responses.tsv"
 
 
-def roi_folder(root: Path, subject: int, resolution: str) -> Path:
+def trials_path(root: Path, subject: Subject) -> Path:
+    """Return the path of what a subject of one's own data saw, `trials.tsv`."""
+    return root / "nsddata/ppdata" / subject_name(subject) / "trials.tsv"
+
+
+def roi_folder(root: Path, subject: Subject, resolution: str) -> Path:
     """Return the folder of a subject's ROI volumes."""
     return root / "nsddata/ppdata" / subject_name(subject) / resolution / "roi"
 
 
-def betas_folder(root: Path, subject: int, *, preparation: str, resolution: str) -> Path:
+def betas_folder(root: Path, subject: Subject, *, preparation: str, resolution: str) -> Path:
     """Return the folder of a subject's session files in one preparation."""
     return root / "nsddata_betas/ppdata" / subject_name(subject) / resolution / preparation
 
@@ -82,7 +106,7 @@ def curated_path(root: Path) -> Path | None:
     return next((place for place in places if exists(place)), None)
 
 
-def colour_table_paths(root: Path, subject: int, volume: str) -> tuple[Path, Path]:
+def colour_table_paths(root: Path, subject: Subject, volume: str) -> tuple[Path, Path]:
     """Return the places of a ROI volume's label names: the subject's own, then fsaverage's."""
     labels = root / "nsddata/freesurfer"
     name = f"{volume}.mgz.ctab"

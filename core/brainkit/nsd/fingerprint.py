@@ -13,7 +13,7 @@ BLOCK = 4096
 BLOCKS = 16
 
 
-def fingerprints(root: Path, subject: int, plan: TrialsPlan) -> dict[str, str]:
+def fingerprints(root: Path, subject: files.Subject, plan: TrialsPlan) -> dict[str, str]:
     """Fingerprint the files behind a selection, in three groups.
 
     Returns:
@@ -27,7 +27,10 @@ def fingerprints(root: Path, subject: int, plan: TrialsPlan) -> dict[str, str]:
     curated = files.curated_path(root)
     captions = [*files.annotation_paths(root), files.stimulus_table_path(root)]
     groups = {
-        "betas": [*sessions, *volumes, files.design_path(root)],
+        "betas": [
+            *(*sessions, *volumes, files.design_path(root)),
+            files.trials_path(root, subject),
+        ],
         "captions": [*captions, *([curated] if curated else [])],
     }
     of_files = {name: _fingerprint(root, paths) for name, paths in groups.items()}

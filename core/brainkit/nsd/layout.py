@@ -1,11 +1,12 @@
 """The numbers an NSD download is checked against, and how another layout declares its own.
 
-The release's constants are the default. A folder made with other sizes (a fixture, the miniature)
-carries `brainkit-layout.toml` in its root; `docs/nsd.md` describes it.
+The release's constants are the default. A folder made with other sizes (a fixture, the miniature,
+data of one's own) carries `brainkit-layout.toml` in its root; `docs/nsd.md` describes it.
 """
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from brainkit.errors import DataError, UsageError
-from brainkit.nsd.files import exists, told
+from brainkit.nsd.files import Subject, exists, told, unfit_subject
 
 LAYOUT_FILE = "brainkit-layout.toml"
+OWN_PREPARATION = "betas"
 LARGEST_COUNT = 10_000_000
 LARGEST_VOLUME = 200_000_000
 MOST_SESSIONS = 10_000
@@ -29,13 +31,15 @@ class SubjectLayout:
     Attributes:
         volume: voxels along X (left to right), Y (back to front) and Z (bottom to top).
         sessions: sessions the subject did in all.
+        trials: of each session, in data of one's own; empty where all are of one length.
     """
 
     volume: Volume
     sessions: int
+    trials: tuple[int, ...] = ()
 
 
-def _release() -> dict[int, SubjectLayout]:
+def _release() -> dict[Subject, SubjectLayout]:
     rows = (
         ((81, 104, 83), 40),
         ((82, 106, 84), 40),
@@ -54,33 +58,55 @@ class Layout:
     """The sizes of a download; the defaults are those of the release at 1.8 mm.
 
     Attributes:
-        subjects: constants of each subject, by number.
+        subjects: constants of each subject, by number or name.
         trials_per_session: length of the trial axis of every beta file.
         shared: images seen by all subjects; the first ids of a subject's own numbering.
         stimuli: rows of the picture array and of the stimulus table.
         pixels: height and width of a picture.
         resolution: folder of the volumes, e.g. "func1pt8mm".
         voxel_size: edge of a voxel in millimetres.
+        dataset: name of data of one's own, whose design and betas lie as `write_dataset` writes
+            them; empty for NSD.
     """
 
-    subjects: Mapping[int, SubjectLayout] = field(default_factory=_release)
+    subjects: Mapping[Subject, SubjectLayout] = field(default_factory=_release)
     trials_per_session: int = 750
     shared: int = 1000
     stimuli: int = 73_000
     pixels: int = 425
     resolution: str = "func1pt8mm"
     voxel_size: float = 1.8
+    dataset: str = ""
 
-    def subject(self, number: int) -> SubjectLayout:
+    def subject(self, subject: Subject) -> SubjectLayout:
         """Return the constants of one subject.
 
         Raises:
             UsageError: there is no such subject.
         """
-        if number not in self.subjects:
-            known = ", ".join(str(key) for key in sorted(self.subjects))
-            raise UsageError(f"there is no subject {number!r}; choose one of {known}")
-        return self.subjects[number]
+        if subject not in self.subjects:
+            known = ", ".join(map(str, self.known))
+            raise UsageError(f"there is no subject {subject!r}; choose one of {known}")
+        return self.subjects[subject]
+
+    @property
+    def known(self) -> list[Subject]:
+        """The subjects, numbers before names."""
+        return sorted(self.subjects, key=lambda each: (isinstance(each, str), each))
+
+    def lengths(self, subject: Subject) -> tuple[int, ...]:
+        """Return the number of trials of each session of a subject."""
+        of = self.subject(subject)
+        return of.trials or (self.trials_per_session,) * of.sessions
+
+    @property
+    def units(self) -> str:
+        """What numbers of the betas are, as `SessionGrid` names it."""
+        return "percent" if self.dataset else "int16x300"
+
+    def preparation(self, asked: str) -> str:
+        """Return the folder of the betas: the one asked for, or the one of own data."""
+        return OWN_PREPARATION if self.dataset else asked
 
 
 def read_layout(root: Path) -> Layout:
@@ -112,14 +138,15 @@ def write_layout(root: Path, layout: Layout) -> Path:
         f"pixels = {layout.pixels}",
         f'resolution = "{layout.resolution}"',
         f"voxel_size = {layout.voxel_size}",
+        *([f"dataset = {json.dumps(layout.dataset)}"] if layout.dataset else []),
     ]
-    for number, subject in sorted(layout.subjects.items()):
-        lines += [
-            "",
-            f"[subjects.{number}]",
-            f"volume = {list(subject.volume)}",
-            f"sessions = {subject.sessions}",
-        ]
+    for name in layout.known:
+        subject = layout.subject(name)
+        key = json.dumps(name) if isinstance(name, str) else name
+        lines += ["", f"[subjects.{key}]", f"volume = {list(subject.volume)}"]
+        lines.append(f"sessions = {subject.sessions}")
+        if subject.trials:
+            lines.append(f"trials = {list(subject.trials)}")
     path = root / LAYOUT_FILE
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
@@ -138,16 +165,26 @@ def _layout(entries: dict[str, Any]) -> Layout:
             raise ValueError(f"{name} is {value!r}, expected a number from 1 to {LARGEST_COUNT}")
     if "subjects" in entries:
         values["subjects"] = _subjects(entries["subjects"])
+        named = [each for each in values["subjects"] if isinstance(each, str)]
+        if named and not entries.get("dataset"):
+            raise ValueError(f"subject {named[0]!r} has a name, but there is no entry dataset")
     return Layout(**values)
 
 
-def _subjects(tables: Any) -> dict[int, SubjectLayout]:
+def _subjects(tables: Any) -> dict[Subject, SubjectLayout]:
     if not isinstance(tables, dict) or not tables:
         raise TypeError("subjects has no entry, expected a table [subjects.N] for each subject")
-    subjects = {int(number): _subject_layout(entries) for number, entries in tables.items()}
-    if min(subjects) < 1:
-        raise ValueError(f"there is a subject {min(subjects)}, expected numbers from 1")
-    return subjects
+    return {_subject(key): _subject_layout(entries) for key, entries in tables.items()}
+
+
+def _subject(key: str) -> Subject:
+    if key.lstrip("-").isdecimal():
+        if int(key) < 1:
+            raise ValueError(f"there is a subject {key}, expected numbers from 1")
+        return int(key)
+    if unfit_subject(key):
+        raise ValueError(f"the name of a subject is {unfit_subject(key)}")
+    return key
 
 
 def _subject_layout(entries: dict[str, Any]) -> SubjectLayout:
@@ -160,4 +197,7 @@ def _subject_layout(entries: dict[str, Any]) -> SubjectLayout:
     sessions = int(entries["sessions"])
     if not 0 < sessions <= MOST_SESSIONS:
         raise ValueError(f"sessions is {sessions}, expected 1 to {MOST_SESSIONS}")
-    return SubjectLayout(volume=(x, y, z), sessions=sessions)
+    trials = tuple(int(number) for number in entries.get("trials", ()))
+    if trials and (len(trials) != sessions or min(trials) < 1):
+        raise ValueError(f"trials is {list(trials)}, expected {sessions} numbers from 1")
+    return SubjectLayout(volume=(x, y, z), sessions=sessions, trials=trials)

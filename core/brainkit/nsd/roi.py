@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from brainkit.errors import BrainkitWarning, DataError, UsageError, did_you_mean
 from brainkit.nsd.atlases import ATLASES, built_in_names, matches, volume_of
-from brainkit.nsd.files import colour_table_paths, exists, flaw, listed, reading, roi_folder
+from brainkit.nsd.files import (
+    Subject,
+    colour_table_paths,
+    exists,
+    flaw,
+    listed,
+    reading,
+    roi_folder,
+)
 from brainkit.nsd.layout import Layout, read_layout
 from brainkit.nsd.nifti import open_nifti, volume_values
 
@@ -76,7 +84,9 @@ class Region:
     n_in_volume: int
 
 
-def load_roi_volume(root: Path, subject: int, name: str, layout: Layout | None = None) -> RoiVolume:
+def load_roi_volume(
+    root: Path, subject: Subject, name: str, layout: Layout | None = None
+) -> RoiVolume:
     """Read a ROI volume and the names of its labels.
 
     Raises:
@@ -112,7 +122,7 @@ def _labels(path: Path, values: NDArray[Any]) -> NDArray[np.int16]:
     return whole
 
 
-def label_names(root: Path, subject: int, volume: str) -> dict[int, str]:
+def label_names(root: Path, subject: Subject, volume: str) -> dict[int, str]:
     """Return label number to name: the subject's colour table, fsaverage's, or what is built in.
 
     Raises:
@@ -125,12 +135,12 @@ def label_names(root: Path, subject: int, volume: str) -> dict[int, str]:
     return built_in_names(volume)
 
 
-def roi_voxels(root: Path, subject: int, roi: str, layout: Layout | None = None) -> RoiVoxels:
+def roi_voxels(root: Path, subject: Subject, roi: str, layout: Layout | None = None) -> RoiVoxels:
     """Return the grid positions of a ROI's voxels.
 
     Args:
         root: the download.
-        subject: 1 to 8.
+        subject: 1 to 8, or the name of one in data of your own.
         roi: a volume ("nsdgeneral"), `volume:label`, a label ("FFA-1", "V1" for V1v and V1d), or
             several of these joined by commas, which gives their union.
         layout: sizes to check against; the download's own by default.
@@ -159,13 +169,17 @@ def roi_voxels(root: Path, subject: int, roi: str, layout: Layout | None = None)
 
 
 def roi_indices(
-    root: Path, subject: int, roi: str, voxel_xyz: NDArray[np.int32], layout: Layout | None = None
+    root: Path,
+    subject: Subject,
+    roi: str,
+    voxel_xyz: NDArray[np.int32],
+    layout: Layout | None = None,
 ) -> dict[str, Region]:
     """Give, for each label of a ROI, its columns among loaded voxels.
 
     Args:
         root: the download.
-        subject: 1 to 8.
+        subject: 1 to 8, or the name of one in data of your own.
         roi: a volume (all its labels), `volume:label` or a label; no union.
         voxel_xyz: int32 (voxels, 3), grid positions of the loaded voxels, in any order.
         layout: sizes to check against; the download's own by default.
@@ -210,7 +224,7 @@ def require_same_affine(path: Path, affine: NDArray[np.float64], roi: NDArray[np
 
 
 def _labels_meant(
-    root: Path, subject: int, item: str, layout: Layout
+    root: Path, subject: Subject, item: str, layout: Layout
 ) -> tuple[RoiVolume, list[int]]:
     """Read the volume of "volume:label", "volume" or "label", and the label numbers meant."""
     name, _, label = item.partition(":")
@@ -238,7 +252,12 @@ def _colour_table(path: Path) -> dict[int, str]:
 
 
 def _check_grid(
-    path: Path, shape: tuple[int, ...], zooms: tuple[float, ...], *, subject: int, layout: Layout
+    path: Path,
+    shape: tuple[int, ...],
+    zooms: tuple[float, ...],
+    *,
+    subject: Subject,
+    layout: Layout,
 ) -> None:
     expected = layout.subject(subject).volume
     if shape != expected:
@@ -246,7 +265,8 @@ def _check_grid(
             f"{path} has shape {shape}, but the betas of subject {subject} are {expected}; it "
             "belongs to another subject or resolution, download it again"
         )
-    if not all(abs(zoom - layout.voxel_size) <= ZOOM_TOLERANCE for zoom in zooms):
+    # Voxels of imported data have any size: mask and betas were written together.
+    if not layout.dataset and any(abs(zoom - layout.voxel_size) > ZOOM_TOLERANCE for zoom in zooms):
         said = ", ".join(f"{zoom:.1f}" for zoom in zooms)
         raise DataError(
             f"{path} has voxels of {said} mm, but those of the betas are {layout.voxel_size} mm; "

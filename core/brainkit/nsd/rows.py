@@ -48,6 +48,7 @@ def arrange(
     if average:
         begins[1:] = np.diff(ids[order]) != 0
         begins[1:] |= np.diff(is_test[order].astype(np.int8)) != 0
+    ends = np.cumsum([design.lengths[each - 1] for each in sessions])[:-1]
     row_of = np.empty(len(order), dtype=np.int64)
     row_of[order] = np.cumsum(begins) - 1
     firsts = order[begins]
@@ -55,6 +56,6 @@ def arrange(
         image_ids=ids[firsts],
         repeats=np.bincount(row_of).astype(np.int32),
         n_train=int(np.count_nonzero(~is_test[firsts])),
-        of_session=tuple(row_of.reshape(len(files), -1)),
-        is_test=tuple(is_test.reshape(len(files), -1)),
+        of_session=tuple(np.split(row_of, ends)),
+        is_test=tuple(np.split(is_test, ends)),
     )

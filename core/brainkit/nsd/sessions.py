@@ -77,6 +77,21 @@ def left_over_sessions(folder: Path, total: int) -> list[int]:
     ]
 
 
+def session_notes(folder: Path, files: Sequence[SessionFile], total: int) -> list[str]:
+    """Return sentences on the sessions of a subject that did so many, but has not all."""
+    notes = []
+    partial = left_over_sessions(folder, total)
+    if partial:
+        names = ", ".join(f"{session:02d}" for session in partial)
+        notes.append(f"{folder} has only partial downloads of sessions {names}; they are left out")
+    if len(files) < total:
+        notes.append(
+            f"{len(files)} of {total} sessions are there, so scores are not comparable with those "
+            "of all sessions: other training and test images"
+        )
+    return notes
+
+
 def _numbers(wanted: str | int | Sequence[int], total: int) -> list[int]:
     """Return the sessions asked for; an empty list stands for those available."""
     if isinstance(wanted, str):

@@ -26,13 +26,20 @@ from brainkit.nsd.betas import (
     read_session,
 )
 from brainkit.nsd.design import CLUSTERS, load_design
-from brainkit.nsd.files import PREPARATIONS, betas_folder, design_path, require_root
+from brainkit.nsd.files import (
+    PREPARATIONS,
+    Subject,
+    betas_folder,
+    design_path,
+    require_root,
+    trials_path,
+)
 from brainkit.nsd.flaws import Flaws
 from brainkit.nsd.layout import Layout, read_layout
 from brainkit.nsd.noise import load_ncsnr
 from brainkit.nsd.roi import require_same_affine, roi_voxels
 from brainkit.nsd.rows import TrialRows, arrange
-from brainkit.nsd.sessions import SessionFile, find_sessions, left_over_sessions
+from brainkit.nsd.sessions import SessionFile, find_sessions, session_notes
 from brainkit.nsd.standardise import MODES, add_raw, add_session_scores, score_by_train
 from brainkit.nsd.twins import leak, repeated_photographs
 
@@ -49,9 +56,9 @@ class TrialsPlan:
         files: the session files, ascending.
         rows: which row of the result each trial adds to.
         voxel_xyz: int32 (voxels, 3), C order over X, Y, Z.
-        grid: what every session file has to look like.
+        grids: what each session file has to look like.
         total_sessions: sessions the subject did in all.
-        n_shared: images shared by all subjects.
+        n_shared: images shared by all subjects; 0 in data of one's own, which name test images.
         bytes_read: bytes read from session files.
         split: what decides which images are test images, as in `Selection`.
         clustered: how many clusters split clusters has and with which seed; empty for others.
@@ -61,7 +68,7 @@ class TrialsPlan:
     files: tuple[SessionFile, ...]
     rows: TrialRows
     voxel_xyz: NDArray[np.int32]
-    grid: SessionGrid
+    grids: tuple[SessionGrid, ...]
     total_sessions: int
     n_shared: int
     bytes_read: int
@@ -83,6 +90,8 @@ class TrialsPlan:
     def test_images(self) -> str:
         """Say which images are the test images, with counts; for dry runs and reports."""
         tested, seen = self._counts()
+        if self.split == "shared" and not self.n_shared:
+            return f"the {tested} that the data name (of {seen} seen)"
         if self.split == "shared":
             some = f"{tested}" if tested == self.n_shared else f"{tested} of the {self.n_shared}"
             return f"the {some} shared by all subjects (split shared)"
@@ -101,7 +110,8 @@ class TrialsPlan:
         """Return one line for people: sessions, rows, voxels and sizes."""
         train = self.rows.n_train
         tested, seen = self._counts()
-        shared = f"{tested} of {self.n_shared} shared images"
+        of = f" of {self.n_shared} shared" if self.n_shared else ""
+        shared = f"{tested}{of} images"
         others = {"shared": shared, CLUSTERS: f"{tested} of {seen} in clusters held out"}
         images = others.get(self.split, f"the last {tested} of {seen} first seen")
         return (
@@ -119,12 +129,12 @@ class TrialsPlan:
 
 def plan_trials(
     root: Path,
-    subject: int,
+    subject: Subject,
     selection: Selection,
     layout: Layout | None = None,
     *,
     beta_format: str = "auto",
-    units: str = "int16x300",
+    units: str | None = None,
     held_out: Sequence[int] = (),
 ) -> TrialsPlan:
     """Make every cheap check and say what would be read; for `--dry-run` and `load_trials`.
@@ -138,22 +148,21 @@ def plan_trials(
     _check_selection(selection)
     layout = layout or read_layout(require_root(root))
     of_subject = layout.subject(subject)
-    folder = betas_folder(
-        root, subject, preparation=selection.preparation, resolution=layout.resolution
-    )
+    preparation = layout.preparation(selection.preparation)
+    folder = betas_folder(root, subject, preparation=preparation, resolution=layout.resolution)
     voxels = roi_voxels(root, subject, selection.roi, layout)
-    grid = SessionGrid(of_subject.volume, layout.trials_per_session, units)
     files = find_sessions(
         folder, selection.sessions, total=of_subject.sessions, beta_format=beta_format
     )
-    headers = {file.path: inspect(file.path, grid) for file in files}
+    grids = _grids(layout, subject, files, units)
+    headers = {file.path: inspect(file.path, grid) for file, grid in zip(files, grids, strict=True)}
     for path, header in headers.items():
         if header is not None:
             require_same_affine(path, header.affine, voxels.affine)
     design = load_design(root, subject, layout)
     said = list(voxels.notes)
     if selection.sessions == "available":
-        said += _session_notes(folder, files, of_subject.sessions)
+        said += session_notes(folder, files, of_subject.sessions)
     rows = arrange(
         design,
         files,
@@ -161,32 +170,43 @@ def plan_trials(
         split=selection.split,
         held_out=held_out,
     )
-    _require_both_sides(rows, design_path(root), selection.split)
-    _require_whole(headers, voxels.xyz, grid)
+    told_by = trials_path(root, subject) if layout.dataset else design_path(root)
+    _require_both_sides(rows, told_by, selection.split)
+    _require_whole(headers, voxels.xyz, grids)
     return TrialsPlan(
         files=files,
         rows=rows,
         voxel_xyz=voxels.xyz,
-        grid=grid,
+        grids=grids,
         total_sessions=of_subject.sessions,
-        n_shared=layout.shared,
-        bytes_read=sum(bytes_to_read(file.path, voxels.xyz, grid) for file in files),
+        n_shared=0 if layout.dataset else layout.shared,
+        bytes_read=sum(
+            bytes_to_read(file.path, voxels.xyz, grid)
+            for file, grid in zip(files, grids, strict=True)
+        ),
         split=selection.split,
         clustered=f"{selection.clusters} clusters, seed {selection.cluster_seed}",
         warnings=tuple(said),
     )
 
 
-def shown_images(root: Path, subject: int, selection: Selection) -> NDArray[np.int32]:
+def _grids(
+    layout: Layout, subject: Subject, files: Sequence[SessionFile], units: str | None
+) -> tuple[SessionGrid, ...]:
+    volume, lengths = layout.subject(subject).volume, layout.lengths(subject)
+    numbers = units or layout.units
+    return tuple(SessionGrid(volume, lengths[file.session - 1], numbers) for file in files)
+
+
+def shown_images(root: Path, subject: Subject, selection: Selection) -> NDArray[np.int32]:
     """Return the distinct 0-based ids of the images in the selected sessions, ascending.
 
     Raises:
         BrainkitError: as of `plan_trials`.
     """
     layout = read_layout(require_root(root))
-    folder = betas_folder(
-        root, subject, preparation=selection.preparation, resolution=layout.resolution
-    )
+    preparation = layout.preparation(selection.preparation)
+    folder = betas_folder(root, subject, preparation=preparation, resolution=layout.resolution)
     total = layout.subject(subject).sessions
     files = find_sessions(folder, selection.sessions, total=total, beta_format="auto")
     design = load_design(root, subject, layout)
@@ -198,13 +218,13 @@ def shown_images(root: Path, subject: int, selection: Selection) -> NDArray[np.i
 
 def load_trials(
     root: Path,
-    subject: int,
+    subject: Subject,
     selection: Selection,
     layout: Layout | None = None,
     progress: Progress | None = None,
     *,
     beta_format: str = "auto",
-    units: str = "int16x300",
+    units: str | None = None,
     nan_policy: str = "error",
     held_out: Sequence[int] = (),
 ) -> Trials:
@@ -220,12 +240,13 @@ def load_trials(
 
     Args:
         root: folder that holds `nsddata/` and `nsddata_betas/`.
-        subject: 1 to 8.
+        subject: 1 to 8, or the name of one in data of your own.
         selection: ROI, sessions, preparation, standardisation, repeats, test images.
         layout: sizes to check against; the download's own by default.
         progress: called with (sessions done, sessions in all).
         beta_format: "auto" (HDF5 where it is there), "hdf5" or "nifti".
-        units: "percent" if the files hold floats in percent signal change, not int16 times 300.
+        units: "percent" if the files hold floats in percent signal change, "int16x300" as released;
+            None for what the folder declares.
         nan_policy: for such floats, "error", "zero" or "drop" (leave the voxel out).
         held_out: 0-based ids of the test images of split "clusters".
 
@@ -254,7 +275,7 @@ def load_trials(
         if progress is not None:
             progress(place + 1, len(plan.files))
     _finish(betas, plan, selection.standardise)
-    ncsnr = load_ncsnr(plan.files[0].path.parent, plan.voxel_xyz, plan.grid.volume)
+    ncsnr = load_ncsnr(plan.files[0].path.parent, plan.voxel_xyz, plan.grids[0].volume)
     kept = ~flaws.not_finite if nan_policy == "drop" else slice(None)
     leaking = _leak_sentences(root, plan)
     said = (*plan.warnings, *leaking, *flaws.sentences(len(plan.files), selection.roi, nan_policy))
@@ -275,17 +296,18 @@ def _add_session(
     file, rows, tested = plan.files[place], plan.rows.of_session[place], plan.rows.is_test[place]
     if standardise == "session":
         _require_training(file, tested)
-    raw = read_session(file.path, plan.voxel_xyz, plan.grid)
+    grid = plan.grids[place]
+    raw = read_session(file.path, plan.voxel_xyz, grid)
     flaws.note(raw, file.path, nan_policy)
     if standardise == "session":
-        add_session_scores(betas, raw, rows, fit=~tested, scale=plan.grid.scale)
+        add_session_scores(betas, raw, rows, fit=~tested, scale=grid.scale)
     else:
         add_raw(betas, raw, rows)
 
 
 def _finish(betas: NDArray[np.float32], plan: TrialsPlan, standardise: str) -> None:
     """Turn sums over repeats into means and, in mode "train", z-score them; in place."""
-    sums_to_unit = 1.0 if standardise == "session" else plan.grid.scale
+    sums_to_unit = 1.0 if standardise == "session" else plan.grids[0].scale
     betas /= (plan.rows.repeats * sums_to_unit).astype(np.float32)[:, None]
     if standardise == "train":
         score_by_train(betas, plan.rows.n_train)
@@ -329,20 +351,6 @@ def _check_selection(selection: Selection) -> None:
             )
 
 
-def _session_notes(folder: Path, files: tuple[SessionFile, ...], total: int) -> list[str]:
-    notes = []
-    partial = left_over_sessions(folder, total)
-    if partial:
-        names = ", ".join(f"{session:02d}" for session in partial)
-        notes.append(f"{folder} has only partial downloads of sessions {names}; they are left out")
-    if len(files) < total:
-        notes.append(
-            f"{len(files)} of {total} sessions are there, so scores are not comparable with those "
-            "of all sessions: other training and test images"
-        )
-    return notes
-
-
 def _require_both_sides(rows: TrialRows, path: Path, split: str) -> None:
     train, test = rows.image_ids[: rows.n_train], rows.image_ids[rows.n_train :]
     for side, other, name in ((train, test, "training"), (test, train, "test")):
@@ -371,10 +379,12 @@ def _leak_sentences(root: Path, plan: TrialsPlan) -> list[str]:
 
 
 def _require_whole(
-    headers: Mapping[Path, SessionHeader | None], voxel_xyz: NDArray[np.int32], grid: SessionGrid
+    headers: Mapping[Path, SessionHeader | None],
+    voxel_xyz: NDArray[np.int32],
+    grids: Sequence[SessionGrid],
 ) -> None:
     """Read those NIfTI files right away whose ending looks wrong, so that a cut one fails first."""
-    for path, header in headers.items():
+    for (path, header), grid in zip(headers.items(), grids, strict=True):
         if header is not None and looks_cut(path, header):
             read_session(path, voxel_xyz[:1], grid)
 

@@ -1,0 +1,1 @@
+"""Data of one's own: written as a folder that everything that reads NSD reads too."""
