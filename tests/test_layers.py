@@ -17,7 +17,7 @@ PACKAGES = [
 ]
 
 ROWS = [
-    ["code", "errors", "names", "seeds"],
+    ["code", "errors", "names", "papers", "seeds"],
     ["options", "console", "schema"],
     ["data", "disk", "tables"],
     ["parts", "checkpoints", "ending", "locks"],
@@ -55,7 +55,7 @@ RUN_UNITS = {name: row for row, names in enumerate(RUN_ROWS) for name in names}
 # `nsd` and `metrics` list. A program of a plugin's own finds what is installed in `plugins`.
 OFFERED = {
     *("parts", "data", "method", "options", "errors", "checkpoints", "seeds", "console"),
-    *("ending", "plugins"),
+    *("ending", "papers", "plugins"),
     *("encoders", "regressors", "samplers", "decoders"),
     *("networks", "weights", "training", "miniature", "testing"),
 }

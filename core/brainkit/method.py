@@ -16,6 +16,7 @@ from brainkit.parts import checkpoints_of
 if TYPE_CHECKING:
     from brainkit.checkpoints import CheckpointStore
     from brainkit.data import Checkpoint
+    from brainkit.papers import Paper
     from brainkit.parts import Conditioner, Decoder, Encoder, Regressor, Sampler
 
 KINDS = ("encoder", "regressor", "conditioner", "sampler", "decoder")
@@ -44,6 +45,7 @@ class Method:
         scores: groups of scores the paper reports beside the standard ones, names in
             `brainkit.metrics.GROUPS`; a run checks them.
         samples: reconstructions made of each image; all of them are scored.
+        papers: what to cite who uses the method, its own paper first.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Method:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     scores: tuple[str, ...] = ()
     samples: int = 1
+    papers: tuple[Paper, ...] = ()
 
     def parts(self) -> Iterator[tuple[str, Any]]:
         """Return every (address, part), in the order of a run."""

@@ -55,6 +55,7 @@ class MethodShown(TypedDict):
     name: Annotated[str, "what `run` takes"]
     summary: Annotated[str, "one line"]
     source: Annotated[str, "the paper, and the code it was checked against"]
+    papers: Annotated[list[str], "what to cite, a line of a reference list each"]
     samples: Annotated[int, "reconstructions of each image"]
     scores: Annotated[list[str], "groups of scores beside the standard ones"]
     parts: Annotated[list[PartEntry], "in the order of a run"]

@@ -157,6 +157,7 @@ def described(method: Method) -> list[Block]:
     blocks: list[Block] = [
         Title(f"{shown['name']}: {shown['summary']}"),
         f"source: {shown['source']}",
+        *(f"cite: {paper}" for paper in shown["papers"]),
     ]
     for part in shown["parts"]:
         blocks += ["", *_part_blocks(part)]
@@ -212,6 +213,7 @@ def method_entry(method: Method) -> MethodShown:
         "name": method.name,
         "summary": method.summary,
         "source": method.source,
+        "papers": [paper.text() for paper in method.papers],
         "samples": method.samples,
         "scores": list(method.scores),
         "parts": [_part_entry(address, part) for address, part in method.parts()],

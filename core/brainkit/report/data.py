@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brainkit.papers import Paper
 from brainkit.report.scores import LAYOUT, ScoreRow, finite, score_json
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ class ReportData:
         timings: step -> seconds.
         figures: shown after the images.
         maps: where in the brain features are read, where `brainkit map` drew them.
+        papers: what to cite who uses the results.
     """
 
     title: str
@@ -181,6 +183,7 @@ class ReportData:
     timings: Mapping[str, float] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
     maps: tuple[BrainMap, ...] = ()
+    papers: tuple[Paper, ...] = ()
 
 
 def metrics_json(data: ReportData) -> dict[str, Any]:
@@ -215,6 +218,7 @@ def metrics_json(data: ReportData) -> dict[str, Any]:
         "versions": dict(data.versions),
         "command": data.command,
         "steps": {step: finite(seconds) for step, seconds in data.timings.items()},
+        "papers": [{"text": paper.text(), "url": paper.url} for paper in data.papers],
     }
 
 

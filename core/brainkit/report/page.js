@@ -21,6 +21,10 @@
   const cards = [...at("cards").children];
   const lines = [...at("table").tBodies[0].rows];
   const heads = [...at("table").tHead.rows[0].cells];
+  const texts = cards.map((card, row) => {
+    const captions = card.querySelector(".captions");
+    return `${rows[row][0]} ${captions ? captions.textContent : ""}`.toLowerCase();
+  });
   const state = { key: 0, first: true };
 
   // Column 0 is the image id, which counts up; "first" means best first, or the lowest id first.
@@ -42,12 +46,35 @@
     at("picks").replaceChildren(...chosen.map((row, place) => {
       const copy = cards[row].cloneNode(true);
       copy.removeAttribute("id");
+      copy.hidden = false;
       const label = document.createElement("span");
       label.className = "pick";
       label.textContent = ["Best", "Median", "Worst"][place];
       copy.querySelector("h3").prepend(label, " ");
       return copy;
     }));
+  };
+
+  // All words have to occur; bounds are of the score that sorts, which an undefined value leaves.
+  const fits = (row) => {
+    const words = at("words").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const [low, high] = [at("low").value, at("high").value];
+    const value = rows[row][state.key];
+    if (!words.every((word) => texts[row].includes(word))) return false;
+    if (value === null) return low === "" && high === "";
+    return (low === "" || value >= Number(low)) && (high === "" || value <= Number(high));
+  };
+  const filter = () => {
+    let count = 0;
+    rows.forEach((_, row) => {
+      const here = fits(row);
+      count += here;
+      cards[row].hidden = lines[row].hidden = !here;
+    });
+    const all = count === rows.length;
+    at("nothing").hidden = count > 0;
+    at("shown").textContent = all ? `All ${count} images` : `${count} of ${rows.length} images`;
+    return all ? "" : `${count} of ${rows.length}`;
   };
 
   const show = () => {
@@ -63,21 +90,31 @@
     at("key").value = String(key);
     const words = key > 0 ? ["best first", "worst first"] : ["lowest first", "highest first"];
     at("order").textContent = words[first ? 0 : 1];
-    at("order").setAttribute("aria-label", `Order: ${words[first ? 0 : 1]}; press to reverse`);
+    at("order").setAttribute("aria-label", `${words[first ? 0 : 1]}: reverse the order`);
     for (const item of document.querySelectorAll(".numbers .current")) item.classList.remove("current");
     if (key > 0) {
       for (const item of document.querySelectorAll(`.numbers > :nth-child(${key})`)) item.classList.add("current");
     }
   };
   const sortBy = (key, first) => {
+    if (key !== state.key) at("low").value = at("high").value = "";
     state.key = key;
     state.first = first;
     show();
-    at("said").textContent = `Sorted by ${key > 0 ? names[key - 1] : "image id"}, ${at("order").textContent}`;
+    const by = `Sorted by ${key > 0 ? names[key - 1] : "image id"}, ${at("order").textContent}`;
+    at("said").textContent = [filter(), by].filter(Boolean).join(". ");
   };
 
   at("key").addEventListener("change", (event) => sortBy(Number(event.target.value), true));
   at("order").addEventListener("click", () => sortBy(state.key, !state.first));
+  for (const id of ["words", "low", "high"]) {
+    at(id).addEventListener("input", () => (at("said").textContent = filter()));
+  }
+  at("clear").addEventListener("click", () => {
+    for (const id of ["words", "low", "high"]) at(id).value = "";
+    at("said").textContent = filter();
+    at("words").focus();
+  });
   for (const button of document.querySelectorAll("[data-key]")) {
     const key = Number(button.dataset.key);
     button.addEventListener("click", () => sortBy(key, key === state.key ? !state.first : true));

@@ -19,6 +19,7 @@ from brainkit.report.data import (
 )
 from brainkit.report.pictures import Size, data_uri, size_for
 from brainkit.report.scores import ScoreRow, finite
+from brainkit.report.values import csv_uri, images_csv, score_names
 
 PICTURES = {"stimulus": "Stimulus", "ceiling": "From true features", "brain": "From brain"}
 """What a row can show, in order, and how it is labelled."""
@@ -105,7 +106,7 @@ def rendered(data: ReportData) -> str:
     )
     environment.filters.update(number=number, duration=duration)
     cards = _cards(data)
-    names = _per_image(data.rows)
+    names = score_names(data.rows)
     better = {row.name: row.higher_is_better for row in data.scores}
     return environment.get_template("page.html.j2").render(
         data=data,
@@ -119,6 +120,9 @@ def rendered(data: ReportData) -> str:
         kinds=[label for name, label in PICTURES.items() if _any(data.rows, name)],
         figures=[(f, data_uri(f.picture, Size(1200, 2_000_000))) for f in data.figures],
         maps=[_map(each) for each in data.maps],
+        csv=csv_uri(images_csv(data.rows)) if names else "",
+        file_name=f"{data.method.split()[0]}-{data.subject}" if names else "",
+        bibtex="\n\n".join(paper.bibtex() for paper in data.papers),
         table={
             "names": names,
             "better": [better.get(name, True) for name in names],
@@ -201,14 +205,10 @@ def _any(rows: Sequence[ReportRow], name: str) -> bool:
     return any(getattr(row, name) is not None for row in rows)
 
 
-def _per_image(rows: Sequence[ReportRow]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row.scores))
-
-
 def _cards(data: ReportData) -> list[Card]:
     shown = [name for name in PICTURES if _any(data.rows, name)]
     size = size_for(len(shown) * len(data.rows))
-    names = _per_image(data.rows)
+    names = score_names(data.rows)
     others = sum(len(row.others) for row in data.rows)
     small = Size(OTHER_SIDE, min(OTHER_BYTES, size_for(others).n_bytes))
     return [_card(row, index, shown, names, (size, small)) for index, row in enumerate(data.rows)]

@@ -17,6 +17,7 @@ import numpy as np
 from brainkit.console import aligned
 from brainkit.data import Stimuli
 from brainkit.errors import BrainkitError, DataError
+from brainkit.papers import NSD
 from brainkit.report import (
     RANDOM_LINE,
     Finding,
@@ -137,6 +138,7 @@ def report_data(
         command=reproduce_command(run),
         run_toml=run_file(run),
         maps=maps.brain_maps(run),
+        papers=(*run.method.papers, *(() if run.miniature else (NSD,))),
     )
 
 

@@ -8,6 +8,7 @@ from brainkit import Selection, hookimpl
 from brainkit.decoders.autokl import AutoKLDecoder
 from brainkit.encoders.autokl import AutoKL
 from brainkit.method import Method
+from brainkit.papers import Paper
 from brainkit.parts import Conditioner, Encoder, Sampler
 from brainkit.regressors import FoldRidge, VoxelSelectedRidge
 from brainkit.samplers.diffusion import DDIM
@@ -21,6 +22,16 @@ AREAS = (
     *("LO1", "LO2", "IPS0", "IPS1", "IPS2", "IPS3", "IPS4", "IPS5"),
 )
 TOP_QUARTER = 0.25
+STABLE_DIFFUSION = Paper(
+    authors=(
+        *("Robin Rombach", "Andreas Blattmann", "Dominik Lorenz", "Patrick Esser"),
+        "Björn Ommer",
+    ),
+    title="High-Resolution Image Synthesis with Latent Diffusion Models",
+    year=2022,
+    venue="CVPR",
+    arxiv="2112.10752",
+)
 
 MINDDIFFUSER = Method(
     name="minddiffuser",
@@ -71,6 +82,20 @@ MINDDIFFUSER = Method(
         },
     },
     scores=("ssim_variants", "clip_similarity"),
+    papers=(
+        Paper(
+            authors=(
+                *("Yizhuo Lu", "Changde Du", "Qiongyi Zhou", "Dianpeng Wang"),
+                "Huiguang He",
+            ),
+            title="MindDiffuser: Controlled Image Reconstruction from Human Brain Activity with "
+            "Semantic and Structural Diffusion",
+            year=2023,
+            venue="ACM Multimedia",
+            arxiv="2308.04249",
+        ),
+        STABLE_DIFFUSION,
+    ),
 )
 
 TAKAGI = Method(
@@ -108,6 +133,17 @@ TAKAGI = Method(
     },
     scores=("target_identification",),
     samples=5,
+    papers=(
+        Paper(
+            authors=("Yu Takagi", "Shinji Nishimoto"),
+            title="High-resolution image reconstruction with latent diffusion models from human "
+            "brain activity",
+            year=2023,
+            venue="CVPR",
+            doi="10.1101/2022.11.18.517004",
+        ),
+        STABLE_DIFFUSION,
+    ),
 )
 
 

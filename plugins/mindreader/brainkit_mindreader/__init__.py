@@ -7,6 +7,7 @@ from collections.abc import Callable
 from brainkit import Selection, hookimpl
 from brainkit.decoders.pixels import Pixels
 from brainkit.method import Method
+from brainkit.papers import Paper
 from brainkit.parts import Conditioner, Encoder, Regressor
 from brainkit.samplers.single_pass import SinglePass
 from brainkit_mindreader.captions.targets import ClipB32Image, ClipB32Text
@@ -40,6 +41,25 @@ MINDREADER = Method(
         },
     },
     scores=("fid", "n_way"),
+    papers=(
+        Paper(
+            authors=("Sikun Lin", "Thomas Sprague", "Ambuj K. Singh"),
+            title="Mind Reader: Reconstructing complex images from brain activities",
+            year=2022,
+            venue="NeurIPS",
+            arxiv="2210.01769",
+        ),
+        Paper(
+            authors=(
+                *("Yufan Zhou", "Ruiyi Zhang", "Changyou Chen", "Chunyuan Li", "Chris Tensmeyer"),
+                *("Tong Yu", "Jiuxiang Gu", "Jinhui Xu", "Tong Sun"),
+            ),
+            title="Towards Language-Free Training for Text-to-Image Generation",
+            year=2022,
+            venue="CVPR",
+            arxiv="2111.13792",
+        ),
+    ),
 )
 
 

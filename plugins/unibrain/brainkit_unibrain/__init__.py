@@ -8,6 +8,7 @@ from brainkit import hookimpl
 from brainkit.decoders.autokl import AutoKLDecoder
 from brainkit.encoders.autokl import AutoKL
 from brainkit.method import Method
+from brainkit.papers import Paper
 from brainkit.parts import Conditioner, Decoder, Encoder
 from brainkit.regressors import Ridge
 from brainkit.samplers.diffusion import DDIM
@@ -36,6 +37,22 @@ UNIBRAIN = Method(
     conditioner=FourFlow(),
     sampler=DDIM(steps=50, noise_lead=1),
     decoders={"image": AutoKLDecoder(), "caption": OptimusDecoder()},
+    papers=(
+        Paper(
+            authors=("Weijian Mai", "Zhijun Zhang"),
+            title="UniBrain: Unify Image Reconstruction and Captioning All in One Diffusion Model "
+            "from Human Brain Activity",
+            year=2023,
+            arxiv="2308.07428",
+        ),
+        Paper(
+            authors=(*("Xingqian Xu", "Zhangyang Wang", "Eric Zhang", "Kai Wang", "Humphrey Shi"),),
+            title="Versatile Diffusion: Text, Images and Variations All in One Diffusion Model",
+            year=2023,
+            venue="ICCV",
+            arxiv="2211.08332",
+        ),
+    ),
 )
 
 
