@@ -1,6 +1,6 @@
 """Draw the README's figure and print its table from a finished run on the miniature.
 
-python docs/figure.py brainkit-runs/miniature/subj01/unibrain
+python docs/figure.py brainkit-runs/miniature/subj01/runs/NAME
 """
 
 from __future__ import annotations

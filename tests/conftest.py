@@ -202,7 +202,8 @@ def finished(cli_with, shared_folder: Path, tmp_path: Path) -> Callable[[str], F
                 aside.rename(work)
         copy = tmp_path / "finished"
         shutil.copytree(work, copy)
-        return Finished(brainkit, (*words, copy), copy / "miniature" / "subj01" / method)
+        (report,) = copy.glob("*/subj01/runs/*/report.html")
+        return Finished(brainkit, (*words, copy), report.parent)
 
     return copied
 

@@ -24,7 +24,7 @@ Damage = Callable[[Path], object]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    hidden = (RECORDS, "run.toml")
+    hidden = (RECORDS, "run.toml", "identity.json")
     files = (path for path in folder.rglob("*") if path.is_file() and path.name not in hidden)
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -103,14 +103,14 @@ FILES = {
     "trials": "trials-*.safetensors",
     "features": "features/picture-*.safetensors",
     "factor": "factor-*.safetensors",
-    "weights": "toy/weights/length.safetensors",
-    "decoded": "toy/decoded/picture.safetensors",
-    "latents": "toy/latents/image/nsd*.safetensors",
-    "images": "toy/images/nsd*.png",
-    "paths": "toy/paths/nsd*.png",
-    "captions": "toy/captions.jsonl",
-    "metrics": "toy/metrics.json",
-    "report": "toy/report.html",
+    "weights": "weights/length-*.safetensors",
+    "decoded": "decoded/picture-*.safetensors",
+    "latents": "latents/image-*/nsd*.safetensors",
+    "images": "runs/*/images/nsd*.png",
+    "paths": "runs/*/paths/nsd*.png",
+    "captions": "runs/*/captions.jsonl",
+    "metrics": "runs/*/metrics.json",
+    "report": "runs/*/report.html",
 }
 DAMAGES: dict[str, Damage] = {
     "flipped at the start": flip(0.001),
@@ -128,7 +128,7 @@ DAMAGES: dict[str, Damage] = {
 
 
 def one_of(work: Path, pattern: str) -> Path:
-    return sorted((work / "nsd" / "subj01").glob(pattern))[0]
+    return sorted(work.glob(f"*/subj01/{pattern}"))[0]
 
 
 def test_every_file_of_a_finished_run_is_recorded(finished, settings):
@@ -216,7 +216,7 @@ def test_a_cut_file_is_told_on_a_dry_run_and_stays(again):
 
 def test_several_damaged_files_are_counted(again):
     running, work = again
-    for path in (work / "nsd/subj01/toy/images").glob("*.png"):
+    for path in work.glob(f"*/subj01/{FILES['images']}"):
         os.truncate(path, 30)
     line = next(line for line in running()[1] if line.startswith("images/brain"))
     assert " is cut off: 30 of " in line

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from shared_files import latents
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,21 +42,20 @@ def test_unibrain_makes_pictures_and_captions_and_then_keeps_them(finished):
 
 def test_unibrain_gives_the_same_image_in_any_batch(finished, tmp_path):
     run = finished("unibrain")  # All images in one batch.
-    one = tmp_path / "one"
-    shutil.copytree(run.folder, one)
-    for path in ("latents", "images", "captions.jsonl"):
-        target = run.folder / path
-        target.unlink() if target.is_file() else shutil.rmtree(target)
+    one = tmp_path / "one" / "runs" / run.folder.name
+    shutil.copytree(run.folder.parents[1], one.parents[1])
+    shutil.rmtree(run.folder.parents[1] / "latents")
+    shutil.rmtree(run.folder / "images")
+    (run.folder / "captions.jsonl").unlink()
     run.brainkit("run", *run.words, "--no-ceiling", "--batch-size", 1)
     lines = [(folder / "captions.jsonl").read_text() for folder in (one, run.folder)]
     captions = [[json.loads(line)["caption"] for line in text.splitlines()] for text in lines]
     assert captions[0] == captions[1]
     from safetensors.numpy import load_file
 
-    paths = sorted((one / "latents" / "image").glob("*.safetensors"))
+    paths = latents(one)
     assert len(paths) == 4
-    for path in paths:
-        other = run.folder / "latents" / "image" / path.name
+    for path, other in zip(paths, latents(run.folder), strict=True):
         difference = abs(load_file(path)["latent"] - load_file(other)["latent"]).max()
         # 1e-4 of the pixels' range of 1; latents have a spread of 1.
         assert difference < 1e-4

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from shared_files import latents, shared
 
 FEW = ["-o", "miniature.train_images=60", "-o", "miniature.test_images=10", "--images", "3"]
 
@@ -46,8 +47,8 @@ def test_a_killed_refinement_goes_on_to_the_same_pictures(brainkit, tmp_path):
     reached = [len(load_file(each)["path.losses"]) for each in states.rglob("*.state.safetensors")]
     assert all(0 < each < 12 for each in reached)
     resumed = brainkit.run(*words, tmp_path / "killed")
-    for path in sorted((whole / "latents" / "image").glob("nsd*")):
-        found, expected = load_file(resumed / "latents" / "image" / path.name), load_file(path)
+    for path, again in zip(latents(whole), latents(resumed), strict=True):
+        found, expected = load_file(again), load_file(path)
         assert found.keys() == expected.keys()
         for name in expected:
             assert np.array_equal(found[name], expected[name])
@@ -110,13 +111,13 @@ def test_stage_2_lowers_the_structural_loss(runs):
 
     made = runs("stage 2")
     features = {
-        name: torch.from_numpy(load_file(made / "decoded" / f"{name}.safetensors")["decoded"])
+        name: torch.from_numpy(load_file(shared(made, f"decoded/{name}"))["decoded"])
         for name in MINDDIFFUSER.encoders
     }
     features = {name: each.float() for name, each in features.items()}
-    latents = [load_file(each) for each in sorted((made / "latents" / "image").glob("nsd*"))]
-    begun = torch.from_numpy(np.stack([each["path.latents"][0] for each in latents])).float()
-    ended = torch.from_numpy(np.stack([each["latent"] for each in latents]))
+    walked = [load_file(each) for each in latents(made)]
+    begun = torch.from_numpy(np.stack([each["path.latents"][0] for each in walked])).float()
+    ended = torch.from_numpy(np.stack([each["latent"] for each in walked]))
     with torch.no_grad():
         misfit = MINDDIFFUSER.conditioner.load(small_store())(features)["image"].misfit
         lower = misfit(ended) < misfit(begun)

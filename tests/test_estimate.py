@@ -205,7 +205,7 @@ def test_the_files_of_a_run_are_as_large_as_foretold(registry, nsd, tmp_path):
 
     headers = 4096
     assert 0 <= size("features/*.safetensors") - disk["features"] < headers
-    assert 0 <= size("toy/decoded/*.safetensors") - disk["predictions"] < headers
+    assert 0 <= size("decoded/*.safetensors") - disk["predictions"] < headers
     assert 0 <= size("trials-*.safetensors") - disk["trials"] < headers
     latents = disk["image latents"] + disk["caption latents"]
     assert 0 <= size("**/latents/**/nsd*.safetensors") - latents < 40 * headers

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from brainkit.run.folder import Folder, run_files, subject_folder, work_of
+from brainkit.run.folder import Data, Folder, found_runs, older, subject_folder, work_of
 from brainkit.run.shared import Draw
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +16,7 @@ CORE = ROOT / "core" / "brainkit"
 FOLDER = CORE / "run" / "folder.py"
 NAMES = re.compile(
     r"(trials|factor)(-.*)?|features|weights|decoded|latents|images|paths|true|maps"
-    r"|captions\.jsonl|metrics\.json|report\.html|run\.toml|subj\d\d"
+    r"|captions\.jsonl|metrics\.json|report\.html|run\.toml|identity\.json|runs|subj\d\d"
 )
 JOINING = (".glob", ".rglob", ".joinpath", ".with_name")
 # These write files of other folders under the same names: checkpoints and the training of them.
@@ -77,18 +77,19 @@ def test_the_rule_sees_how_paths_are_spelled(source, words):
 
 
 def test_the_module_itself_spells_them():
-    assert {"weights", "paths", "true", "maps"} <= spelled(FOLDER.read_text(encoding="utf-8"))
+    assert {"latents", "paths", "true", "maps"} <= spelled(FOLDER.read_text(encoding="utf-8"))
 
 
 def test_every_path_is_in_the_table_of_the_page():
     page = (ROOT / "docs" / "run.md").read_text(encoding="utf-8")
     rows = " ".join(line for line in page.splitlines() if line.startswith("| `"))
-    folder, draw = Folder(Path("METHOD")), Draw(12345, 1)
+    folder, draw = Folder.of(Path(), "NAME"), Draw(12345, 1)
     paths = [
         *(folder.trials("STAMP"), folder.factor("STAMP"), folder.features("FEATURE", "STAMP")),
-        *(folder.weights("FEATURE"), folder.decoded("FEATURE"), folder.strip(draw)),
-        *(folder.latent("brain", "OUTPUT", draw), folder.picture("brain", draw)),
-        *(folder.captions("brain"), folder.metrics, folder.report, folder.run_file),
+        *(folder.weights("FEATURE", "STAMP"), folder.decoded("FEATURE", "STAMP")),
+        *(folder.latent("OUTPUT", "STAMP", draw), folder.picture("brain", draw)),
+        *(folder.strip(draw), folder.captions("brain"), folder.metrics, folder.report),
+        *(folder.run_file, folder.identity),
     ]
     names = [path.as_posix().replace("12345", "NNNNN") for path in paths]
     assert [name for name in names if f"`{name}`" not in rows] == []
@@ -96,13 +97,55 @@ def test_every_path_is_in_the_table_of_the_page():
     assert f"`{folder.captions('true').parent.as_posix()}/…`" in rows
 
 
-def test_the_work_folder_is_found_again_from_the_run_file(tmp_path, monkeypatch):
-    folder = Folder(subject_folder(tmp_path / "work", "nsd", "random", 3) / "toy")
-    assert folder.root.parts[-3:] == ("nsd-random", "subj03", "toy")
+MINE = Data("mine-0123abcd", "0123abcd")
+
+
+def filled(folder: Folder) -> Folder:
     folder.root.mkdir(parents=True)
     folder.run_file.write_text("")
-    assert run_files(tmp_path) == [folder.run_file]
-    assert run_files(tmp_path / "nowhere") == []
-    assert work_of(folder.run_file) == tmp_path / "work"
-    monkeypatch.chdir(folder.root)
-    assert work_of(Path("run.toml")) == tmp_path / "work"
+    return folder
+
+
+def test_runs_are_found_from_any_folder_above_them_and_lead_back_to_the_work_folder(tmp_path):
+    subject = subject_folder(tmp_path / "work", MINE, "random", 3)
+    assert subject.parts[-2:] == ("mine-0123abcd-random", "subj03")
+    first, second = (filled(Folder.of(subject, name)) for name in ("a", "b"))
+    above = [tmp_path, first.work, subject.parent, subject, subject / "runs"]
+    assert all(found_runs(path) == ([first, second], []) for path in above)
+    assert found_runs(second.root) == ([second], [])
+    assert found_runs(tmp_path / "nowhere") == ([], [])
+    assert work_of(first.run_file) == first.work == tmp_path / "work"
+
+
+def test_a_run_is_found_from_within_its_folder(tmp_path, monkeypatch):
+    run = filled(Folder.of(subject_folder(tmp_path / "work", MINE, "", 1), "a"))
+    monkeypatch.chdir(run.root)
+    assert found_runs(Path(".")) == ([run], [])
+
+
+def test_a_run_file_elsewhere_belongs_to_no_work_folder(tmp_path):
+    assert work_of(tmp_path / "run.toml") is None
+    assert work_of(tmp_path / "subj01" / "runs" / "a" / "other.toml") is None
+
+
+def test_data_that_were_moved_keep_their_folder_and_other_data_never_get_it(tmp_path):
+    had = subject_folder(tmp_path, MINE, "", 1)
+    had.mkdir(parents=True)
+    assert subject_folder(tmp_path, Data("moved-0123abcd", "0123abcd"), "", 2).parent == had.parent
+    others = [
+        subject_folder(tmp_path, Data("mine-0123abce", "0123abce"), "", 1),
+        subject_folder(tmp_path, MINE, "random", 1),
+        subject_folder(tmp_path, Data("miniature", "0123abcd"), "", 1),
+    ]
+    assert len({path.parent for path in (had, *others)}) == 4
+
+
+def test_runs_of_an_earlier_brainkit_are_told_in_one_sentence(tmp_path):
+    old = tmp_path / "miniature" / "subj01" / "toy"
+    old.mkdir(parents=True)
+    (old / "run.toml").write_text("")
+    assert found_runs(tmp_path) == ([], [old])
+    sentence = older([old])
+    assert str(old) in sentence
+    assert "earlier brainkit" in sentence
+    assert "\n" not in sentence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 from scipy.stats import mannwhitneyu
+from shared_files import shared
 
 from brainkit import hookimpl, option
 from brainkit.errors import BrainkitError, DataError, PartError, UsageError
@@ -24,6 +26,7 @@ from brainkit.regressors.voxel_selected import VoxelSelectedRidge
 from brainkit.run import Run, prepare, run
 from brainkit.run.config import RunConfig
 from brainkit.run.finished import map_runs
+from brainkit.run.folder import Folder, found_runs
 from brainkit.run.maps.facts import Facts, read, table
 from brainkit.run.maps.feature import FeatureMaps
 from brainkit.run.maps.regions import RegionMean
@@ -142,6 +145,10 @@ def everything(toy) -> Registry:
     return registered(toy)
 
 
+def runs(path: Path) -> list[Folder]:
+    return found_runs(path)[0]
+
+
 def finish(download, work, registry, **settings):
     settings = {"use": {"regressor": "chosen"}, "images": 3, "ceiling": False, **settings}
     said: list[str] = []
@@ -155,11 +162,11 @@ def mapped(download, toy, tmp_path_factory):
     work = tmp_path_factory.mktemp("mapped")
     folder = finish(download, work, registered(toy))
     said: list[str] = []
-    return folder, map_runs(work, registered(toy), asked=(), say=said.append)[0]
+    return folder, map_runs(runs(work), registered(toy), asked=(), say=said.append)[0]
 
 
 def voxels(folder: Path) -> np.ndarray:
-    return load_file(next(folder.parent.glob("trials-*.safetensors")))["voxel_xyz"]
+    return load_file(shared(folder, "trials"))["voxel_xyz"]
 
 
 def regions_of(download: Path, name: str):
@@ -177,7 +184,7 @@ def test_a_volume_lies_where_the_rois_lie_and_holds_the_values(download, mapped,
     assert volume.get_data_dtype() == np.float32
     np.testing.assert_array_equal(volume.affine, roi.affine)
     assert volume.header.get_xyzt_units()[0] == "mm"
-    weights = load_file(folder / "weights" / f"{feature}.safetensors")["map"]
+    weights = load_file(shared(folder, f"weights/{feature}"))["map"]
     expected = {"weight": np.abs(weights).mean(1), "selected": (weights != 0).mean(1)}[kind]
     xyz, found = voxels(folder), volume.get_fdata()
     # One rounding of a float32 mean.
@@ -252,18 +259,18 @@ def test_the_report_shows_each_map_once_the_features_are_mapped(mapped):
 def work(download, everything, tmp_path):
     """A work folder with a finished run, mapped; free to change."""
     finish(download, tmp_path, everything)
-    map_runs(tmp_path, everything, asked=(), say=lambda said: None)
+    map_runs(runs(tmp_path), everything, asked=(), say=lambda said: None)
     return tmp_path
 
 
 def mapping(work, registry, *asked):
     said: list[str] = []
-    map_runs(work, registry, asked=asked, say=said.append)
+    map_runs(runs(work), registry, asked=asked, say=said.append)
     return [line.partition(":")[0] for line in said if ": computing" in line]
 
 
 def test_mapping_again_computes_nothing_and_a_lost_file_alone_is_made_again(work, everything):
-    folder = work / "nsd/subj01/toy"
+    (folder,) = work.glob("*/subj01/runs/*")
     assert mapping(work, everything) == []
     volume = folder / "maps/length-weight.nii.gz"
     before = volume.read_bytes()
@@ -278,8 +285,8 @@ def test_a_feature_with_its_own_region_is_mapped_on_that_region_alone(
 ):
     options = {"selection.by_feature": ["picture=streams:early"]}
     folder = finish(download, tmp_path, everything, options=options)
-    (printed,) = map_runs(tmp_path, everything, asked=["picture"], say=lambda said: None)
-    weights = load_file(folder / "weights/picture.safetensors")["map"]
+    (printed,) = map_runs(runs(tmp_path), everything, asked=["picture"], say=lambda said: None)
+    weights = load_file(shared(folder, "weights/picture"))["map"]
     found = nibabel.load(folder / "maps/picture-weight.nii.gz").get_fdata()
     early = np.asarray(regions_of(download, "streams").dataobj) == 1
     np.testing.assert_allclose(found[early], np.abs(weights).mean(1), rtol=1e-5)
@@ -293,22 +300,21 @@ def test_one_feature_can_be_asked_for_from_within_the_folder_of_the_method(
 ):
     folder = finish(download, tmp_path, everything)
     monkeypatch.chdir(folder)
-    map_runs(Path("."), everything, asked=["length"], say=lambda said: None)
+    map_runs(runs(Path(".")), everything, asked=["length"], say=lambda said: None)
     assert (folder / "maps/length.png").exists()
     assert not (folder / "maps/picture.png").exists()
     assert (folder / "report.html").read_text(encoding="utf-8").count('<figure class="map">') == 1
 
 
-def test_a_map_of_older_weights_leaves_the_report_until_it_is_made_again(
-    download, everything, work
-):
-    more = {"regressor.picture.count": 7}
-    folder = finish(download, work, everything, options=more)
-    assert (folder / "report.html").read_text(encoding="utf-8").count('<figure class="map">') == 1
+def test_maps_of_another_option_lie_in_another_run(download, everything, work):
+    (first,) = work.rglob("report.html")
+    folder = finish(download, work, everything, options={"regressor.picture.count": 7})
+    assert '<figure class="map">' not in (folder / "report.html").read_text(encoding="utf-8")
     assert "maps/picture-weight" in mapping(work, everything)
     share = nibabel.load(folder / "maps/picture-selected.nii.gz").get_fdata()
     assert share.sum() == pytest.approx(7, rel=1e-5)  # each unit uses exactly seven voxels
-    assert (folder / "report.html").read_text(encoding="utf-8").count('<figure class="map">') == 2
+    for page in (first, folder / "report.html"):
+        assert page.read_text(encoding="utf-8").count('<figure class="map">') == 2
 
 
 def test_a_regressor_that_selects_no_voxels_leaves_no_map_of_selection(download, everything, work):
@@ -323,7 +329,7 @@ def test_the_voxels_that_a_feature_is_made_of_stand_out_where_they_lie(
     download, everything, tmp_path, regressor
 ):
     folder = finish(download, tmp_path, everything)
-    trials = load_file(next(folder.parent.glob("trials-*.safetensors")))
+    trials = load_file(shared(folder, "trials"))
     planted = [17, 40]
     values = trials["train_betas"][:, planted] @ np.array([1.0, -1.0], np.float32)
     pairs = zip(trials["train_image_ids"].tolist(), values.tolist(), strict=True)
@@ -333,8 +339,8 @@ def test_the_voxels_that_a_feature_is_made_of_stand_out_where_they_lie(
     # With more trials than voxels and hardly a penalty, ridge finds the very combination.
     option_of = {"chosen": ("count", 2), "ridge": ("alpha", 0.1)}[regressor]
     options[f"regressor.length.{option_of[0]}"] = option_of[1]
-    finish(download, tmp_path, everything, use=use, options=options)
-    map_runs(tmp_path, everything, asked=["length"], say=lambda said: None)
+    folder = finish(download, tmp_path, everything, use=use, options=options)
+    map_runs(runs(folder), everything, asked=["length"], say=lambda said: None)
     found = nibabel.load(folder / "maps/length-weight.nii.gz").get_fdata()
     largest = np.argsort(found.ravel())[-2:]
     highest = np.stack(np.unravel_index(np.sort(largest), found.shape), axis=1)
@@ -357,7 +363,7 @@ def test_a_regressor_that_gives_no_proper_map_is_named(
     options = {"regressor.length.way": way}
     finish(download, tmp_path, everything, use={"regressor.length": "odd"}, options=options)
     with pytest.raises(error) as caught:
-        map_runs(tmp_path, everything, asked=["length"], say=lambda said: None)
+        map_runs(runs(tmp_path), everything, asked=["length"], say=lambda said: None)
     for word in ("'odd' (brainkit-made 1.0)", *words):
         assert word in str(caught.value)
     assert not list(tmp_path.rglob("maps/length*"))
@@ -366,20 +372,33 @@ def test_a_regressor_that_gives_no_proper_map_is_named(
 def test_wrong_input_gets_one_sentence(download, everything, tmp_path):
     def failing(work, *asked):
         with pytest.raises(BrainkitError) as caught:
-            map_runs(work, everything, asked=asked, say=lambda said: None)
+            map_runs(runs(work), everything, asked=asked, say=lambda said: None)
         assert "\n" not in str(caught.value)
         return caught.value
 
-    assert "holds no finished run" in str(failing(tmp_path))
     folder = finish(download, tmp_path, everything, use={"regressor.length": "mute"})
     unknown = failing(tmp_path, "pictrue")
     assert isinstance(unknown, UsageError)
     assert "toy has no feature 'pictrue' (it has: picture, length). Did you mean" in str(unknown)
     silent = failing(tmp_path, "length")
     assert "'mute' (brainkit-made 1.0) of toy offers no map of length" in str(silent)
-    (folder / "weights/picture.safetensors").unlink()
+    shared(folder, "weights/picture").unlink()
     unfinished = failing(tmp_path, "picture")
-    assert "is not finished (weights/picture" in str(unfinished)
+    assert "has no weights to map (weights/picture are missing or out of date)" in str(unfinished)
+    assert f"run `brainkit run --config {folder / 'run.toml'}` first" in str(unfinished)
+
+
+def test_a_map_takes_weights_alone(download, everything, tmp_path):
+    folder = finish(download, tmp_path, everything)
+    shutil.rmtree(folder.parents[1] / "latents")
+    before = (folder / "report.html").read_bytes()
+    said: list[str] = []
+    map_runs(runs(tmp_path), everything, asked=["picture"], say=said.append)
+    assert (folder / "maps/picture-weight.nii.gz").exists()
+    assert not (folder.parents[1] / "latents").exists()
+    assert said[-1].startswith("report: not written again, since ")
+    assert "latents/brain" in said[-1]
+    assert (folder / "report.html").read_bytes() == before
 
 
 def test_features_without_a_map_are_left_out_with_a_line_unless_asked_for(
@@ -388,7 +407,7 @@ def test_features_without_a_map_are_left_out_with_a_line_unless_asked_for(
     use = {"regressor.length": "mute", "regressor.picture": "chosen"}
     folder = finish(download, tmp_path, everything, use=use)
     said: list[str] = []
-    map_runs(tmp_path, everything, asked=(), say=said.append)
+    map_runs(runs(tmp_path), everything, asked=(), say=said.append)
     assert [line for line in said if line.startswith("maps/length: left out")]
     assert (folder / "maps/picture.png").exists()
     assert not (folder / "maps/length.png").exists()
@@ -397,7 +416,7 @@ def test_features_without_a_map_are_left_out_with_a_line_unless_asked_for(
 def test_a_run_of_which_nothing_can_be_mapped_says_so(download, everything, tmp_path):
     finish(download, tmp_path, everything, use={"regressor": "mute"})
     with pytest.raises(UsageError, match="no regressor of toy offers a map"):
-        map_runs(tmp_path, everything, asked=(), say=lambda said: None)
+        map_runs(runs(tmp_path), everything, asked=(), say=lambda said: None)
 
 
 class Cortex(ModuleType):
@@ -430,7 +449,7 @@ def test_a_flatmap_is_drawn_of_the_volume_with_its_axes_turned_where_pycortex_is
     folder = finish(download, tmp_path, everything)
     pycortex = Cortex(["anat", "func1pt8_to_anat", "func1pt8mm"])
     with_pycortex(monkeypatch, pycortex)
-    map_runs(tmp_path, everything, asked=["picture"], say=lambda said: None)
+    map_runs(runs(tmp_path), everything, asked=["picture"], say=lambda said: None)
     data, subject, transform, how = pycortex.given
     volume = nibabel.load(folder / "maps/picture-weight.nii.gz").get_fdata()
     np.testing.assert_array_equal(data, volume.transpose(2, 1, 0))
@@ -446,7 +465,7 @@ def test_where_pycortex_cannot_draw_a_line_says_so_and_the_rest_is_written(
     folder = finish(download, tmp_path, everything)
     with_pycortex(monkeypatch, Cortex([]))
     said: list[str] = []
-    map_runs(tmp_path, everything, asked=["picture"], say=said.append)
+    map_runs(runs(tmp_path), everything, asked=["picture"], say=said.append)
     (line,) = [each for each in said if "not drawn" in each]
     assert "pycortex" in line
     assert "no transform for subj01" in line

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shared_files
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -29,7 +30,7 @@ def wander(nsd: Path, registry, tmp_path: Path):
 
 
 def latents(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
-    return {each.name: load_file(each) for each in (folder / "latents" / "image").glob("nsd*")}
+    return {each.name: load_file(each) for each in shared_files.latents(folder)}
 
 
 def test_a_killed_iteration_goes_on_to_the_same_result(wander, tmp_path, monkeypatch):
@@ -73,17 +74,17 @@ def test_a_state_of_other_options_is_not_taken_up(tmp_path):
 
 def test_a_killed_fit_goes_on_from_its_state_to_the_same_weights(wander, tmp_path, monkeypatch):
     fitted = {"images": 2, "use": {"regressor.picture": "toy-descending"}}
-    whole = load_file(wander("whole", **fitted) / "weights" / "picture.safetensors")
+    whole = load_file(shared_files.shared(wander("whole", **fitted), "weights/picture"))
     monkeypatch.setenv("TOY_STOP_AT", "3")
     with pytest.raises(KeyboardInterrupt):
         wander("killed", **fitted)
     (state,) = (tmp_path / "killed").rglob("*.state.safetensors")
-    assert state.name == "picture.state.safetensors"
+    assert re.fullmatch(r"picture-[0-9a-f]{16}\.state\.safetensors", state.name)
     assert int(load_file(state)["done"]) == 3
-    assert not (state.parent / "picture.safetensors").exists()
+    assert not list(state.parent.glob("picture-????????????????.safetensors"))
     monkeypatch.delenv("TOY_STOP_AT")
     folder = wander("killed", **fitted)
-    resumed = load_file(folder / "weights" / "picture.safetensors")
+    resumed = load_file(shared_files.shared(folder, "weights/picture"))
     assert (float(whole["began"]), float(resumed["began"])) == (0, 1)
     torch.testing.assert_close(resumed["slope"], whole["slope"], atol=0, rtol=0)
     assert not list(folder.rglob("*.state.safetensors"))
@@ -96,7 +97,7 @@ def test_a_fit_of_other_options_begins_anew(wander, monkeypatch):
         wander("killed", **fitted)
     monkeypatch.delenv("TOY_STOP_AT")
     folder = wander("killed", **fitted, options={"regressor.picture.steps": 4})
-    assert float(load_file(folder / "weights" / "picture.safetensors")["began"]) == 0
+    assert float(load_file(shared_files.shared(folder, "weights/picture"))["began"]) == 0
     assert not list(folder.rglob("*.state.safetensors"))
 
 
@@ -112,7 +113,7 @@ def test_features_with_gaps_are_kept_from_conditioners_that_need_all(wander, tmp
     use = {"regressor.picture": "toy-halving"}
     with pytest.raises(UsageError, match=r"regressor.picture leaves out 96 of 192 units"):
         wander("gaps", use=use, ceiling=False)
-    decoded = load_file(next((tmp_path / "gaps").rglob("decoded/picture.safetensors")))["decoded"]
+    decoded = load_file(next((tmp_path / "gaps").rglob("decoded/picture-*.safetensors")))["decoded"]
     assert int(decoded.isnan().sum()) == 96 * len(decoded)
 
 

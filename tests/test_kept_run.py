@@ -1,4 +1,4 @@
-"""What an earlier brainkit computed stays current: it is neither computed nor written again."""
+"""Results of an earlier brainkit: what is shared stays current, its runs are left as they are."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import gzip
 import importlib
 import importlib.metadata
 import json
+import re
 import sys
 import tarfile
 import warnings
 import zlib
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,25 +22,22 @@ import pytest
 from safetensors.numpy import save_file
 
 import brainkit
+from brainkit.errors import UsageError
 from brainkit.plugins import Registry, Source
 from brainkit.run import prepare, run
-from brainkit.run.artefact import RECIPE_KEY, sidecar
+from brainkit.run.artefact import RECIPE_KEY, Recipe, sidecar
 from brainkit.run.config import RunConfig
-from brainkit.run.finished import finished, map_runs
+from brainkit.run.finished import chosen_runs
+from brainkit.run.folder import Folder
 from brainkit.run.publish import SCORING
 
 KEPT = Path(__file__).parent / "golden" / "kept_run"
 RECORD = json.loads(gzip.decompress((KEPT / "recipes.json.gz").read_bytes()))
-STEPS = {
-    *("trials", "features/picture", "features/length", "weights/picture", "decoded/picture"),
-    *("weights/length", "decoded/length", "latents/brain", "images/brain", "captions/brain"),
-    *("latents/true", "images/true", "captions/true", "metrics", "report"),
-}
+SHARED = {"trials", "features/picture", "features/length"}
+METHODS = ("unibrain", "minddiffuser", "takagi", "mindreader")
 # Since then the design has MATLAB's integer types and there are more ROI volumes, so that a run on
 # a miniature of today loads its trials anew; the record stands for a folder made then.
 TODAY = {**RECORD["fingerprints"], "betas": "df5baf510db8f0b8"}
-SCORED = ("leaks-", "metrics.json", "report.html", "run.toml")
-IMAGES = {"unibrain": 4, "minddiffuser": 4, "takagi": 20, "mindreader": 4}
 
 
 @pytest.fixture(autouse=True)
@@ -96,41 +95,35 @@ def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
-def results(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """What lies in a tree but for what is scored anew: leaks and options were fewer."""
-    files = tree(folder).items()
-    return {name: file for name, file in files if not any(word in name for word in SCORED)}
-
-
-def test_a_finished_run_of_an_earlier_brainkit_is_neither_computed_nor_written(kept, registry):
-    before = results(kept)
-    again = prepare(toy_settings(), registry, lambda line: None)
-    run(again)
-    assert set(again.work.computed) <= {*SCORING}
-    assert {*again.work.kept, *SCORING} >= STEPS
-    assert results(kept) == before
-    scored = tree(kept)
-    run(again)
-    assert tree(kept) == scored
-
-
-def test_a_changed_option_is_noticed_in_it(kept, registry):
-    again = prepare(toy_settings(**{"sampler.iterations": 4}), registry, lambda line: None)
-    run(again)
-    assert set(again.work.computed) >= {"latents/brain", "images/true", "metrics", "report"}
-    assert "weights/length" in again.work.kept
-
-
-def test_it_counts_as_finished_and_keeps_its_maps(kept, registry):
-    before = results(kept)
-    (settings,) = finished(Path("work"), registry)
-    assert settings.use == toy_settings().use
+def test_a_run_of_an_earlier_brainkit_is_left_as_it_is_and_told(kept, registry):
+    before, old = tree(kept), Path("work/nsd/subj01/toy")
     lines: list[str] = []
-    map_runs(Path("work"), registry, asked=["picture"], say=lines.append)
-    computed = {line.partition(":")[0] for line in lines if "computing" in line}
-    assert computed <= {*SCORING}
-    assert "maps/picture-slices: kept" in lines
-    assert results(kept) == before
+    folder = run(prepare(toy_settings(), registry, lines.append)).parent
+    (told,) = [line for line in lines if "earlier brainkit" in line]
+    assert str(old) in told
+    assert str(folder) in told
+    after = tree(kept)
+    assert {name: after[name] for name in before} == before
+    lines.clear()
+    assert chosen_runs(Path("work"), None, lines.append) == [Folder(folder.absolute())]
+    assert [line for line in lines if str(old) in line and "earlier brainkit" in line]
+
+
+def test_where_all_runs_are_of_an_earlier_brainkit_that_is_the_sentence(kept, registry):
+    lines: list[str] = []
+    with pytest.raises(UsageError, match="holds no finished run"):
+        chosen_runs(Path("work"), None, lines.append)
+    assert [line for line in lines if "earlier brainkit" in line]
+
+
+def test_what_its_runs_shared_is_taken_up_once_the_folder_is_called_as_now(kept, registry):
+    looking = prepare(toy_settings(), registry, lambda line: None, dry=True)
+    Path("work/nsd").rename(looking.folder.subject.parent)
+    again = prepare(toy_settings(), registry, lambda line: None)
+    report = run(again)
+    assert set(again.work.kept) >= SHARED
+    assert "weights/picture" in again.work.computed
+    assert report.is_file()
 
 
 def method_registry() -> Registry:
@@ -147,20 +140,27 @@ def method_registry() -> Registry:
 
 
 def write_skeletons(root: Path, method: str) -> int:
-    """Write each recorded file of a method without its content, only with its recipe."""
-    own = {"unibrain", "minddiffuser", "takagi", "mindreader"} - {method}
-    chosen = {k: v for k, v in RECORD["recipes"].items() if k.partition("/")[0] not in own}
-    for name, recipe in chosen.items():
+    """Write each recorded file that runs share now without its content, only with its recipe."""
+    count = 0
+    for name, recipe in RECORD["recipes"].items():
+        owner, _, rest = name.partition("/")
+        if owner in METHODS and (owner != method or not re.match("weights|decoded", rest)):
+            continue
         path = root / name
+        if owner in METHODS:
+            stem, ending = rest.split(".")
+            path = root / f"{stem}-{stamp_of(recipe)}.{ending}"
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_skeleton(path, json.dumps(recipe))
         if path.name.startswith("trials-"):
             path.with_suffix(".json").write_text('{"sessions": ["01"], "warnings": []}')
-    for name, text in RECORD["texts"].items():
-        if name.startswith(f"{method}/"):
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(text, encoding="utf-8")
-    return len(chosen)
+        count += 1
+    return count
+
+
+def stamp_of(recipe: Mapping[str, Any]) -> str:
+    fields = {name: value for name, value in recipe.items() if name != "layout"}
+    return Recipe(**fields).stamp
 
 
 def _write_skeleton(path: Path, recipe: str) -> None:
@@ -202,18 +202,21 @@ def _miniature_of_then(monkeypatch: pytest.MonkeyPatch, shared_home: Path) -> No
     monkeypatch.setattr(fingerprint, "fingerprints", fingerprints)
 
 
-@pytest.mark.parametrize("method", IMAGES)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.usefixtures("_miniature_of_then")
-def test_a_finished_run_of_a_method_stays_current(method, tmp_path):
-    root = tmp_path / "miniature" / "subj01"
-    assert write_skeletons(root, method) > 10
+def test_what_a_method_computed_before_its_latents_stays_current(method, tmp_path):
+    assert write_skeletons(tmp_path / "miniature" / "subj01", method) > 5
     settings = RunConfig(method, images=RECORD["images"], work=tmp_path)
     lines: list[str] = []
     dry = prepare(settings, method_registry(), lines.append, dry=True)
     run(dry)
-    assert set(dry.work.computed) <= {*SCORING}, "\n".join(lines)
-    assert any(f"latents/brain: kept ({IMAGES[method]} " in line for line in lines)
-    assert "images/true" in dry.work.kept
-    other = prepare(replace(settings, seed=1), method_registry(), lines.append, dry=True)
+    early = ("trials", "factor", "features", "weights", "decoded")
+    computed = set(dry.work.computed) - {*SCORING}
+    assert [step for step in computed if step.startswith(early)] == [], "\n".join(lines)
+    assert {f"decoded/{name}" for name in dry.method.encoders} <= set(dry.work.kept)
+    changed = {"mindreader": {"regressor.epochs": 3}, "takagi": {"regressor.alphas": [3.0]}}
+    options = changed.get(method, {"regressor.alpha": 3.0})
+    other = prepare(replace(settings, options=options), method_registry(), list, dry=True)
     run(other)
-    assert {"latents/brain", "images/true"} <= set(other.work.computed)
+    assert "trials" in other.work.kept
+    assert {f"weights/{name}" for name in dry.method.encoders} <= set(other.work.computed)

@@ -132,6 +132,6 @@ def test_a_subject_that_it_has_not_is_one_sentence(tmp_path, subjects):
 def test_a_run_of_another_subject_reads_that_subject(cli):
     small = ("-o", "miniature.train_images=24", "-o", "miniature.test_images=4")
     report = cli.run("toy", "--subject", 5, *small, "-o", "miniature.voxels=60")
-    assert report.parent.name == "subj05"
+    assert report.parents[1].name == "subj05"
     ended = cli("run", "toy", "--subject", 4, code=2)
     assert "--subject is 4, but the miniature has subjects 1, 2, 5 and 7" in ended.stderr

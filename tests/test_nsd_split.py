@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.io
 from safetensors.numpy import load_file
+from shared_files import shared
 from trees import timeless
 
 from brainkit.cli.run import plan as dry_text
@@ -263,7 +264,7 @@ def test_single_test_trials_are_averaged_before_features_are_predicted(nsd, regi
     options = {"selection.split": SPLIT, "selection.repeats": "single"}
     config = RunConfig(method="toy", nsd=nsd, work=tmp_path, options=options)
     folder = run(prepare(config, registry, list)).parent
-    decoded = load_file(folder / "decoded" / "length.safetensors")["decoded"]
+    decoded = load_file(shared(folder, "decoded/length"))["decoded"]
     assert len(decoded) == 6
     footnotes = json.loads((folder / "metrics.json").read_text())["footnotes"]
     assert any("Test trials of an image are averaged" in each for each in footnotes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -255,7 +256,8 @@ def test_fingerprints_follow_the_sizes(tmp_path, monkeypatch):
 
 def test_a_run_with_random_weights_is_marked_everywhere(do, tmp_path):
     prepared, folder = do()
-    assert folder == tmp_path / "miniature-random" / "subj01" / "mixed"
+    assert folder.parents[1] == tmp_path / f"{prepared.data.name}-random" / "subj01"
+    assert re.fullmatch(r"mixed-[0-9a-f]{8}", folder.name)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["weights"] == "random"
     assert metrics["note"].startswith(RANDOM_LINE)
@@ -286,7 +288,8 @@ def test_the_network_has_its_true_size_and_the_data_their_preset(do):
 
 def test_a_run_on_nsd_has_a_folder_of_its_own_too(do, nsd, tmp_path):
     prepared, folder = do(nsd=nsd, options={"selection.sessions": 5})
-    assert folder == tmp_path / "nsd-random" / "subj01" / "mixed"
+    assert folder.parents[1] == tmp_path / f"{prepared.data.name}-random" / "subj01"
+    assert prepared.data.name.startswith(f"{nsd.name}-")
     assert prepared.method.regressors["picture"].alpha == 10.0  # the paper's
     assert "note" in json.loads((folder / "metrics.json").read_text())
 
@@ -309,14 +312,14 @@ def test_released_weights_on_the_miniature_do_not_mix_with_its_own(methods, tmp_
     config = RunConfig("mixed", work=tmp_path, weights="released", checkpoints=tmp_path / "store")
     with pytest.raises(CheckpointError, match="brainkit fetch net"):
         prepare(config, methods, [].append)
-    from brainkit.run.folder import subject_folder
+    from brainkit.run.folder import Data, subject_folder
 
     def place(of: RunConfig) -> str:
-        return subject_folder(Path(), of.data, of.networks, of.subject).parts[0]
+        return subject_folder(tmp_path, Data("mine", "0a"), of.unusual, 1).parent.name
 
-    assert place(config) == "miniature-released"
-    assert place(RunConfig("mixed", weights="released", nsd=tmp_path)) == "nsd"
-    assert place(RunConfig("mixed")) == "miniature"
+    assert place(config) == "mine-released"
+    assert place(RunConfig("mixed", weights="released", nsd=tmp_path)) == "mine"
+    assert place(RunConfig("mixed")) == "mine"
 
 
 def test_a_method_whose_sizes_are_unknown_says_so_in_one_sentence(do):

@@ -46,10 +46,10 @@ def test_killed_runs_resume_to_the_same_bytes(cli, nsd, tmp_path):
 def test_a_killed_run_loses_at_most_the_batch_in_flight(cli, nsd, tmp_path):
     words = (*RUN, "--nsd", nsd, "--work", tmp_path / "work")
     process = cli.process(*words, env={"TOY_SECONDS": "0.2"})
-    wait_for("toy/latents/image/nsd*.safetensors", tmp_path, process, 4)
+    wait_for("latents/image-*/nsd*.safetensors", tmp_path, process, 4)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    made = len(list(tmp_path.rglob("toy/latents/caption/nsd*.safetensors")))
+    made = len(list(tmp_path.rglob("latents/caption-*/nsd*.safetensors")))
     lines = cli(*words).stderr.splitlines()
     # Two images a batch: those with both latents stay, at most two begin again.
     line = next(line for line in lines if line.startswith("latents/brain"))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from shared_files import shared
 from trees import tree
 
 from brainkit.errors import BrainkitError, PartError, UsageError
@@ -63,11 +64,11 @@ def test_the_ceiling_shows_the_stimulus_itself(do, nsd):
 
 def test_an_identical_second_run_computes_nothing(do):
     first, folder = do()
-    before = tree(folder.parent)
+    before = tree(folder.parents[1])
     second, _ = do()
     assert computing(first)
     assert not computing(second)
-    assert tree(folder.parent) == before
+    assert tree(folder.parents[1]) == before
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_one_changed_option_recomputes_what_depends_on_it_and_says_why(do, optio
     untouched = {
         "sampler.steps": "weights",
         "regressor.length.alpha": "weights/picture",
-        "conditioner.words": "images",
+        "conditioner.words": "decoded",
         "encoder.picture.gain": "features/length",
         "selection.standardise": "features",
     }[next(iter(options))]
@@ -126,7 +127,7 @@ def test_chosen_images_are_the_only_ones_reconstructed(do, nsd, registry):
     _, folder = do(images=3)
     ids = [int(each.stem[3:]) for each in sorted((folder / "images").glob("*.png"))]
     assert len(ids) == 3
-    _, folder = do(images=(ids[1],), work=folder.parents[2] / "other")
+    _, folder = do(images=(ids[1],), work=folder.parents[3] / "other")
     assert [int(each.stem[3:]) for each in (folder / "images").glob("*.png")] == [ids[1]]
 
 
@@ -153,12 +154,12 @@ def test_test_betas_never_reach_another_images_prediction(do, nsd, registry, tmp
     from safetensors.numpy import load_file
 
     _, folder = do(work=tmp_path / "a")
-    predicted = load_file(folder / "decoded" / "picture.safetensors")["decoded"]
+    predicted = load_file(shared(folder, "decoded/picture"))["decoded"]
     alone = registry.get("method", "toy").regressors["picture"]
     import torch
 
-    trials = load_file(next(folder.parent.glob("trials-*.safetensors")))
-    features = load_file(next((folder.parent / "features").glob("picture-*.safetensors")))
+    trials = load_file(shared(folder, "trials"))
+    features = load_file(shared(folder, "features/picture"))
     train, feature = torch.tensor(trials["train_betas"]), torch.tensor(features["train"])
     weights = alone.fit(train, feature)
     single = alone.predict(weights, torch.tensor(trials["test_betas"][:1]), feature)
@@ -237,14 +238,14 @@ def test_a_feature_may_have_voxels_of_its_own(do):
     own = {"selection.by_feature": ["picture=streams:early", "length=streams:ventral"]}
     _, folder = do(options=both | own, images=2)
     _, early = do(
-        options={"selection.roi": "streams:early"}, work=folder.parents[2] / "early", images=2
+        options={"selection.roi": "streams:early"}, work=folder.parents[3] / "early", images=2
     )
     _, ventral = do(
-        options={"selection.roi": "streams:ventral"}, work=folder.parents[2] / "v", images=2
+        options={"selection.roi": "streams:ventral"}, work=folder.parents[3] / "v", images=2
     )
     for feature, alone in (("picture", early), ("length", ventral)):
-        mixed = load_file(folder / "decoded" / f"{feature}.safetensors")["decoded"]
-        only = load_file(alone / "decoded" / f"{feature}.safetensors")["decoded"]
+        mixed = load_file(shared(folder, f"decoded/{feature}"))["decoded"]
+        only = load_file(shared(alone, f"decoded/{feature}"))["decoded"]
         torch.testing.assert_close(mixed, only, atol=2e-3, rtol=0)
 
 

@@ -227,12 +227,10 @@ def test_a_dry_run_on_the_miniature_imports_no_torch(toy_environment, tmp_path):
 
 def test_files_of_a_draw_are_named_for_image_and_sample(prepared):
     folder = prepared()[0].folder
-    assert folder.root == folder.subject / "toy"
+    assert folder.root.parent == folder.subject / "runs"
     first, second = Draw(12, 1), Draw(12, 2)
     assert folder.picture("brain", first) == folder.root / "images" / "nsd00012.png"
     assert folder.picture("true", second) == folder.root / "true" / "images" / "nsd00012-2.png"
-    assert folder.latent("true", "caption", first).parts[-4:] == (
-        *("true", "latents", "caption"),
-        "nsd00012.safetensors",
-    )
+    latent = folder.subject / "latents" / "caption-0a" / "nsd00012.safetensors"
+    assert folder.latent("caption", "0a", first) == latent
     assert folder.features("clip", "0a") == folder.subject / "features" / "clip-0a.safetensors"

@@ -92,7 +92,7 @@ def test_it_replaces_every_regressor_of_unibrain(brainkit):
 def test_a_run_with_it_predicts_the_training_mean_for_every_image(brainkit, tmp_path, nsd):
     brainkit("run", "toy", "--use", "regressor=mean", "--nsd", nsd, "--work", "work", "--images", 2)
     (features,) = tmp_path.rglob("features/picture-*.safetensors")
-    (decoded,) = tmp_path.rglob("decoded/picture.safetensors")
+    (decoded,) = tmp_path.rglob("decoded/picture-*.safetensors")
     predicted = load_file(decoded)["decoded"].astype("f4")
     mean = load_file(features)["train"].astype("f8").mean(0)
     assert len(predicted) == 10

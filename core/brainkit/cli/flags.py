@@ -21,6 +21,9 @@ def home_expanded(parameter: typer.CallbackParam, value: Path | None) -> Path | 
 MethodName = Annotated[
     str, typer.Argument(metavar="METHOD", help="Name of a method, see list-plugins.")
 ]
+RunName = Annotated[
+    str | None, typer.Argument(metavar="[NAME]", help="Of one run in that folder; see `runs`.")
+]
 OptionTexts = Annotated[
     list[str] | None,
     typer.Option("--option", "-o", help="ADDRESS=VALUE, e.g. sampler.steps=20. Repeatable."),
@@ -34,7 +37,9 @@ StoreFolder = Annotated[
 ]
 ResultsFolder = Annotated[
     Path,
-    typer.Argument(help="Folder of results, or anything below it.", callback=home_expanded),
+    typer.Argument(
+        help="Folder of results, one of a subject in it, or a run's own.", callback=home_expanded
+    ),
 ]
 Preset = Annotated[str | None, typer.Option(help=about("preset"))]
 Strict = Annotated[

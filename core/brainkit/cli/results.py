@@ -6,30 +6,32 @@ from typing import Annotated
 
 import typer
 
-from brainkit.cli.flags import AsJson, ResultsFolder
+from brainkit.cli.flags import AsJson, ResultsFolder, RunName
 
 
-def report(work: ResultsFolder) -> None:
+def report(work: ResultsFolder, name: RunName = None) -> None:
     """Write the report of a finished run again and print its path.
 
     Examples:
         brainkit report brainkit-runs
     """
+    from brainkit.console import tell
     from brainkit.plugins import Registry
-    from brainkit.run.finished import rewritten
+    from brainkit.run.finished import chosen_runs, rewritten
 
-    for path in rewritten(work, Registry.installed()):
+    for path in rewritten(chosen_runs(work, name, tell), Registry.installed()):
         print(path)
 
 
 def map_voxels(
     work: ResultsFolder,
+    name: RunName = None,
     feature: Annotated[
         list[str] | None,
         typer.Option("--feature", "-f", help="Which to map. Repeatable.  [default: all]"),
     ] = None,
 ) -> None:
-    """Map which voxels a finished run reads each feature from.
+    """Map which voxels a run reads each feature from; its weights are enough.
 
     Prints the mean importance of every named region, and the paths of NIfTI volumes and pictures;
     the report of the run shows them too.
@@ -40,13 +42,14 @@ def map_voxels(
     """
     from brainkit.console import tell
     from brainkit.plugins import Registry
-    from brainkit.run.finished import map_runs
+    from brainkit.run.finished import chosen_runs, map_runs
 
-    for text in map_runs(work, Registry.installed(), asked=feature or (), say=tell):
+    runs = chosen_runs(work, name, tell)
+    for text in map_runs(runs, Registry.installed(), asked=feature or (), say=tell):
         print(text)
 
 
-def verify(work: ResultsFolder, as_json: AsJson = False) -> None:
+def verify(work: ResultsFolder, name: RunName = None, as_json: AsJson = False) -> None:
     """Read all files of results; compare each with what was written.
 
     A run looks at sizes and times only. Damaged files are listed: delete them, and the run that
@@ -56,10 +59,13 @@ def verify(work: ResultsFolder, as_json: AsJson = False) -> None:
         brainkit verify brainkit-runs
         brainkit verify brainkit-runs --json
     """
+    from brainkit.console import tell
+    from brainkit.run.finished import chosen_runs
     from brainkit.run.verification import verify
     from brainkit.tables import show, show_json
 
-    verification = verify(work)
+    folder = work if name is None else chosen_runs(work, name, tell)[0].root
+    verification = verify(folder)
     if as_json:
         show_json(verification.json())
     else:

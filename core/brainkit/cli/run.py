@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brainkit.cli.flags import (
-    MethodName,
     OptionTexts,
     Preset,
     StoreFolder,
@@ -24,7 +23,12 @@ if TYPE_CHECKING:
 
 def run(
     context: typer.Context,
-    method: MethodName,
+    method: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[METHOD]", help="Name of a method, see list-plugins; not needed with --config."
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(help="TOML run file; flags given here win over it.", callback=home_expanded),
@@ -45,6 +49,7 @@ def run(
     samples: Annotated[int | None, typer.Option(help=about("samples"))] = None,
     scores: Annotated[list[str] | None, typer.Option(help=about("scores"))] = None,
     preset: Preset = None,
+    name: Annotated[str | None, typer.Option(help=about("name"))] = None,
     use: UseTexts = None,
     option: OptionTexts = None,
     dry_run: Annotated[

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
+from brainkit.data import Selection
 from brainkit.nsd import files
+from brainkit.nsd.layout import read_layout
+from brainkit.nsd.sessions import find_sessions
 from brainkit.nsd.trials import TrialsPlan
 
 BLOCK = 4096
@@ -40,6 +43,30 @@ def fingerprints(root: Path, subject: files.Subject, plan: TrialsPlan) -> dict[s
 def images_fingerprint(root: Path) -> str:
     """Fingerprint the picture array alone, 16 hex digits."""
     return _fingerprint(root, [files.stimuli_path(root)])
+
+
+def experiment(root: Path) -> str:
+    """Identify whose data a download holds, by its design and its pictures; 16 hex digits.
+
+    It stays the same when the folder is moved and when sessions or subjects arrive.
+    """
+    return _fingerprint(root, [files.design_path(root), files.stimuli_path(root)])
+
+
+def first_session(root: Path, subject: int, selection: Selection) -> str:
+    """Identify a subject's responses by the first session of a selection; 16 hex digits.
+
+    Simulations of one experiment differ in their responses alone.
+
+    Raises:
+        BrainkitError: there are no such sessions.
+    """
+    layout = read_layout(root)
+    preparation, resolution = selection.preparation, layout.resolution
+    folder = files.betas_folder(root, subject, preparation=preparation, resolution=resolution)
+    total = layout.subject(subject).sessions
+    sessions = find_sessions(folder, selection.sessions, total=total, beta_format="auto")
+    return _fingerprint(root, [sessions[0].path])
 
 
 def _fingerprint(root: Path, paths: Iterable[Path]) -> str:

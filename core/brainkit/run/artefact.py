@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from glob import escape
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 LAYOUT = 1
 RECIPE_KEY = "brainkit"
+STAMPED = re.compile(r"-[0-9a-f]{16}$")
+"""Ends the names of files, or folders of files, that runs share."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,14 @@ class Recipe:
     def text(self) -> str:
         """Return the recipe as one line of JSON."""
         return json.dumps({"layout": LAYOUT, **asdict(self)}, sort_keys=True)
+
+    def is_like(self, old: Mapping[str, Any]) -> bool:
+        """Say whether an older recipe is of the same parts, with whatever options and inputs."""
+        before, now = list(old.get("made_by", [])), list(self.made_by)
+        same = [text.partition("(")[0] for text in before] == [
+            text.partition("(")[0] for text in now
+        ]
+        return same and set(old.get("weights", {})) == set(self.weights)
 
     def changes(self, old: Mapping[str, Any]) -> str:
         """Say in a few words what differs from an older recipe."""
@@ -170,14 +182,23 @@ class Artefact:
         if not older and self.path.is_file():
             return f"{self.path.name} has lost its recipe"
         if not older:
-            # A shared file carries its stamp in its name: the older one lies beside it.
-            stem = self.path.name.removesuffix(f"-{self.stamp}{self.path.suffix}")
-            others = self.path.parent.glob(f"{stem}-*{self.path.suffix}")
-            named = stem != self.path.name
-            beside = [path for path in others if named and path.is_file()]
-            newest = max(beside, key=lambda path: path.stat().st_mtime, default=None)
-            older = read_recipe(newest) if newest else {}
-        return self.recipe.changes(older) if older else "new"
+            # A shared file carries a stamp in its name or its folder's: others lie beside it.
+            beside = [recipe for path in self._beside() if (recipe := read_recipe(path))]
+            alike = [recipe for recipe in beside if self.recipe.is_like(recipe)]
+            return min(map(self.recipe.changes, alike), key=len, default="new")
+        return self.recipe.changes(older)
+
+    def _beside(self) -> list[Path]:
+        """Return the files of other stamps that have this one's place and name otherwise."""
+        stem, ending, parent = self.path.stem, self.path.suffix, self.path.parent
+        if STAMPED.search(stem):
+            found = parent.glob(f"{escape(STAMPED.sub('', stem))}-*{ending}")
+        elif STAMPED.search(parent.name):
+            beside = f"{escape(STAMPED.sub('', parent.name))}-*"
+            found = parent.parent.glob(f"{beside}/{escape(self.path.name)}")
+        else:
+            return []
+        return [path for path in found if path.is_file()]
 
     def __contains__(self, name: str) -> bool:
         """Say whether the file is there and has a tensor of this name."""

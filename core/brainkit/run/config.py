@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from brainkit.errors import UsageError, did_you_mean
 from brainkit.options import checked_path, option, options, pairs, parsed, validated
+from brainkit.run.folder import work_of
 
 if TYPE_CHECKING:
     from brainkit.method import Lookup, Method
@@ -64,6 +65,12 @@ class RunConfig:
         None, "group of scores beside the method's, e.g. mindeye2. Repeatable"
     )
     preset: str | None = option(None, "the method's own set of options, see show")
+    name: str | None = option(
+        None,
+        "name of the run's folder, of letters, digits and . _ = + -; without, one that says what "
+        "differs from the defaults",
+        pattern=r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,79}",
+    )
     use: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -114,14 +121,27 @@ class RunConfig:
         return "miniature" if small else "paper"
 
     @property
-    def data(self) -> str:
-        """Whose data they are: "miniature" or "nsd"."""
-        return "miniature" if self.nsd is None else "nsd"
+    def harder(self) -> dict[str, Any]:
+        """The options of `difficulty` whose values are not the usual ones."""
+        from brainkit.miniature.brain import Difficulty
+
+        usual = Difficulty()
+        mine = self.difficulty.items()
+        return {name: value for name, value in mine if getattr(usual, name, None) != value}
 
     @property
     def networks(self) -> str:
         """Which weights networks have: "miniature", "released" or "random"."""
-        return self.weights or ("miniature" if self.nsd is None else "released")
+        return self.weights or self._usual
+
+    @property
+    def unusual(self) -> str:
+        """The kind of weights where it is not the usual one of the data, else empty."""
+        return "" if self.networks == self._usual else self.networks
+
+    @property
+    def _usual(self) -> str:
+        return "miniature" if self.nsd is None else "released"
 
     def _of_data(self, method: Method) -> dict[str, Any]:
         if self.preset is not None or self.nsd is not None or self.networks == "miniature":
@@ -197,23 +217,29 @@ def checked_setting(name: str, value: Any, address: str) -> Any:
     return value
 
 
-def configured(method: str, typed: Mapping[str, Any], *, file: Path | None = None) -> RunConfig:
+def configured(
+    method: str | None, typed: Mapping[str, Any], *, file: Path | None = None
+) -> RunConfig:
     """Return the settings of a run: those of a run file, and over them what was typed.
 
     Args:
-        method: registered name of the method.
+        method: registered name of the method; None for that of the run file.
         typed: what a command line gave, by the name of the setting; None, an empty list and names
             of no setting are passed over. `images` may be a text such as "10" or "3,17,52"; `use`
             and `option` are texts ADDRESS=VALUE.
-        file: TOML run file.
+        file: TOML run file; one in the folder of its run means the work folder that this lies in.
 
     Raises:
         UsageError: names the flag, or the file and the key, that is wrong.
     """
     values = read_config(file) if file else {}
-    if values.get("method", method) != method:
+    if method is None and "method" not in values:
+        missing = f"run file {file} names no method" if file else "no method is named"
+        raise UsageError(f"{missing}; write brainkit run METHOD, see brainkit list-plugins")
+    if method is not None and values.setdefault("method", method) != method:
         raise UsageError(f"{file} is of method {values['method']!r}, but {method!r} was asked for")
-    values["method"] = method
+    if file and "work" not in values and (work := work_of(file.absolute())):
+        values["work"] = work
     for name in SETTINGS:
         if name not in ("method", "use", "options") and typed.get(name) not in (None, [], ()):
             value = _images(typed[name]) if name == "images" else typed[name]
@@ -243,7 +269,7 @@ def _images(text: Any) -> Images:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a run file into keyword arguments of `RunConfig`.
+    """Read a run file into keyword arguments of `RunConfig`; its paths are relative to the file.
 
     Raises:
         UsageError: the file is missing, is not TOML, has unknown keys, or values that are wrong.
@@ -259,9 +285,13 @@ def read_config(path: Path) -> dict[str, Any]:
         if name not in SETTINGS:
             hint = did_you_mean(name, SETTINGS)
             raise UsageError(f"run file {path} has the key {name!r}; known: {[*SETTINGS]}.{hint}")
-    return {
+    settings = {
         name: checked_setting(name, _flat(value), f"{name} in run file {path}")
         for name, value in {"use": {}, "options": {}, **values}.items()
+    }
+    here = path.absolute().parent
+    return {
+        name: here / value if isinstance(value, Path) else value for name, value in settings.items()
     }
 
 
@@ -288,7 +318,7 @@ def _written(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
-        return str(value)
+        return str(value.absolute())
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,62 +12,104 @@ from brainkit.errors import BrainkitError, UsageError, did_you_mean
 from brainkit.parts import Mappable
 from brainkit.plugins import Registry
 from brainkit.run.config import RunConfig, read_config
-from brainkit.run.folder import RUN_FILE, run_files, work_of
+from brainkit.run.folder import RUN_FILE, Folder, found_runs, older
 from brainkit.run.line import alone, predictions, prepare
 from brainkit.run.line import run as walk
 from brainkit.run.maps import facts
 from brainkit.run.maps.feature import FeatureMaps
 from brainkit.run.publish import REPORTING, SCORING
-from brainkit.run.shared import Run, reproduce_command
+from brainkit.run.shared import Run
 
 
-def rewritten(work: Path, registry: Registry) -> list[Path]:
-    """Write the reports of the finished runs below a folder again and return their paths.
+def rewritten(runs: Sequence[Folder], registry: Registry) -> list[Path]:
+    """Write the reports of finished runs again and return their paths.
 
     Raises:
-        UsageError: there is no finished run.
         BrainkitError: a run is not finished.
     """
     paths = []
     quiet: list[str] = []
-    for config in finished(work, registry):
-        run = prepare(config, registry, quiet.append)
+    for folder in runs:
+        run = opened(folder, registry, quiet.append)
+        require_finished(run, SCORING)
         run.work.again.update(REPORTING)
         paths.append(walk(run))
     return paths
 
 
-def finished(work: Path, registry: Registry) -> list[RunConfig]:
-    """Return the settings of the runs below a folder, each checked to be whole and current.
-
-    Raises:
-        UsageError: there is no finished run.
-        BrainkitError: a run is not finished.
-    """
-    files = run_files(work)
-    if not files:
-        raise UsageError(f"{work} holds no finished run (no {RUN_FILE} in it or below)")
-    configs = []
-    for file in files:
-        config = RunConfig(**{**read_config(file), "work": work_of(file)})
-        quiet: list[str] = []
-        run = prepare(config, registry, quiet.append, dry=True)
-        walk(run)
-        missing = [step for step in run.work.computed if step not in SCORING]
-        if missing:
-            raise BrainkitError(
-                f"{file.parent} is not finished ({', '.join(missing)} are missing or out of date); "
-                f"run `{reproduce_command(run)}` first"
-            )
-        configs.append(config)
-    return configs
-
-
-def map_runs(work: Path, registry: Registry, *, asked: Sequence[str], say: Say) -> list[str]:
-    """Map features of the finished runs below a folder and write their reports again.
+def chosen_runs(path: Path, name: str | None, say: Say) -> list[Folder]:
+    """Return the runs in a folder and below, or the one of a name.
 
     Args:
-        work: folder of results, or anything below it.
+        path: a work folder, one of data or of a subject, or a run's own.
+        name: of a run's folder; None for all.
+        say: told of runs that an earlier brainkit made.
+
+    Raises:
+        UsageError: there is none.
+    """
+    runs, old = found_runs(path)
+    if old:
+        say(older(old))
+    chosen = [run for run in runs if name in (None, run.root.name)]
+    if not runs:
+        raise UsageError(f"{path} holds no finished run (no {RUN_FILE} in it or below)")
+    if not chosen:
+        names = list(dict.fromkeys(run.root.name for run in runs))
+        hint = did_you_mean(str(name), names)
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        raise UsageError(f"{path} has no run {name!r}; it has {', '.join(names[:5])}{more}.{hint}")
+    return chosen
+
+
+def opened(folder: Folder, registry: Registry, say: Say) -> Run:
+    """Return the run that a folder is of, as its run file says.
+
+    Raises:
+        BrainkitError: the run file would not lead to this folder, or asks for what is not there.
+    """
+    config = RunConfig(**{**read_config(folder.run_file), "work": folder.work})
+    run = prepare(config, registry, say)
+    if run.folder.root != folder.root:
+        raise BrainkitError(
+            f"{folder.root} is not what its run file leads to, {run.folder.root}: the data, a "
+            f"plugin or brainkit changed since; run `{again(folder)}` to make it anew there"
+        )
+    return run
+
+
+def again(folder: Folder) -> str:
+    """Return the command that does the run of a folder again, where it is."""
+    return shlex.join(["brainkit", "run", "--config", str(folder.run_file.absolute())])
+
+
+def require_finished(run: Run, passed_over: Collection[str]) -> None:
+    """Check that all files of a run are whole and current.
+
+    Args:
+        run: which.
+        passed_over: steps that may be missing.
+
+    Raises:
+        BrainkitError: one is not.
+    """
+    looking = run.looking()
+    walk(looking)
+    missing = [step for step in looking.work.computed if step not in passed_over]
+    if missing:
+        raise BrainkitError(
+            f"{run.folder.root} is not finished ({', '.join(missing)} are missing or out of date); "
+            f"run `{again(run.folder)}` first"
+        )
+
+
+def map_runs(
+    folders: Sequence[Folder], registry: Registry, *, asked: Sequence[str], say: Say
+) -> list[str]:
+    """Map features of runs and write their reports again.
+
+    Args:
+        folders: of the runs.
         registry: the parts and methods there are.
         asked: names of features; empty for all that can be mapped.
         say: shows one line.
@@ -75,10 +118,10 @@ def map_runs(work: Path, registry: Registry, *, asked: Sequence[str], say: Say) 
         For each run the text to print: tables of regions and the paths of what was written.
 
     Raises:
-        UsageError: there is no finished run, no such feature, or a regressor that offers no map.
-        BrainkitError: a run is not finished, or a file it needs is damaged.
+        UsageError: there is no such feature, or a regressor that offers no map.
+        BrainkitError: a run's weights are missing, or a file it needs is damaged.
     """
-    runs = [prepare(config, registry, say) for config in finished(work, registry)]
+    runs = [opened(folder, registry, say) for folder in folders]
     chosen = [(run, chosen_features(run, asked)) for run in runs]
     _require_features(runs, asked)
     if not any(features for _, features in chosen):
@@ -116,16 +159,31 @@ def _require_features(runs: Sequence[Run], asked: Sequence[str]) -> None:
 
 
 def _mapped(features: Sequence[str], run: Run) -> list[Path]:
-    known = predictions(run.looking())
+    looking = run.looking()
+    known = predictions(looking)
+    needed = {f"{kind}/{name}" for name in features for kind in ("features", "weights")}
+    missing = [step for step in looking.work.computed if step in {"trials", "factor", *needed}]
+    if missing:
+        raise BrainkitError(
+            f"{run.folder.root} has no weights to map ({', '.join(missing)} are missing or out of "
+            f"date); run `{again(run.folder)}` first"
+        )
     return [path for name in features for path in FeatureMaps(run, name, known).write()]
 
 
 def map_run(run: Run, features: Sequence[str]) -> str:
-    """Write the maps of one finished run and its report again; return the tables and paths."""
+    """Write the maps of one run, and its report again if it has one; return tables and paths."""
     paths = alone(run, partial(_mapped, features))
-    report = walk(run)
-    maps = [one for name in features for one in facts.read(facts.artefact(run, name, "facts").path)]
+    try:
+        require_finished(run, SCORING)
+    except BrainkitError as error:
+        run.work.say(f"report: not written again, since {error}")
+    else:
+        paths.append(walk(run))
+    maps = [
+        one for name in features for one in facts.read(run.folder.map(name, facts.ENDINGS["facts"]))
+    ]
     kinds = dict.fromkeys(one.kind for one in maps)
     tables = [f"{facts.HEADINGS[kind]}\n\n{facts.table(maps, kind)}\n" for kind in kinds]
-    title = f"{run.method.name}, subj{run.config.subject:02d}\n"
-    return "\n".join([title, *tables, *map(str, [*paths, report])])
+    title = f"{run.folder.root.name}, subj{run.config.subject:02d}\n"
+    return "\n".join([title, *tables, *map(str, paths)])

@@ -5,7 +5,9 @@ No other module spells a path of a run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,26 +22,52 @@ if TYPE_CHECKING:
 Source = Literal["brain", "true"]
 """What reconstructions are made from: predicted features, or those of the stimuli themselves."""
 SOURCES: tuple[Source, ...] = ("brain", "true")
-USUAL = {"miniature": "miniature", "nsd": "released"}
-"""The weights that data are run with unless others are asked for."""
 RUN_FILE = "run.toml"
+RUNS = "runs"
+"""The folder of a subject that holds a folder for each run."""
+SHARED = ("features", "weights", "decoded", "latents")
+"""Folders of a subject with files that runs share."""
+SUBJECT = re.compile(r"subj\d\d")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Whose data a run reads, told by their content.
+
+    Attributes:
+        name: of their folder: "miniature", or the name of an NSD folder and digits of the key.
+        key: hex digits of what the data are, wherever they lie.
+    """
+
+    name: str
+    key: str
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The files of one method's run on one subject.
+    """The files of one run on one subject.
 
     Attributes:
-        root: the method's own folder, `<work>/<data>/subj01/<method>`; files that methods share lie
-            beside it, with their stamp in the name.
+        root: the run's own folder, `<work>/<data>/subj01/runs/<name>`; files that runs share lie in
+            the subject's folder, with their stamp in the name.
     """
 
     root: Path
 
+    @classmethod
+    def of(cls, subject: Path, name: str) -> Folder:
+        """Return the files of a subject's run of that name."""
+        return cls(subject / RUNS / name)
+
     @property
     def subject(self) -> Path:
-        """The folder of the subject, which all methods share."""
-        return self.root.parent
+        """The folder of the subject, which all runs share."""
+        return self.root.parent.parent
+
+    @property
+    def work(self) -> Path:
+        """The folder that was named by --work."""
+        return self.subject.parent.parent
 
     def trials(self, stamp: str) -> Path:
         """Return where betas lie."""
@@ -65,17 +93,23 @@ class Folder:
         """Return where lies which images look alike, and which of them are held out."""
         return self.subject / f"clusters-{stamp}.json"
 
-    def weights(self, feature: str) -> Path:
+    def weights(self, feature: str, stamp: str) -> Path:
         """Return where lies what a regressor learned of a feature."""
-        return self.root / "weights" / f"{feature}.safetensors"
+        return self._shared(f"weights/{feature}", stamp)
 
-    def decoded(self, feature: str) -> Path:
+    def decoded(self, feature: str, stamp: str) -> Path:
         """Return where the predictions of a feature lie."""
-        return self.root / "decoded" / f"{feature}.safetensors"
+        return self._shared(f"decoded/{feature}", stamp)
 
-    def latent(self, source: Source, output: str, draw: Draw) -> Path:
-        """Return where the latent of an output, "image" or "caption", of one draw lies."""
-        return self._of(source) / "latents" / output / f"{draw.name}.safetensors"
+    def latent(self, output: str, stamp: str, draw: Draw) -> Path:
+        """Return where the latent of an output, "image" or "caption", of one draw lies.
+
+        Args:
+            output: which.
+            stamp: of what is the same for all draws.
+            draw: which image's and sample's.
+        """
+        return self.subject / "latents" / f"{output}-{stamp}" / f"{draw.name}.safetensors"
 
     def picture(self, source: Source, draw: Draw) -> Path:
         """Return where one draw's picture lies."""
@@ -108,6 +142,11 @@ class Folder:
         """Where every setting of the run lies."""
         return self.root / RUN_FILE
 
+    @property
+    def identity(self) -> Path:
+        """Where lies whose folder this is."""
+        return self.root / "identity.json"
+
     def _shared(self, name: str, stamp: str) -> Path:
         return self.subject / f"{name}-{stamp}.safetensors"
 
@@ -115,29 +154,85 @@ class Folder:
         return self.root if source == "brain" else self.root / "true"
 
 
-def subject_folder(work: Path, data: str, networks: str, subject: int) -> Path:
-    """Return the folder of one subject's runs; no two kinds of data or weights share one.
+def sanitised(text: str) -> str:
+    """Return a text as part of a file's name: what shells or disks may trip over is "_".
+
+    >>> sanitised("regressor.alpha=1e4"), sanitised("a b/c")
+    ('regressor.alpha=1e4', 'a_b_c')
+    """
+    return re.sub(r"[^A-Za-z0-9._=+-]+", "_", text)[:40]
+
+
+def subject_folder(work: Path, data: Data, weights: str, subject: int) -> Path:
+    """Return the folder of one subject's runs; no two data or kinds of weights share one.
+
+    Data that were moved, so that their name is another one, keep the folder they had.
 
     Args:
         work: what the user named.
-        data: "miniature" or "nsd".
-        networks: whose weights; the usual ones of the data are not named.
+        data: whose.
+        weights: their kind where it is not the usual one of the data, else empty.
         subject: 1 to 8.
     """
-    kind = data if networks == USUAL[data] else f"{data}-{networks}"
-    return work / kind / f"subj{subject:02d}"
+    ending = f"-{weights}" if weights else ""
+    folder = work / f"{data.name}{ending}"
+    if data.name.endswith(f"-{data.key}") and not folder.is_dir():
+        had = sorted(path for path in work.glob(f"*-{data.key}{ending}") if path.is_dir())
+        folder = had[0] if had else folder
+    return folder / f"subj{subject:02d}"
 
 
-def run_files(work: Path) -> list[Path]:
-    """Return the run files in a folder and below, in order."""
-    return sorted(work.rglob(RUN_FILE)) if work.is_dir() else []
+def found_runs(path: Path) -> tuple[list[Folder], list[Path]]:
+    """Find the runs in a folder and below, in order, and those that an earlier brainkit made.
+
+    Args:
+        path: a work folder or one above it, that of data or of a subject, or a run's own.
+
+    Returns:
+        folders that hold a run file, and older ones, whose subject's folder they lie in.
+    """
+    runs, old = [], []
+    # Of a folder with a run file nothing below it is of interest, nor are files that runs share.
+    for folder, below, names in os.walk(os.path.abspath(path)):
+        here = Path(folder)
+        below[:] = [] if RUN_FILE in names else sorted(below)
+        if SUBJECT.fullmatch(here.name):
+            below[:] = [name for name in below if name not in SHARED]
+        if RUN_FILE in names and here.parent.name == RUNS:
+            runs.append(Folder(here))
+        elif RUN_FILE in names and SUBJECT.fullmatch(here.parent.name):
+            old.append(here)
+    return runs, old
 
 
-def work_of(run_file: Path) -> Path:
-    """Return the work folder that a run file lies in, as `subject_folder` takes it."""
-    # Four levels up: the method's folder, the subject's, that of the data, the work folder.
-    above = run_file.parents if len(run_file.parents) > 3 else run_file.resolve().parents
-    return above[3]
+def work_of(run_file: Path) -> Path | None:
+    """Return the work folder that a run file lies in; None if it is in no folder of a run."""
+    root = run_file.parent
+    inside = root.parent.name == RUNS and SUBJECT.fullmatch(root.parent.parent.name)
+    return Folder(root).work if inside and run_file.name == RUN_FILE else None
+
+
+def older_runs(folder: Folder, weights: str) -> list[Path]:
+    """Return the runs of the same subject that an earlier brainkit made.
+
+    Args:
+        folder: of a run.
+        weights: their kind where it is not the usual one of the data, else empty.
+    """
+    # Whatever an NSD folder was called, its runs lay in one folder.
+    before = folder.work / f"nsd{f'-{weights}' if weights else ''}" / folder.subject.name
+    places = {folder.subject, before}
+    return sorted(path.parent for place in places for path in place.glob(f"*/{RUN_FILE}"))
+
+
+def older(runs: Sequence[Path]) -> str:
+    """Say in a sentence that runs are of an earlier brainkit."""
+    names = ", ".join(map(str, runs[:5])) + (f" and {len(runs) - 5} more" if len(runs) > 5 else "")
+    are = "are runs" if len(runs) > 1 else "is a run"
+    return (
+        f"{names} {are} of an earlier brainkit, which kept one run a method: left as it was and "
+        "passed over; the same `brainkit run` makes it anew"
+    )
 
 
 @contextmanager

@@ -18,10 +18,11 @@ from brainkit.errors import BrainkitError, UsageError
 from brainkit.plugins import Registry
 from brainkit.run.artefact import Artefact, write_text
 from brainkit.run.config import RunConfig
-from brainkit.run.folder import SOURCES, Source, held, subject_folder
+from brainkit.run.folder import SOURCES, Source, held, older, older_runs, subject_folder
 from brainkit.run.machine import quick_device, resolved_dtype
 from brainkit.run.orphans import remove_orphans
-from brainkit.run.shared import Predictions, Run, Work, run_file
+from brainkit.run.owner import claim, require_own
+from brainkit.run.shared import Predictions, Run, Work, data_of, run_file
 
 T = TypeVar("T")
 
@@ -59,10 +60,11 @@ def prepare(
             "options miniature.* are of the simulated subject; leave out --nsd or them"
         )
     nsd = config.nsd if config.nsd is not None else made_miniature(config, say)
-    root = subject_folder(config.work, config.data, config.networks, config.subject)
+    root = subject_folder(config.work, data_of(config, nsd), config.unusual, config.subject)
     prepared = _parted(Run(config, method, registry, Work(root, say, dry), store, nsd))
     # Looks at every file's header and at the ids asked for, before anything is computed.
     _ = prepared.chosen
+    require_own(prepared)
     return prepared
 
 
@@ -173,6 +175,8 @@ def _looked(run: Run, do: Callable[[Run], T], error: UnwritableError) -> T:
 def run(run: Run) -> Path:
     """Do every step that is not current and return the path of the report."""
     work = run.work
+    if old := older_runs(run.folder, run.config.unusual):
+        work.say(f"{older(old)}, in {run.folder.root}")
     path = alone(run, _walked)
     summary = f"{len(work.computed)} steps {'to compute' if work.dry else 'computed'}"
     work.say(f"{summary}, {len(work.kept)} kept")
@@ -182,6 +186,10 @@ def run(run: Run) -> Path:
 def _walked(run: Run) -> Path:
     from brainkit.run import decode, publish, sample
 
+    if not run.work.dry:
+        claim(run)
+        if not run.folder.run_file.exists():
+            _keep_settings(run)
     known = predictions(run)
     latents: dict[Source, Mapping[str, Sequence[Artefact]]] = {}
     made: dict[Source, Mapping[str, Sequence[Artefact]]] = {}

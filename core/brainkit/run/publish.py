@@ -89,7 +89,7 @@ def publish(run: Run, known: Predictions, latents: Made, made: Made) -> Path:
 
     scores, page = REPORTING
     one(run, run.artefact(run.folder.metrics, scores, inputs=inputs), write_metrics)
-    inputs |= maps.stamps(run)
+    inputs |= maps.stamps(run, known.weights)
     return one(run, run.artefact(run.folder.report, page, inputs=inputs), write_page).path
 
 
@@ -121,7 +121,7 @@ def report_data(
         scores=scores,
         rows=_rows(run, stimuli, latents, made, scores),
         n_shuffles=N_EXCHANGES if len(run.chosen) >= ENOUGH else 0,
-        data=run.config.data,
+        data="miniature" if run.miniature else "nsd",
         test_set=test_set(run),
         preset=run.config.preset_of(run.method),
         samples=run.method.samples,
@@ -137,7 +137,7 @@ def report_data(
         versions=log_versions(),
         command=reproduce_command(run),
         run_toml=run_file(run),
-        maps=maps.brain_maps(run),
+        maps=maps.brain_maps(run, known.weights),
         papers=(*run.method.papers, *(() if run.miniature else (NSD,))),
     )
 

@@ -104,13 +104,9 @@ def fit(run: Run, feature: str, trials: Artefact, features: Artefact) -> Artefac
     """Fit the regressor of one feature."""
     address, regressor = f"regressor.{feature}", regression(run, feature, trials)
     inputs = {"trials": trials.stamp, f"features/{feature}": features.stamp}
-    weights = run.artefact(
-        run.folder.weights(feature),
-        f"weights/{feature}",
-        address,
-        inputs=inputs,
-        extra=_voxels(run, feature),
-    )
+    step, extra = f"weights/{feature}", _voxels(run, feature)
+    recipe = run.recipe(step, address, inputs=inputs, extra=extra)
+    weights = Artefact(run.folder.weights(feature, recipe.stamp), recipe)
 
     def make(artefact: Artefact) -> None:
         betas, rows = training(run, feature, trials, features)
@@ -132,10 +128,8 @@ def predict(
 ) -> Artefact:
     """Predict one feature of the test images, float16 (images, *shape)."""
     address, regressor = f"regressor.{feature}", regression(run, feature, trials)
-    inputs = {"weights": weights.stamp}
-    decoded = run.artefact(
-        run.folder.decoded(feature), f"decoded/{feature}", address, inputs=inputs
-    )
+    recipe = run.recipe(f"decoded/{feature}", address, inputs={"weights": weights.stamp})
+    decoded = Artefact(run.folder.decoded(feature, recipe.stamp), recipe)
 
     def make(artefact: Artefact) -> None:
         import torch

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from brainkit.errors import UsageError
 from brainkit.parts import resuming_walk, takes_gaps
-from brainkit.run.artefact import Artefact
+from brainkit.run.artefact import Artefact, Recipe
 from brainkit.run.folder import Source
 from brainkit.run.journal import FileJournal
 from brainkit.run.returned import conditions, finite, latents, loaded, not_finite
@@ -33,7 +33,7 @@ def sample(run: Run, source: Source, features: Mapping[str, Artefact]) -> dict[s
         for each output one artefact a draw, in the order of `run.draws`.
     """
     inputs = {name: features[name].stamp for name in run.method.conditioner.needs}
-    made = {output: _latents(run, source, output, inputs) for output in run.method.decoders}
+    made = {output: _latents(run, output, inputs) for output in run.method.decoders}
     doing = f"sampling {' and '.join(made)} from {source} features"
     with each(run, f"latents/{source}", *made.values(), doing=doing) as batches:
         if batches:
@@ -41,17 +41,16 @@ def sample(run: Run, source: Source, features: Mapping[str, Artefact]) -> dict[s
     return made
 
 
-def _latents(run: Run, source: Source, output: str, inputs: Mapping[str, str]) -> list[Artefact]:
+def _latents(run: Run, output: str, inputs: Mapping[str, str]) -> list[Artefact]:
+    """Return the file of each draw; all runs that make it from the same features share it."""
+
+    def recipe(extra: str) -> Recipe:
+        parts = "conditioner", "sampler"
+        return run.recipe(f"latents/{output}", *parts, inputs=inputs, output=output, extra=extra)
+
+    shared = recipe(f"seed={run.config.seed}").stamp
     return [
-        run.artefact(
-            run.folder.latent(source, output, draw),
-            f"latents/{source}/{output}",
-            "conditioner",
-            "sampler",
-            inputs=inputs,
-            output=output,
-            extra=f"image={draw.image} seed={seed}",
-        )
+        Artefact(run.folder.latent(output, shared, draw), recipe(f"image={draw.image} seed={seed}"))
         for draw, seed in zip(run.draws, run.seeds(output), strict=True)
     ]
 

@@ -19,7 +19,8 @@ from brainkit.parts import checkpoints_of, described
 from brainkit.plugins import Registry
 from brainkit.run.artefact import Artefact, Recipe
 from brainkit.run.config import RunConfig, to_toml
-from brainkit.run.folder import Folder
+from brainkit.run.folder import Data, Folder, sanitised
+from brainkit.run.identity import Differences, command, differences, digest_of, run_name
 from brainkit.run.trials import TrialsFile
 from brainkit.seeds import seed_of
 
@@ -48,7 +49,7 @@ class Work:
     """What a run does and tells of it.
 
     Attributes:
-        root: folder of one subject, which methods share.
+        root: folder of one subject, which runs share.
         say: shows one line.
         dry: only say what would be done.
         computed: names of the steps that were computed, or would be.
@@ -111,10 +112,40 @@ class Run:
         """Which weights the networks have: "miniature", "released" or "random"."""
         return self.config.networks
 
-    @property
+    @cached_property
     def folder(self) -> Folder:
         """Where each of its files lies."""
-        return Folder(self.work.root / self.method.name)
+        return Folder.of(self.work.root, self.name)
+
+    @cached_property
+    def name(self) -> str:
+        """What its folder is called."""
+        if self.config.name is not None:
+            return self.config.name
+        return run_name(self.method.name, self.differing.words(), self.digest)
+
+    @cached_property
+    def data(self) -> Data:
+        """Whose data it reads."""
+        return data_of(self.config, self.nsd)
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits of all that decides what it computes."""
+        from brainkit.nsd.fingerprint import first_session
+
+        return digest_of(
+            self.method,
+            self.config,
+            data=self.data,
+            session=first_session(self.nsd, self.config.subject, self.method.selection),
+            dtype=self.store.dtype,
+        )
+
+    @cached_property
+    def differing(self) -> Differences:
+        """In what it differs from the method's defaults."""
+        return differences(self.method, self.config, self.registry.get, self.store.dtype)
 
     @cached_property
     def plan(self) -> TrialsPlan:
@@ -316,11 +347,29 @@ def chosen_images(
     return tuple(sorted(set(asked)))
 
 
+def data_of(config: RunConfig, nsd: Path) -> Data:
+    """Return whose data a run reads.
+
+    Args:
+        config: says whether they are the miniature's, and how hard that is.
+        nsd: root of the NSD download or of the miniature.
+    """
+    from brainkit.nsd.fingerprint import experiment
+
+    key = experiment(nsd)
+    if config.nsd is not None:
+        return Data(f"{sanitised(nsd.resolve().name or 'data')}-{key[:8]}", key[:8])
+    if not config.harder:
+        return Data("miniature", key[:8])
+    key = sha256(f"{key} {sorted(config.harder.items())}".encode()).hexdigest()[:8]
+    return Data(f"miniature-{key}", key)
+
+
 def run_file(run: Run) -> str:
     """Return the text of `run.toml`: every setting and option, resolved, but not where it lies."""
     return to_toml(run.config.resolved(run.method), reproduce_command(run))
 
 
 def reproduce_command(run: Run) -> str:
-    """Return the command that makes the same run again from its saved run file."""
-    return f"brainkit run {run.method.name} --config run.toml --work NEW-FOLDER"
+    """Return the command that makes the same run, from any folder, into `brainkit-runs` there."""
+    return command(run.config, run.method, run.differing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from brainkit.console import aligned
 from brainkit.errors import DataError
 from brainkit.report import BrainMap
-from brainkit.run.artefact import Artefact, read_recipe
+from brainkit.run.artefact import Artefact
 from brainkit.run.maps.regions import RegionMean
 from brainkit.run.shared import Run
 
@@ -54,20 +54,20 @@ ENDINGS = {"facts": ".json", "slices": ".png", "flatmap": "-flatmap.png"}
 """What the file of each kind ends in; those of a kind of map in its name and ".nii.gz"."""
 
 
-def artefact(run: Run, feature: str, kind: str) -> Artefact:
+def artefact(run: Run, feature: str, kind: str, weights: Artefact) -> Artefact:
     """Return one file of a feature's maps.
 
     Args:
-        run: a finished run, whose weights are those its prediction was made with.
+        run: a finished run.
         feature: which.
         kind: of the file: "facts", "weight", "selected", "slices" or "flatmap".
+        weights: what is mapped.
     """
-    older = read_recipe(run.folder.decoded(feature))
     return run.artefact(
         run.folder.map(feature, ENDINGS.get(kind, f"-{kind}.nii.gz")),
         f"maps/{feature}-{kind}",
         f"regressor.{feature}",
-        inputs={"weights": str(older.get("inputs", {}).get("weights", ""))},
+        inputs={"weights": weights.stamp},
         extra=f"maps {LAYOUT}",
     )
 
@@ -138,39 +138,45 @@ def _cell(region: RegionMean, whole: Facts) -> str:
     return f"{region.mean / whole.mean:.2f}" if whole.mean else "-"
 
 
-def current(run: Run) -> list[str]:
-    """Return the features whose numbers and slices were made from the run's present weights."""
-    return [
-        feature
-        for feature in run.method.regressors
-        if all(artefact(run, feature, kind).current for kind in ("facts", "slices"))
-    ]
+def current(run: Run, weights: Mapping[str, Artefact]) -> dict[str, Artefact]:
+    """Return the weights, by feature, from which numbers and slices were made."""
+    return {
+        feature: learned
+        for feature, learned in weights.items()
+        if all(artefact(run, feature, kind, learned).current for kind in ("facts", "slices"))
+    }
 
 
-def stamps(run: Run) -> dict[str, str]:
-    """Return what a report that shows the run's maps depends on; empty when there are none."""
-    mapped = current(run)
-    texts = [artefact(run, feature, "slices").stamp for feature in mapped]
-    texts += [str(_flatmap(run, feature)) for feature in mapped]
+def stamps(run: Run, weights: Mapping[str, Artefact]) -> dict[str, str]:
+    """Return what a report that shows the run's maps depends on; empty when there are none.
+
+    Args:
+        run: whose maps.
+        weights: what its regressors learned, by feature.
+    """
+    mapped = current(run, weights).items()
+    texts = [artefact(run, feature, "slices", learned).stamp for feature, learned in mapped]
+    texts += [str(bool(_flatmap(run, feature, learned))) for feature, learned in mapped]
     return {"maps": sha256(" ".join(texts).encode()).hexdigest()[:16]} if texts else {}
 
 
-def brain_maps(run: Run) -> tuple[BrainMap, ...]:
-    """Return the run's current maps as the report shows them."""
-    return tuple(_brain_map(run, feature) for feature in current(run))
+def brain_maps(run: Run, weights: Mapping[str, Artefact]) -> tuple[BrainMap, ...]:
+    """Return the run's current maps as the report shows them; arguments as of `stamps`."""
+    mapped = current(run, weights).items()
+    return tuple(_brain_map(run, feature, learned) for feature, learned in mapped)
 
 
-def _brain_map(run: Run, feature: str) -> BrainMap:
-    maps = read(artefact(run, feature, "facts").path)
+def _brain_map(run: Run, feature: str, weights: Artefact) -> BrainMap:
+    maps = read(artefact(run, feature, "facts", weights).path)
     weight = next(each for each in maps if each.kind == "weight")
     ranked = sorted(weight.regions, key=lambda region: region.mean, reverse=True)
     scale = weight.mean or 1.0
     return BrainMap(
         feature=feature,
-        picture=artefact(run, feature, "slices").path,
+        picture=artefact(run, feature, "slices", weights).path,
         text=" ".join(_sentence(each) for each in maps),
         regions=tuple((region.name, region.mean / scale) for region in ranked[:NAMED]),
-        flatmap=_flatmap(run, feature),
+        flatmap=_flatmap(run, feature, weights),
     )
 
 
@@ -190,6 +196,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
 
 
-def _flatmap(run: Run, feature: str) -> Path | None:
-    picture = artefact(run, feature, "flatmap")
+def _flatmap(run: Run, feature: str, weights: Artefact) -> Path | None:
+    picture = artefact(run, feature, "flatmap", weights)
     return picture.path if picture.current else None

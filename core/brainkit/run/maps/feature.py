@@ -75,7 +75,7 @@ class FeatureMaps:
         numbers = self._step("facts", self._write_facts)
         kinds = [each.kind for each in facts.read(numbers)]
         for kind in set(KINDS) - set(kinds):
-            facts.artefact(self.run, self.feature, kind).path.unlink(missing_ok=True)
+            self._artefact(kind).path.unlink(missing_ok=True)
         volumes = [self._step(kind, self._write_volume) for kind in kinds]
         drawn = [self._step("slices", self._write_slices)]
         if pictures.has_pycortex() and not self.run.miniature:
@@ -83,7 +83,11 @@ class FeatureMaps:
         return [*volumes, *drawn, numbers]
 
     def _step(self, kind: str, write: Callable[[Artefact], None]) -> Path:
-        return one(self.run, facts.artefact(self.run, self.feature, kind), write).path
+        return one(self.run, self._artefact(kind), write).path
+
+    def _artefact(self, kind: str) -> Artefact:
+        weights = self.known.weights[self.feature]
+        return facts.artefact(self.run, self.feature, kind, weights)
 
     def _write_facts(self, artefact: Artefact) -> None:
         where = regions(self.run.nsd, self.run.config.subject, self.voxels)

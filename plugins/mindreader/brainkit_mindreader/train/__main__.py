@@ -92,9 +92,8 @@ def train_mappers(args: argparse.Namespace) -> None:
     """Fit the mappers and say where they are."""
     from brainkit_mindreader.train.mappers import fit_mappers
 
-    run = _run(args)
-    fit_mappers(run)
-    print(run.folder.root / "weights")
+    for mapper in fit_mappers(_run(args)).weights.values():
+        print(mapper.path)
 
 
 def train_generator(args: argparse.Namespace) -> None:

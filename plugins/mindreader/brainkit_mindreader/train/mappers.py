@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from brainkit.run import Run, held, predictions
+from brainkit.run import Predictions, Run, held, predictions
 
 
-def fit_mappers(run: Run) -> None:
-    """Load, encode and fit what is not current, and predict the test images.
+def fit_mappers(run: Run) -> Predictions:
+    """Load, encode and fit what is not current, predict the test images; return the files.
 
     A later `brainkit run` with the same settings and work folder finds all of it current.
     """
     with held(run.work.root, run.work.say):
-        predictions(run)
+        return predictions(run)
