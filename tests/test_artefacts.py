@@ -103,7 +103,10 @@ def test_changed_options_are_named_with_both_values(old, new, said):
         ({"weights": {"clip": "bb"}}, "weights of clip changed"),
         ({"inputs": {"trials": "01", "captions": "99"}}, "captions changed"),
         ({"versions": ("brainkit 0.2",)}, "version ['brainkit 0.1'] -> ['brainkit 0.2']"),
-        ({}, "changed"),
+        ({"weights": {"vae": "bb"}}, "weights of vae read now, weights of clip read no more"),
+        ({"inputs": {"trials": "01"}}, "captions read no more"),
+        ({"step": "b"}, f"step {RECIPE.step} -> b"),
+        ({}, "asked for again"),
     ],
 )  # fmt: skip
 def test_other_changes_are_said_in_a_few_words(change, said):
@@ -244,7 +247,7 @@ def test_an_artefact_says_why_it_is_not_current(tmp_path):
     artefact = Artefact(tmp_path / "a.safetensors", RECIPE)
     assert artefact.why() == "new"
     write_tensors(artefact.path, {"x": torch.zeros(1)}, replace(RECIPE, inputs={"trials": "00"}))
-    assert artefact.why() == "trials changed, captions changed"
+    assert artefact.why() == "trials changed, captions read now"
 
 
 def test_a_shared_file_is_compared_with_the_older_one_beside_it(tmp_path):

@@ -78,14 +78,24 @@ class Recipe:
             differences += _option_changes(first, second)
         if len(before) != len(now):
             differences.append("another set of parts")
-        for what, mine in (("weights", self.weights), ("inputs", self.inputs)):
-            theirs = old.get(what, {})
-            word = "weights of " if what == "weights" else ""
-            differences += [f"{word}{key} changed" for key in mine if mine[key] != theirs.get(key)]
+        differences += _table_changes(old.get("weights", {}), self.weights, "weights of ")
+        differences += _table_changes(old.get("inputs", {}), self.inputs)
         differences += _version_changes(list(old.get("versions", [])), list(self.versions))
         if old.get("layout") != LAYOUT:
             differences.append("artefact layout changed")
-        return ", ".join(differences) or "changed"
+        if old.get("step", self.step) != self.step:
+            differences.append(f"step {old['step']} -> {self.step}")
+        return ", ".join(differences) or "asked for again"
+
+
+def _table_changes(before: Mapping[str, str], now: Mapping[str, str], word: str = "") -> list[str]:
+    """Say which of the weights or inputs changed, are read now, or are read no more."""
+    changed = [key for key in now if key in before and now[key] != before[key]]
+    return [
+        *(f"{word}{key} changed" for key in changed),
+        *(f"{word}{key} read now" for key in now if key not in before),
+        *(f"{word}{key} read no more" for key in before if key not in now),
+    ]
 
 
 def _version_changes(before: list[str], now: list[str]) -> list[str]:
