@@ -102,7 +102,7 @@ def test_changed_options_are_named_with_both_values(old, new, said):
         ({"made_by": RECIPE.made_by[:1]}, "another set of parts"),
         ({"weights": {"clip": "bb"}}, "weights of clip changed"),
         ({"inputs": {"trials": "01", "captions": "99"}}, "captions changed"),
-        ({"versions": ("brainkit 0.2",)}, "version ['brainkit 0.1'] -> ['brainkit 0.2']"),
+        ({"versions": ("brainkit 0.2",)}, "brainkit 0.1 -> brainkit 0.2"),
         ({"weights": {"vae": "bb"}}, "weights of vae read now, weights of clip read no more"),
         ({"inputs": {"trials": "01"}}, "captions read no more"),
         ({"step": "b"}, f"step {RECIPE.step} -> b"),

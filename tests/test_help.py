@@ -64,8 +64,7 @@ def every_example():
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_an_example_of_itself(name):
     lines = examples(PROGRAM.commands[name].help)
-    assert lines
-    assert all(line.startswith(f"brainkit {name}") for line in lines)
+    assert any(line.startswith(f"brainkit {name}") for line in lines)
 
 
 @pytest.mark.parametrize("line", every_example())

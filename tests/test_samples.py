@@ -264,10 +264,11 @@ def test_few_images_with_samples_are_scored_as_far_as_they_can_be(do, images):
 
 
 def test_show_and_plan_tell_the_samples(registry, nsd, tmp_path):
-    from brainkit.cli.plugins import described
+    from brainkit.cli.described import described
     from brainkit.cli.run import plan
+    from brainkit.tables import laid_out
 
-    said = described(registry.get("method", "paper"))
+    said = laid_out(described(registry.get("method", "paper")))
     assert "--samples 2" in said
     assert "target_identification, ssim_variants" in said
     config = RunConfig(method="paper", nsd=nsd, work=tmp_path, samples=4)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from io import TextIOWrapper
-from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 from brainkit.errors import BrainkitWarning, UsageError
@@ -211,12 +210,6 @@ BREAKS = re.compile(r"(\s+|(?<=,)(?=\S))")
 """Where a line may be broken: between words, and after commas, as in long lists without blanks."""
 
 
-class _Wrapper(TextWrapper):
-    """Breaks lines there and nowhere else."""
-
-    wordsep_simple_re = BREAKS
-
-
 def wrapped(text: str, columns: int | None, hang: int = 2) -> str:
     """Return a text whose lines are no longer than that, unless a single word is.
 
@@ -231,17 +224,19 @@ def wrapped(text: str, columns: int | None, hang: int = 2) -> str:
     """
     if columns is None:
         return text
+    from textwrap import TextWrapper
+
     lines = []
     for line in text.splitlines():
         blanks = " " * (len(line) - len(line.lstrip()) + hang)
-        wrapper = _Wrapper(
+        wrapper = TextWrapper(
             max(columns, len(blanks) + 1),
             subsequent_indent=blanks,
             break_long_words=False,
             break_on_hyphens=False,
             replace_whitespace=False,
-            drop_whitespace=True,
         )
+        wrapper.wordsep_simple_re = BREAKS
         lines += wrapper.wrap(line) or [""]
     return "\n".join(lines)
 

@@ -191,6 +191,7 @@ COMMANDS: dict[str, Any] = {
     "fetch --dry-run": FetchPlanEntry,
     "checkpoints": StoreEntry,
     "check-data": DataFindings,
+    "import-data": DataFindings,
     "verify": VerificationEntry,
     "doctor": Diagnosis,
 }

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from brainkit.cli import data, doctor, importing, plugins, results, run, weights
+from brainkit.cli.completion import asked_by_bash
 from brainkit.cli.help import Command, Commands, Debug, Quiet, Verbose, everywhere
 from brainkit.console import told
 from brainkit.ending import ended
@@ -48,7 +49,7 @@ for group, commands in COMMANDS.items():
 
 def main() -> None:
     """Run the command line: exit 0 done, 1 failed, 2 wrong usage, 128 + n stopped by signal n."""
-    with ended(debug="--debug" in sys.argv):
+    with ended(debug="--debug" in sys.argv), asked_by_bash():
         app()
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from brainkit.cli import completion
 from brainkit.options import checked_path
 from brainkit.run.config import about
 
@@ -19,18 +20,32 @@ def home_expanded(parameter: typer.CallbackParam, value: Path | None) -> Path | 
 
 
 MethodName = Annotated[
-    str, typer.Argument(metavar="METHOD", help="Name of a method, see list-plugins.")
+    str,
+    typer.Argument(
+        metavar="METHOD",
+        help="Name of a method, see list-plugins.",
+        autocompletion=completion.methods,
+    ),
 ]
 RunName = Annotated[
     str | None, typer.Argument(metavar="[NAME]", help="Of one run in that folder; see `runs`.")
 ]
 OptionTexts = Annotated[
     list[str] | None,
-    typer.Option("--option", "-o", help="ADDRESS=VALUE, e.g. sampler.steps=20. Repeatable."),
+    typer.Option(
+        "--option",
+        "-o",
+        help="ADDRESS=VALUE, e.g. sampler.steps=20. Repeatable.",
+        autocompletion=completion.options,
+    ),
 ]
 UseTexts = Annotated[
     list[str] | None,
-    typer.Option("--use", help="ADDRESS=NAME: another part there, e.g. regressor=mean."),
+    typer.Option(
+        "--use",
+        help="ADDRESS=NAME: another part there, e.g. regressor=mean.",
+        autocompletion=completion.uses,
+    ),
 ]
 StoreFolder = Annotated[
     Path | None, typer.Option("--checkpoints", help=about("checkpoints"), callback=home_expanded)
@@ -41,7 +56,9 @@ ResultsFolder = Annotated[
         help="Folder of results, one of a subject in it, or a run's own.", callback=home_expanded
     ),
 ]
-Preset = Annotated[str | None, typer.Option(help=about("preset"))]
+Preset = Annotated[
+    str | None, typer.Option(help=about("preset"), autocompletion=completion.presets)
+]
 Strict = Annotated[
     bool,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from brainkit.cli.flags import home_expanded
+from brainkit.cli.flags import AsJson, home_expanded
 
 
 def import_data(
@@ -53,6 +53,7 @@ def import_data(
     name: Annotated[
         str | None, typer.Option(help="Of the dataset.  [default: the folder's]")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write data of your own as a folder that every command reads with --nsd.
 
@@ -61,15 +62,15 @@ def import_data(
     safetensors; tables as BIDS has them, or a picture a line.
 
     Examples:
-        brainkit import-data lab --subject sub-01 --betas betas --trials events --stimuli pictures
-        brainkit import-data lab --subject sub-02 --betas b.h5:betasmd --trials order.txt
+        brainkit import-data lab --subject sub-01 --betas betas --trials events
+        brainkit import-data lab --subject sub-02 --betas b.h5:betas --trials t.txt
         brainkit check-data lab
-        brainkit run unibrain --nsd lab --subject sub-01
+        brainkit run unibrain --nsd lab --subject 1
     """
     from brainkit.nsd import check_data
     from brainkit.nsd.own.importing import Sources, import_subject
     from brainkit.options import pairs
-    from brainkit.tables import show
+    from brainkit.tables import show, show_json
 
     regions = {key: Path(path) for key, path in pairs(roi or (), "--roi", "NAME=FILE").items()}
     sources = Sources(betas, trials, mask, regions, axes, image_column)
@@ -85,7 +86,11 @@ def import_data(
         name=name or folder.resolve().name,
         pixels=pixels,
     )
-    show(*check_data(folder, number).blocks())
+    findings = check_data(folder, number)
+    if as_json:
+        show_json(findings.json())
+    else:
+        show(*findings.blocks())
 
 
 def _tests(text: str) -> Path | float:

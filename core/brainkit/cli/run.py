@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainkit.cli import completion
 from brainkit.cli.flags import (
     OptionTexts,
     Preset,
@@ -37,17 +38,25 @@ def run(
     nsd: Annotated[Path | None, typer.Option(help=about("nsd"))] = None,
     work: Annotated[Path | None, typer.Option(help=about("work"))] = None,
     checkpoints: StoreFolder = None,
-    weights: Annotated[str | None, typer.Option(help=about("weights"))] = None,
+    weights: Annotated[
+        str | None, typer.Option(help=about("weights"), autocompletion=completion.weights)
+    ] = None,
     images: Annotated[str | None, typer.Option(help=about("images"))] = None,
     batch_size: Annotated[int | None, typer.Option(help=about("batch_size"))] = None,
-    device: Annotated[str | None, typer.Option(help=about("device"))] = None,
-    dtype: Annotated[str | None, typer.Option(help=about("dtype"))] = None,
+    device: Annotated[
+        str | None, typer.Option(help=about("device"), autocompletion=completion.devices)
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help=about("dtype"), autocompletion=completion.dtypes)
+    ] = None,
     seed: Annotated[int | None, typer.Option(help=about("seed"))] = None,
     ceiling: Annotated[
         bool | None, typer.Option("--ceiling/--no-ceiling", help=about("ceiling"))
     ] = None,
     samples: Annotated[int | None, typer.Option(help=about("samples"))] = None,
-    scores: Annotated[list[str] | None, typer.Option(help=about("scores"))] = None,
+    scores: Annotated[
+        list[str] | None, typer.Option(help=about("scores"), autocompletion=completion.scores)
+    ] = None,
     preset: Preset = None,
     name: Annotated[str | None, typer.Option(help=about("name"))] = None,
     use: UseTexts = None,

@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
+from brainkit.cli import completion
 from brainkit.cli.flags import AsJson, StoreFolder, home_expanded
 
 
 def fetch(
     name: Annotated[
-        str, typer.Argument(metavar="METHOD|CHECKPOINT", help="See list-plugins and checkpoints.")
+        str,
+        typer.Argument(
+            metavar="METHOD|CHECKPOINT",
+            help="See list-plugins and checkpoints.",
+            autocompletion=completion.checkpoints,
+        ),
     ],
     from_: Annotated[
         Path | None,
@@ -81,7 +87,12 @@ def fetch(
 
 def checkpoints(
     name: Annotated[
-        str | None, typer.Argument(metavar="METHOD", help="Only what it needs, see list-plugins.")
+        str | None,
+        typer.Argument(
+            metavar="METHOD",
+            help="Only what it needs, see list-plugins.",
+            autocompletion=completion.methods,
+        ),
     ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every file and compare its hash.")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainkit.console import human_size
 from brainkit.data import Selection, Split, Trials
 from brainkit.errors import BrainkitWarning, DataError, UsageError, did_you_mean
 from brainkit.nsd.betas import (
@@ -117,8 +118,8 @@ class TrialsPlan:
         return (
             f"{len(self.files)} of {self.total_sessions} sessions, {train} training and "
             f"{len(self.rows.image_ids) - train} test rows ({images}), {len(self.voxel_xyz)} "
-            f"voxels; reads {self.bytes_read / 1e9:.2f} GB, gives "
-            f"{self.bytes_in_memory / 1e9:.2f} GB"
+            f"voxels; reads {human_size(self.bytes_read)}, gives "
+            f"{human_size(self.bytes_in_memory)}"
         )
 
     def _counts(self) -> tuple[int, int]:

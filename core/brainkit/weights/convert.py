@@ -11,7 +11,7 @@ from typing import Any
 
 from brainkit.checkpoints import WEIGHTS
 from brainkit.checkpoints.record import FileFacts, Record, differences, facts_below
-from brainkit.console import to_stderr
+from brainkit.console import human_size, to_stderr
 from brainkit.disk import UnwritableError
 from brainkit.errors import CheckpointError
 from brainkit.locks import BusyError, locked
@@ -228,7 +228,7 @@ def _check_disk(store: Path, lacking: Sequence[Conversion]) -> None:
     needed, free = sum(each.size for each in lacking), shutil.disk_usage(store).free
     if lacking and needed + SPARE > free:
         raise CheckpointError(
-            f"{store} has {free / 1e9:.1f} GB free, but {needed / 1e9:.1f} GB are to be written; "
+            f"{store} has {human_size(free)} free, but {human_size(needed)} are to be written; "
             "make room, or give another folder with --checkpoints"
         )
 

@@ -262,19 +262,19 @@ def _checkpoint(release: Release, constant: str, source: str) -> Checkpoint:
 
 
 CHECKPOINTS: Final[tuple[Checkpoint, ...]] = (
-    _checkpoint(ALEXNET, "ALEXNET", "alexnet-owt-7be5be79.pth of torchvision, 233 MiB"),
+    _checkpoint(ALEXNET, "ALEXNET", "alexnet-owt-7be5be79.pth of torchvision, 244.4 MB"),
     _checkpoint(
-        INCEPTION_V3, "INCEPTION_V3", "inception_v3_google-0cc3c7bd.pth of torchvision, 104 MiB"
+        INCEPTION_V3, "INCEPTION_V3", "inception_v3_google-0cc3c7bd.pth of torchvision, 109 MB"
     ),
     _checkpoint(
         EFFICIENTNET_B1_V1,
         "EFFICIENTNET_B1_V1",
-        "efficientnet_b1_rwightman-bac287d4.pth of torchvision, 30 MiB",
+        "efficientnet_b1_rwightman-bac287d4.pth of torchvision, 31.6 MB",
     ),
     _checkpoint(
         EFFICIENTNET_B1_V2,
         "EFFICIENTNET_B1_V2",
-        "efficientnet_b1-c27df63c.pth of torchvision, 30 MiB",
+        "efficientnet_b1-c27df63c.pth of torchvision, 31.6 MB",
     ),
     _checkpoint(SWAV, "SWAV", "swav_800ep_pretrain.pth.tar of facebookresearch/swav, CC BY-NC"),
     _checkpoint(
@@ -285,7 +285,7 @@ CHECKPOINTS: Final[tuple[Checkpoint, ...]] = (
     _checkpoint(
         CLASSIFIER,
         "CLASSIFIER",
-        "vit_h_14_swag-80465313.pth of torchvision, 2417 MiB, CC BY-NC; or another classifier of "
+        "vit_h_14_swag-80465313.pth of torchvision, 2.5 GB, CC BY-NC; or another classifier of "
         "torchvision with its config.json",
     ),
 )
