@@ -121,7 +121,8 @@ def make_orphans(folder: Path) -> set[str]:
     for name in ("a.png.1234.part", "metrics.json.part", ".a.recipe.77.part", "old.png.part"):
         (folder / "toy" / name).write_text("half")
     (folder / "toy" / "captions.jsonl.part").write_text('{"caption": "word"}\n')
-    finished = Artefact(folder / "toy" / "finished.safetensors", RECIPE)
+    (folder / "ended").mkdir()
+    finished = Artefact(folder / "ended" / "finished.safetensors", RECIPE)
     FileJournal([finished]).keep(0, {"latent": torch.ones(2)})
     write_tensors(finished.path, {"latent": torch.ones(2)}, RECIPE)
     running = Artefact(folder / "toy" / "running.safetensors", RECIPE)
@@ -142,9 +143,22 @@ def make_orphans(folder: Path) -> set[str]:
 def test_what_no_run_would_take_up_is_removed_and_the_rest_stays(tmp_path):
     stays = make_orphans(tmp_path)
     assert remove_orphans(tmp_path) == 9
-    left = {path.name for path in tmp_path.rglob("*")} - {"features", "toy"}
+    left = {path.name for path in tmp_path.rglob("*")} - {"features", "toy", "ended"}
     assert left == stays
     assert remove_orphans(tmp_path) == 0
+
+
+def test_states_stay_while_another_of_their_batch_leads_on(tmp_path):
+    batch = [Artefact(tmp_path / f"nsd{row}.safetensors", RECIPE) for row in range(3)]
+    journal = FileJournal(batch)
+    for row in range(3):
+        journal.keep(row, {"latent": torch.ones(2)})
+    journal.finish(0, torch.ones(2))
+    journal.finish(1, torch.ones(2))
+    assert remove_orphans(tmp_path) == 0
+    journal.finish(2, torch.ones(2))
+    assert remove_orphans(tmp_path) == 3
+    assert {path.name for path in tmp_path.glob("nsd*")} == {latent.path.name for latent in batch}
 
 
 def test_a_run_removes_what_a_killed_one_left_and_says_so(do):

@@ -98,13 +98,14 @@ def test_one_changed_option_recomputes_what_depends_on_it_and_says_why(do, optio
     assert not any(each.startswith(untouched) for each in done)
 
 
-def test_a_deleted_picture_is_the_only_one_made_again(do):
+def test_a_deleted_picture_is_made_again_with_its_batch(do):
     _, folder = do()
     picture = sorted((folder / "images").glob("*.png"))[3]
     before = picture.read_bytes()
     picture.unlink()
     said, _ = do()
-    assert any("images/brain: computing 1 of 10" in line for line in said)
+    assert "images/brain: computing 10 of 10 images (new, 9 with their batch)" in said
+    assert any(line.startswith("latents/brain: kept") for line in said)
     assert picture.read_bytes() == before
 
 

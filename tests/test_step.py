@@ -76,7 +76,7 @@ def test_a_new_step_is_made_kept_and_resumed_like_any_other(prepared):
     enlarged(now, pictures, 2)
     enlarged(now, pictures, 2)
     assert lines == [
-        "enlarged: computing 1 of 5 images (new, 4 kept)",
+        "enlarged: computing 5 of 5 images (new, 4 with their batch)",
         "enlarged: kept (5 images)",
     ]
     assert now.work.computed[-2:] == ["enlarged"] * 2
@@ -106,23 +106,32 @@ def files(folder: Path, n: int) -> list[Artefact]:
     return [Artefact(folder / f"{i}.txt", Recipe("texts", (f"text={i}",))) for i in range(n)]
 
 
-def test_batches_hold_the_stale_rows_of_any_of_several_files(prepared, tmp_path):
+def test_a_batch_with_a_stale_row_of_any_of_several_files_is_made_whole(prepared, tmp_path):
     now, lines = prepared(batch_size=2)
-    first, second = files(tmp_path / "a", 5), files(tmp_path / "b", 5)
-    for artefact in (*first[:4], *second[1:]):
+    first, second = files(tmp_path / "a", 7), files(tmp_path / "b", 7)
+    for artefact in (*first[:6], *second[1:]):
         one(now, artefact, lambda file: write_text(file.path, "text"))
     lines.clear()
     seen = []
     with each(now, "both", first, second, doing="writing") as batches:
         assert len(batches) == 2
         for batch in batches:
-            assert batch.of("abcde") == ["abcde"[row] for row in batch.rows]
-            seen.append(list(batch.rows))
-    assert seen == [[0, 4]]
-    assert lines == ["both: computing 2 of 5 images (new, 3 kept)"]
-    with each(now, "one by one", first, second, doing="writing", size=1, unit="texts") as batches:
-        assert [list(batch.rows) for batch in batches] == [[0], [4]]
-    assert lines[-1] == "one by one: computing 2 of 5 texts (new, 3 kept)"
+            assert batch.of("abcdefg") == ["abcdefg"[row] for row in batch.rows]
+            seen.append((list(batch.rows), batch.writing_order(second)))
+    # Of the first batch the second file is current, and so written first.
+    assert seen == [([0, 1], [1, 0]), ([6], [0])]
+    assert lines == ["both: computing 3 of 7 images (new, 4 kept, 1 with their batch)"]
+
+
+def test_rows_that_are_not_the_draws_fall_into_the_batches_of_these(prepared, tmp_path):
+    now, lines = prepared(batch_size=4)
+    strips = files(tmp_path / "a", 4)
+    for artefact in (strips[0], strips[3]):
+        one(now, artefact, lambda file: write_text(file.path, "text"))
+    places = [0, 3, 6, 9]
+    with each(now, "strips", strips, doing="writing", places=places, unit="texts") as batches:
+        assert [list(batch.rows) for batch in batches] == [[0, 1], [2]]
+    assert lines[-1] == "strips: computing 3 of 4 texts (new, 1 kept, 1 with their batch)"
 
 
 def test_a_step_without_files_says_nothing(prepared):
@@ -153,7 +162,7 @@ def test_the_bar_ends_where_a_batch_ends_and_begins_with_the_first():
         begun.append(Counter())
         return begun[0]
 
-    batches = Batches(rows=range(5), size=2, begin=begin)
+    batches = Batches(groups=[[0, 1], [2, 3], [4]], begin=begin)
     assert not begun
     counts = []
     for batch in batches:

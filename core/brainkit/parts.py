@@ -104,10 +104,11 @@ class Conditioner(Protocol):
 class Journal(Protocol):
     """Where a sampler of many iterations keeps how far it is, image by image.
 
-    A `ResumingWalk` takes one. Its states make a killed run go on where it was, in whatever
-    batches; of the last state, tensors whose names begin with `path.` stay beside the latent and
-    the report shows them: `path.losses` float32 (iterations,), `path.latents` float16
-    (frames, *latent) and `path.iterations` int64 (frames,), each frame's iteration.
+    A `ResumingWalk` takes one. Its states make a killed run go on where it was, in batches of the
+    same images, which may stand at different iterations; of the last state, tensors whose names
+    begin with `path.` stay beside the latent and the report shows them: `path.losses` float32
+    (iterations,), `path.latents` float16 (frames, *latent) and `path.iterations` int64 (frames,),
+    each frame's iteration.
     """
 
     def state(self, row: int) -> dict[str, Tensor]:

@@ -12,8 +12,8 @@ import ast
 import json
 import re
 import struct
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from glob import escape
 from hashlib import sha256
@@ -174,14 +174,14 @@ class Artefact:
         return known
 
     def record(self) -> None:
-        """Write down what the finished file is, for `damage` to compare it with."""
-        records.record(self.path, self.stamp)
+        """Write down what the finished file is, unless it is, for `damage` to compare it with."""
+        if not records.is_recorded(self.path, self.stamp):
+            records.record(self.path, self.stamp)
 
     def confirm(self) -> None:
         """Record a current file that has no record, or was copied, where its folder allows it."""
         with suppress(OSError, UnwritableError):
-            if not records.is_recorded(self.path, self.stamp):
-                self.record()
+            self.record()
 
     def why(self) -> str:
         """Say why the file is not current: new, damaged, or what changed since it was made."""
@@ -240,6 +240,18 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
+@contextmanager
+def recorded_aside(path: Path, recipe: Recipe) -> Iterator[Path]:
+    """Lend a temporary path like `written_aside`, and record the file before it gets its name.
+
+    So a file that is written again with other bytes never counts as changed by others; the record
+    of the one before holds until then.
+    """
+    with written_aside(path) as aside:
+        yield aside
+        records.record(aside, recipe.stamp, path.name)
+
+
 def write_tensors(
     path: Path,
     tensors: Mapping[str, Tensor],
@@ -254,16 +266,26 @@ def write_tensors(
         recipe: of what made them.
         notes: what else the header's metadata hold, by key.
     """
+    with written_aside(path) as aside:
+        save_tensors(aside, tensors, recipe, notes)
+
+
+def save_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    recipe: Recipe,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write to a temporary path what `write_tensors` does; arguments as there."""
     from safetensors.torch import save_file
 
-    with written_aside(path) as aside:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()},
-            aside,
-            metadata={RECIPE_KEY: recipe.text(), **(notes or {})},
-        )
-        if notes:
-            _sort_metadata(aside)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in tensors.items()},
+        path,
+        metadata={RECIPE_KEY: recipe.text(), **(notes or {})},
+    )
+    if notes:
+        _sort_metadata(path)
 
 
 def _sort_metadata(path: Path) -> None:
@@ -325,11 +347,11 @@ def is_current(path: Path, recipe: Recipe) -> bool:
 
 
 def write_png(path: Path, image: NDArray[np.uint8], recipe: Recipe) -> None:
-    """Write uint8 (height, width, 3) as PNG with its recipe."""
+    """Write uint8 (height, width, 3) as PNG with its recipe, and its record."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
     info.add_text(RECIPE_KEY, recipe.text())
-    with written_aside(path) as aside:
+    with recorded_aside(path, recipe) as aside:
         Image.fromarray(image).save(aside, format="png", pnginfo=info)

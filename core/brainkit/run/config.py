@@ -51,7 +51,7 @@ class RunConfig:
     images: int | tuple[int, ...] | None = option(
         None, "count of test images, or ids: 10 or 3,17,52; without, all", ge=1
     )
-    batch_size: int = option(20, "images sampled at once; changes results by rounding only", ge=1)
+    batch_size: int = option(20, "images in a batch; another number rounds otherwise", ge=1)
     device: str = option("auto", "auto, cpu, cuda or cuda:n", pattern=r"auto|cpu|cuda(:\d+)?")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
         "auto", "auto (bfloat16 on CUDA, else float32), float32, bfloat16 or float16"

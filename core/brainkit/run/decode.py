@@ -50,10 +50,9 @@ def pictures(run: Run, source: Source, latents: Sequence[Artefact]) -> Sequence[
     ]
     with each(run, step, made, doing="decoding images") as batches:
         for batch, decoded in _decoded(run, "image", latents, batches):
-            for artefact, picture in zip(
-                batch.of(made), pixels(run, decoded, len(batch)), strict=True
-            ):
-                write_png(artefact.path, picture, artefact.recipe)
+            artefacts, drawn = batch.of(made), pixels(run, decoded, len(batch))
+            for row in batch.writing_order(made):
+                write_png(artefacts[row].path, drawn[row], artefacts[row].recipe)
     return made
 
 
@@ -73,11 +72,11 @@ def captions(run: Run, source: Source, latents: Sequence[Artefact]) -> Sequence[
         for batch, decoded in _decoded(run, "caption", latents, batches):
             with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
+            entries, texts = batch.of(made), sentences(run, decoded, len(batch))
             with writing(path), growing.open("a", encoding="utf-8") as file:
-                for line, caption in zip(
-                    batch.of(made), sentences(run, decoded, len(batch)), strict=True
-                ):
-                    lines[line.draw] = line.entry(caption)
+                for row in batch.writing_order(made):
+                    line = entries[row]
+                    lines[line.draw] = line.entry(texts[row])
                     file.write(caption_line(lines[line.draw], checked=True))
     # Also of a run that was killed after its last batch.
     if growing.exists() and not run.work.dry:
@@ -147,29 +146,35 @@ def strips(run: Run, latents: Sequence[Artefact]) -> Sequence[Artefact]:
     """
     if not resuming_walk(run.method.sampler):
         return ()
-    frames, n_samples = f"{PATH}latents", run.method.samples
+    frames = f"{PATH}latents"
     # A latent that is yet to be made, as on a dry run, may be expected to have a way.
     ways = [
-        (draw, latent)
-        for draw, latent in zip(run.draws[::n_samples], latents[::n_samples], strict=True)
-        if frames in latent or not latent.current
+        place
+        for place, latent in enumerate(latents)
+        if run.draws[place].sample == 1 and (frames in latent or not latent.current)
     ]
     made = [
         run.artefact(
-            run.folder.strip(draw), "paths", "decoder.image", inputs={"latent": latent.stamp}
+            run.folder.strip(run.draws[place]),
+            "paths",
+            "decoder.image",
+            inputs={"latent": latents[place].stamp},
         )
-        for draw, latent in ways
+        for place in ways
     ]
-    doing = "decoding the way there"
-    with each(run, "paths", made, doing=doing, unit="images", size=1) as batches:
+    with each(run, "paths", made, doing="decoding the way there", unit="images", places=ways) as (
+        batches
+    ):
         if batches:
             function = loaded(run, "decoder.image")
         for batch in batches:
-            for artefact, (draw, latent) in zip(batch.of(made), batch.of(ways), strict=True):
-                # The frames are all of one image.
-                with _images_named(run, [draw.image] * STRIP_FRAMES):
-                    strip = _strip(run, function, latent[frames])
-                write_png(artefact.path, strip, artefact.recipe)
+            artefacts, places = batch.of(made), batch.of(ways)
+            for row in batch.writing_order(made):
+                image = run.draws[places[row]].image
+                # The frames are all of one image, and decoded by themselves.
+                with _images_named(run, [image] * STRIP_FRAMES):
+                    strip = _strip(run, function, latents[places[row]][frames])
+                write_png(artefacts[row].path, strip, artefacts[row].recipe)
     return made
 
 

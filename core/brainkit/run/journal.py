@@ -7,7 +7,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainkit.run.artefact import Artefact, Recipe, is_current, read_note, write_tensors
+from brainkit.run.artefact import (
+    Artefact,
+    Recipe,
+    is_current,
+    read_note,
+    recorded_aside,
+    save_tensors,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,11 +90,11 @@ class FileJournal:
         _write_state(self._file(row), state, self._latents[row].recipe)
 
     def finish(self, row: int, latent: Tensor) -> None:
-        """Write an image's latent with the path that led to it, and drop its state."""
+        """Write an image's latent with the path that led to it."""
         artefact = self._latents[row]
         path = {k: v for k, v in self.state(row).items() if k.startswith(PATH)}
-        write_tensors(artefact.path, {"latent": latent, **path}, artefact.recipe)
-        self.drop(row)
+        with recorded_aside(artefact.path, artefact.recipe) as aside:
+            save_tensors(aside, {"latent": latent, **path}, artefact.recipe)
 
     def drop(self, row: int) -> None:
         """Forget how far an image of the batch is."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from brainkit.run.artefact import read_recipe
@@ -20,7 +21,7 @@ def remove_orphans(folder: Path) -> int:
     """Remove what is left over in a folder that this process holds; return how many files.
 
     What a run with the same or other options would go on from stays: rows with their note, lines,
-    and states whose end is not reached.
+    and states whose end is not reached, or that of others of their batch.
     """
     count = 0
     # Listed before any is removed: whether a note is left over depends on what lies beside it.
@@ -31,6 +32,7 @@ def remove_orphans(folder: Path) -> int:
 
 
 def _orphans(folder: Path) -> Iterator[Path]:
+    states: defaultdict[Path, list[Path]] = defaultdict(list)
     for path in folder.rglob("*"):
         name = path.name
         if path.is_dir() and not path.is_symlink():
@@ -43,9 +45,21 @@ def _orphans(folder: Path) -> Iterator[Path]:
             if not path.with_name(name.removesuffix(NOTE) + PART).is_file():
                 yield path
         elif name.endswith(STATE):
-            recipe = read_recipe(path)
-            if not recipe or recipe == read_recipe(_end(path)):
-                yield path
+            states[path.parent].append(path)
+    for beside in states.values():
+        yield from _left_over(beside)
+
+
+def _left_over(states: Sequence[Path]) -> list[Path]:
+    """Return which states of a folder no run would take up.
+
+    While one leads on, the others stay: those of its batch are taken up with it.
+    """
+    recipes = {state: read_recipe(state) for state in states}
+    spoilt = [state for state, recipe in recipes.items() if not recipe]
+    whole = [state for state in states if recipes[state]]
+    ended = all(recipes[state] == read_recipe(_end(state)) for state in whole)
+    return [*spoilt, *whole] if ended else spoilt
 
 
 def _end(state: Path) -> Path:

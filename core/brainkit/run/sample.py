@@ -101,8 +101,11 @@ def _sample_batch(
         journal.drop(row)
     watched.require_finite(spoilt, images)
     finite(run, "sampler", reached, f"{output} latents", images)
-    for row, latent in enumerate(reached):
-        journal.finish(row, latent.float().cpu())
+    for row in batch.writing_order(files):
+        journal.finish(row, reached[row].float().cpu())
+    # After all are written: a batch that is killed before goes on from all of its states.
+    for row in range(len(batch)):
+        journal.drop(row)
 
 
 def _check_gaps(run: Run, tensors: Mapping[str, Tensor]) -> None:

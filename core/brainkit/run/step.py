@@ -6,9 +6,10 @@ Both say which files are kept and which are made and why, and make none on a dry
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
 from brainkit.console import Bar, bar
@@ -71,7 +72,7 @@ class Batch:
     """Rows of a step's files that are made together.
 
     Attributes:
-        rows: which, counted from 0.
+        rows: which, counted from 0; all that fall into the batch, whether stale or current.
         bar: counts the rows that are made.
     """
 
@@ -85,6 +86,15 @@ class Batch:
         """Return what belongs to the batch of a sequence with one item a row of the step."""
         return [items[row] for row in self.rows]
 
+    def writing_order(self, items: Sequence[Artefact]) -> list[int]:
+        """Return the batch's rows, counted from 0 within it, in the order to write their files.
+
+        Files that are current come first: a kill before the last of the others is written leaves a
+        batch that is made again.
+        """
+        files = self.of(items)
+        return sorted(range(len(files)), key=lambda row: not files[row].current)
+
     def progress(self, share: float = 1.0) -> Progress:
         """Return a callback (step, steps) of work that is a share of the batch's."""
         return self.bar.within(len(self) * share)
@@ -92,32 +102,31 @@ class Batch:
 
 @dataclass(frozen=True)
 class Batches:
-    """The rows that are to be made now; false when there are none, or the run is dry.
+    """The batches that are to be made now; false when there are none, or the run is dry.
 
     Attributes:
-        rows: which, counted from 0.
-        size: rows of a batch at most.
+        groups: the rows of each.
         begin: shows the bar, when the first batch is taken.
         end: does what is left to do when the files of a batch are made.
     """
 
-    rows: Sequence[int]
-    size: int
+    groups: Sequence[Sequence[int]]
     begin: Callable[[], Bar]
     end: Callable[[Batch], None] = lambda batch: None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.groups)
 
     def __iter__(self) -> Iterator[Batch]:
-        if not self.rows:
+        if not self.groups:
             return
-        shown = self.begin()
-        for start in range(0, len(self.rows), self.size):
-            batch = Batch(self.rows[start : start + self.size], shown)
+        shown, done, total = self.begin(), 0, sum(map(len, self.groups))
+        for rows in self.groups:
+            batch = Batch(rows, shown)
             yield batch
             self.end(batch)
-            shown.of(start + len(batch), len(self.rows))
+            done += len(rows)
+            shown.of(done, total)
 
 
 @contextmanager
@@ -127,12 +136,16 @@ def each(
     *files: Sequence[Artefact],
     doing: str,
     unit: str = "",
-    size: int = 0,
+    places: Sequence[int] | None = None,
 ) -> Iterator[Batches]:
     """Say which files of a step are kept, and lend the others in batches, under a bar.
 
+    Kernels round differently in batches of another size. So batches are cut by the rows' places
+    alone, and one with a stale row is made again whole: its rows then are what they would have been
+    without a kill.
+
     A network that makes them is loaded within the block `if batches`, so that it is not loaded for
-    nothing.
+    nothing. Files are written in a batch's `writing_order`.
 
     Args:
         run: counts the step as kept or computed; its batch size is that of the batches.
@@ -140,33 +153,46 @@ def each(
         files: one artefact a row; of several sequences, a row is kept when all of its files are.
         doing: what the bar says.
         unit: what rows are counted in; the run's draws unless told.
-        size: rows of a batch, if not the run's batch size.
+        places: each row's place among the run's draws, ascending, if rows are not the draws.
     """
     rows = list(zip(*files, strict=True))
-    stale = [row for row, together in enumerate(rows) if not all(file.current for file in together)]
+    stale = {row for row, together in enumerate(rows) if not all(file.current for file in together)}
+    groups = _groups(places or range(len(rows)), run.config.batch_size, stale)
+    made = {row for group in groups for row in group}
     unit = unit or run.unit
-    confirm(run.work, *(file for row in set(range(len(rows))) - set(stale) for file in rows[row]))
+    confirm(run.work, *(file for row in set(range(len(rows))) - made for file in rows[row]))
     if stale:
         why = _why([file for of in files for file in of if not file.current])
-        _announce(
-            run.work, step, f"{len(stale)} of {len(rows)} {unit}", why, len(rows) - len(stale)
-        )
+        again, n_kept = len(made - stale), len(rows) - len(made)
+        reasons = [why, f"{n_kept} kept" * bool(n_kept), f"{again} with their batch" * bool(again)]
+        which = f"{len(made)} of {len(rows)} {unit}"
+        _announce(run.work, step, which, ", ".join(filter(None, reasons)))
     elif rows:
         run.work.kept.append(step)
         run.work.say(f"{step}: kept ({len(rows)} {unit})")
-    for row in () if run.work.dry else stale:
+    for row in () if run.work.dry else made:
         for file in rows[row]:
             require_no_folder(file.path)
     began = time.monotonic()
     with ExitStack() as stack:
         yield Batches(
-            rows=() if run.work.dry else stale,
-            size=size or run.config.batch_size,
-            begin=lambda: stack.enter_context(bar(doing, len(stale), unit)),
+            groups=() if run.work.dry else groups,
+            begin=lambda: stack.enter_context(bar(doing, len(made), unit)),
             end=lambda batch: confirm(run.work, *(file for of in files for file in batch.of(of))),
         )
     if stale and not run.work.dry:
         run.work.seconds[step] = round(time.monotonic() - began, 3)
+
+
+def _groups(places: Sequence[int], size: int, stale: Set[int]) -> list[list[int]]:
+    """Return the rows of each batch that holds a stale row.
+
+    >>> _groups(range(7), 3, stale={4, 6})
+    [[3, 4, 5], [6]]
+    """
+    rows = range(len(places))
+    batches = [list(group) for _, group in groupby(rows, key=lambda row: places[row] // size)]
+    return [batch for batch in batches if not stale.isdisjoint(batch)]
 
 
 def _why(stale: Sequence[Artefact]) -> str:
@@ -176,8 +202,7 @@ def _why(stale: Sequence[Artefact]) -> str:
     return (damaged or stale)[0].why() + more
 
 
-def _announce(work: Work, step: str, which: str, why: str, n_kept: int) -> None:
+def _announce(work: Work, step: str, which: str, why: str) -> None:
     work.computed.append(step)
-    kept = f", {n_kept} kept" if n_kept else ""
     verb = "would be computed for" if work.dry else "computing"
-    work.say(f"{step}: {verb} {which} ({why}{kept})")
+    work.say(f"{step}: {verb} {which} ({why})")
