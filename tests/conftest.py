@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -30,6 +31,13 @@ RUNS = {
     "takagi": ("minddiffuser", "--images", 2, "--no-ceiling", "-o", "sampler.steps=5"),
     "mindreader": ("mindreader", "--images", 3, "-o", "regressor.epochs=1"),
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heed_interrupts() -> None:
+    """Let signals interrupt tests, also where a shell started them in the background."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import pytest
 from brainkit import hookspecs, parts
 from brainkit.plugins import KINDS, MEMBERS
 from brainkit.testing import (
+    checkpoint,
     checks,
     conditioner,
     decoder,
@@ -34,6 +35,7 @@ KIT = {
     "Decoders": decoder,
     "Methods": method,
     "Plugins": plugin,
+    "Checkpoints": checkpoint,
 }
 
 
@@ -100,7 +102,7 @@ def test_every_check_is_listed_with_its_promise():
 
 def test_every_function_of_the_kit_is_listed():
     public = [name for name in vars(checks) if name.startswith(("for_", "check_"))]
-    assert len(public) == 7
+    assert len(public) == 8
     assert all(f"`checks.{name}(" in page("testing") for name in public)
 
 

@@ -108,6 +108,7 @@ BROKEN_PLUGINS = [
     ("it_is_admitted", PLUGIN.replace("register_samplers", "register_sampler")),
     ("it_registers_something", PLUGIN.replace("@hookimpl", "")),
     ("importing_it_loads_no_torch", f"import torch\n{PLUGIN}"),
+    ("importing_it_prints_nothing", f"print(1)\n{PLUGIN}"),
     (
         "its_parts_keep_the_common_promises",
         PLUGIN.replace('option(1, "how long to stand still", ge=1)', "1"),

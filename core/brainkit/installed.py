@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from brainkit import __version__
-from brainkit.errors import BrainkitWarning, PluginError, did_you_mean, printable, reason
+from brainkit.errors import (
+    BrainkitWarning,
+    PluginError,
+    UsageError,
+    did_you_mean,
+    printable,
+    reason,
+)
 from brainkit.hookspecs import PROJECT
 
 CHOICE = "BRAINKIT_PLUGINS"
@@ -34,6 +41,7 @@ class Source:
         load: imports and returns the plugin's module (or any object with hook implementations).
         module: what it imports, e.g. "brainkit_pls"; empty when that is not known.
         place: where an installer put its files; None when they are being edited where they lie.
+        single: whether it is a file that the user named.
     """
 
     name: str
@@ -41,6 +49,7 @@ class Source:
     load: Callable[[], Any]
     module: str = ""
     place: Path | None = None
+    single: bool = False
 
 
 def installed_sources() -> list[Source]:
@@ -70,6 +79,36 @@ def installed_sources() -> list[Source]:
                 sources.append(_unreadable(folder, error))
     chosen = sources if wanted is None else _chosen(sources, wanted)
     return sorted(chosen, key=lambda source: (source.distribution, source.name))
+
+
+def source_of_file(path: Path) -> Source:
+    """Return a plugin that is a single file, which its author is developing.
+
+    Raises:
+        UsageError: it is no Python file, or a module of its name is there already.
+    """
+    from importlib.util import find_spec, module_from_spec, spec_from_file_location
+
+    name, shown = path.stem, printable(path)
+    if path.suffix != ".py" or not path.is_file() or not name.isidentifier():
+        raise UsageError(f"--plugin is {shown}, expected a file NAME.py, NAME without - or blanks")
+    if name in sys.modules or find_spec(name) is not None:
+        raise UsageError(f"--plugin is {shown}, but Python has a module {name}; rename the file")
+
+    def load() -> Any:
+        spec = spec_from_file_location(name, path.resolve())
+        assert spec
+        assert spec.loader
+        module = module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look for their module there
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        return module
+
+    return Source(name, shown, load, name, single=True)
 
 
 def _chosen(sources: Iterable[Source], wanted: Iterable[str]) -> list[Source]:

@@ -3,11 +3,12 @@
 import re
 
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-SHARED_FOLDERS = ("features",)
-"""What lies in a subject's folder beside those of the methods, see `brainkit.run.folder`."""
+SHARED_FOLDERS = ("decoded", "features", "latents", "runs", "weights")
+"""What lies in a subject's folder, where earlier releases had those of methods."""
 COMMANDS = (
-    *("check-data", "checkpoints", "doctor", "fetch", "import-data", "list-plugins", "map"),
-    *("report", "run", "show", "verify"),
+    *("check-data", "check-plugin", "checkpoints", "compare", "doctor", "evaluate", "fetch"),
+    *("import-data", "list-plugins", "map", "new-plugin", "report", "run", "runs", "show"),
+    *("verify",),
 )
 """The commands; a method of such a name would read like one."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,7 +18,7 @@ from brainkit.code import code_hash, package_of
 from brainkit.console import stdout_aside, to_stderr
 from brainkit.ending import user_interrupts
 from brainkit.errors import PluginError, UsageError, did_you_mean, reason
-from brainkit.installed import CHOICE, Source, installed_sources
+from brainkit.installed import CHOICE, Source, installed_sources, source_of_file
 
 __all__ = ["KINDS", "MEMBERS", "Plugin", "Registry", "Source", "installed_sources"]
 
@@ -41,6 +41,7 @@ class Plugin:
         disputed: sentences on those of its names that another plugin registers too.
         module: what its entry point names, if that is known.
         edited: the package, or the file, of code that is being edited; None of what is installed.
+        single: whether it is a file that the user named.
         seconds: how long loading it took.
         heavy: libraries it imported that make every command wait.
     """
@@ -53,6 +54,7 @@ class Plugin:
     disputed: tuple[str, ...] = ()
     module: str = ""
     edited: Path | None = None
+    single: bool = False
     seconds: float = field(default=0.0, compare=False)
     heavy: tuple[str, ...] = ()
 
@@ -89,9 +91,16 @@ class Registry:
         self.plugins = [self._marked(plugin) for plugin in self.plugins]
 
     @classmethod
-    def installed(cls) -> Registry:
-        """Build from the entry points of group `brainkit`, limited by BRAINKIT_PLUGINS."""
-        return cls(installed_sources())
+    def installed(cls, files: Iterable[Path] | None = None) -> Registry:
+        """Build from the entry points of group `brainkit`, limited by BRAINKIT_PLUGINS.
+
+        Args:
+            files: plugins that are a single file each, besides.
+
+        Raises:
+            UsageError: a file is none of Python's.
+        """
+        return cls([*installed_sources(), *map(source_of_file, files or ())])
 
     def get(self, kind: str, name: str) -> Any:
         """Look up a part or method.
@@ -151,6 +160,7 @@ class Registry:
             offers,
             module=source.module,
             edited=_edited(source),
+            single=source.single,
             seconds=time.perf_counter() - began,
             heavy=tuple(name for name in HEAVY if name in sys.modules and name not in before),
         )

@@ -11,6 +11,9 @@ Path = Annotated[str, "absolute, or as it was given"]
 Bytes = Annotated[int, "bytes"]
 
 
+Outcome = Literal["kept", "broken", "excused", "left out"]
+
+
 class Offer(TypedDict):
     """A part or method that a plugin registers."""
 
@@ -28,6 +31,24 @@ class PluginEntry(TypedDict):
     disputed: Annotated[list[str], "names that another distribution registers, too"]
     slow: Annotated[str | None, "with --check, what of its loading takes long"]
     offers: Annotated[list[Offer], "what it registers, in its order"]
+
+
+class CheckEntry(TypedDict):
+    """What came of one promise."""
+
+    subject: Annotated[str, "plugin, KIND.NAME of a part or method, or checkpoint.NAME"]
+    check: Annotated[str | None, "the promise; null when none of the subject's could be checked"]
+    outcome: Annotated[Outcome, "kept, broken, excused by the plugin, or left out"]
+    why: Annotated[str | None, "the fault, the excuse, or what is lacking"]
+
+
+class PluginChecked(TypedDict):
+    """A plugin and which of its promises it keeps."""
+
+    name: Annotated[str, "of its entry point, or of its file"]
+    distribution: Annotated[str, "name and version of what was installed, or the file"]
+    broken: Annotated[int, "promises that are broken"]
+    checks: Annotated[list[CheckEntry], "in the order they were made"]
 
 
 class OptionEntry(TypedDict):
@@ -187,6 +208,7 @@ class Diagnosis(TypedDict):
 
 COMMANDS: dict[str, Any] = {
     "list-plugins": list[PluginEntry],
+    "check-plugin": PluginChecked,
     "show": MethodShown,
     "fetch --dry-run": FetchPlanEntry,
     "checkpoints": StoreEntry,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from brainkit.cli import data, doctor, importing, plugins, results, run, weights
+from brainkit.cli import authors, data, doctor, importing, plugins, results, run, weights
 from brainkit.cli.completion import asked_by_bash
 from brainkit.cli.help import Command, Commands, Debug, Quiet, Verbose, everywhere
 from brainkit.console import told
@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, Group] = {
     "Plugins": {
         "list-plugins": plugins.list_plugins,
         "show": plugins.show,
+        "check-plugin": authors.check_plugin,
         "doctor": doctor.doctor,
     },
 }

@@ -65,4 +65,12 @@ Strict = Annotated[
         "--strict", help="Exit with 1, after the report, if a leak was found or not looked for."
     ),
 ]
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        help="A plugin of a single file, while it is written. Repeatable.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -8,7 +8,7 @@ import typer
 
 from brainkit.cli import completion
 from brainkit.cli.described import described, method_entry, summary
-from brainkit.cli.flags import AsJson, MethodName, OptionTexts, UseTexts
+from brainkit.cli.flags import AsJson, MethodName, OptionTexts, PluginFiles, UseTexts
 
 if TYPE_CHECKING:
     from brainkit.plugins import Plugin, Registry
@@ -23,6 +23,7 @@ SLOW = 0.5
 def list_plugins(
     context: typer.Context,
     as_json: AsJson = False,
+    plugin: PluginFiles = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Also tell slow imports; exit with 1 if one cannot be used."),
@@ -39,7 +40,7 @@ def list_plugins(
     """
     from brainkit.plugins import Registry
 
-    registry = Registry.installed()
+    registry = Registry.installed(plugin)
     show_plugins(registry, as_json=as_json, slow=check)
     if any(each.params.get("debug") for each in (context, context.find_root())):
         _print_tracebacks(registry)
@@ -69,6 +70,7 @@ def show(
     ] = "paper",
     use: UseTexts = None,
     option: OptionTexts = None,
+    plugin: PluginFiles = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a method: its parts, their options and limits, its presets.
@@ -83,7 +85,7 @@ def show(
     from brainkit.run import configured
 
     config = configured(method, context.params)
-    composed = config.composed(Registry.installed().get)
+    composed = config.composed(Registry.installed(plugin).get)
     if as_json:
         tables.show_json(method_entry(composed))
     else:

@@ -10,6 +10,7 @@ import typer
 from brainkit.cli import completion
 from brainkit.cli.flags import (
     OptionTexts,
+    PluginFiles,
     Preset,
     StoreFolder,
     Strict,
@@ -61,6 +62,7 @@ def run(
     name: Annotated[str | None, typer.Option(help=about("name"))] = None,
     use: UseTexts = None,
     option: OptionTexts = None,
+    plugin: PluginFiles = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be computed, read and written.")
     ] = False,
@@ -83,7 +85,7 @@ def run(
 
     # Every flag is a setting of the same name, so the context holds them all.
     settings = running.configured(method, context.params, file=config)
-    prepared = running.prepare(settings, Registry.installed(), tell, dry=dry_run)
+    prepared = running.prepare(settings, Registry.installed(plugin), tell, dry=dry_run)
     if dry_run:
         _print_plan(prepared)
     path = running.run(prepared)

@@ -111,7 +111,9 @@ class RunConfig:
         others = {a: v for a, v in self.options.items() if not a.startswith(MINIATURE)}
         samples = method.samples if self.samples is None else self.samples
         scores = tuple(dict.fromkeys((*method.scores, *(self.scores or ()))))
-        return replace(method.with_options(others), samples=samples, scores=scores).check()
+        composed = replace(method.with_options(others), samples=samples, scores=scores).check()
+        _require_writable(composed)
+        return composed
 
     def preset_of(self, method: Method) -> str:
         """Return the name of the preset that a run of the method begins with."""
@@ -310,6 +312,24 @@ def to_toml(config: RunConfig, comment: str) -> str:
     values["use"] = dict(config.use)
     values["options"] = _nested(config.options)
     return "".join(f"# {line}\n" for line in comment.splitlines()) + "\n" + tomli_w.dumps(values)
+
+
+def _require_writable(method: Method) -> None:
+    """Refuse options that `run.toml` could not hold, before anything is computed."""
+    for address, part in method.parts():
+        for each in options(part):
+            value = getattr(part, each.name)
+            if not _writable(value):
+                raise UsageError(
+                    f"{address}.{each.name} is of type {type(value).__name__}, which no run file "
+                    "can hold; expected numbers, texts, paths, or tuples of these"
+                )
+
+
+def _writable(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_writable, value))
+    return value is None or isinstance(value, bool | int | float | str | Path)
 
 
 def _written(value: Any) -> str:

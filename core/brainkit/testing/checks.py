@@ -13,10 +13,20 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.data import Stimuli
+from brainkit.data import Checkpoint, Stimuli
 from brainkit.method import Method
 from brainkit.parts import Conditioner, Decoder, Encoder, Regressor, Sampler
-from brainkit.testing import conditioner, decoder, encoder, method, part, plugin, regressor, sampler
+from brainkit.testing import (
+    checkpoint,
+    conditioner,
+    decoder,
+    encoder,
+    method,
+    part,
+    plugin,
+    regressor,
+    sampler,
+)
 from brainkit.testing.examples import example_stimuli
 from brainkit.testing.promise import Check, Failures, bound
 
@@ -109,6 +119,22 @@ def for_method(
         expected_failures: name of a check -> why the method cannot keep that promise.
     """
     return bound(method.PROMISES, expected_failures, checked, store)
+
+
+def for_checkpoint(
+    checked: Checkpoint,
+    others: checkpoint.Owners | None = None,
+    *,
+    expected_failures: Failures | None = None,
+) -> tuple[Check, ...]:
+    """Return the checks of a checkpoint with its release and its miniature.
+
+    Args:
+        checked: the checkpoint.
+        others: name -> who else declares a checkpoint of that name, and which.
+        expected_failures: name of a check -> why that promise cannot be kept.
+    """
+    return bound(checkpoint.PROMISES, expected_failures, checked, others or {})
 
 
 def check_plugin(

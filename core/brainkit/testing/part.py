@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import subprocess
 import sys
 from functools import cache
@@ -70,6 +71,27 @@ def options_lie_within_their_limits(kind: str, part: Any) -> None:
             raise AssertionError(str(error)) from error
 
 
+def options_are_values(kind: str, part: Any) -> None:
+    """Options are numbers, texts, paths, words and tuples; lists, sets and tables could change."""
+    for field in options(part):
+        value = getattr(part, field.name)
+        hint = "write a tuple, e.g. tuple[int, ...]"
+        mutable = isinstance(value, list | set | dict)
+        require(not mutable, f"{field.name} is a {type(value).__name__}; {hint}")
+        declared = re.search(r"\b(list|set|dict|List|Set|Dict)\b", str(field.type))
+        require(not declared, f"{field.name} is declared as {field.type}; {hint}")
+
+
+def repr_is_the_same_everywhere(kind: str, part: Any) -> None:
+    """`repr` holds no address in memory, with which every process would compute anew."""
+    found = re.search(r"<.*? at 0x[0-9a-fA-F]+>", repr(part))
+    require(
+        not found,
+        f"repr holds {found[0] if found else ''}, which is another in every process; make options "
+        "of values that write themselves out",
+    )
+
+
 def repr_rebuilds_it(kind: str, part: Any) -> None:
     """`repr` tells everything, because stamps and reports are made of it."""
     cls = type(part)
@@ -89,9 +111,19 @@ def importing_it_loads_no_torch(kind: str, part: Any) -> None:
     import_without_torch(type(part).__module__, inspect.getsourcefile(type(part)) or "")
 
 
+def import_in_silence(name: str, path: str) -> None:
+    """Import a module in a fresh process, by name or else by its file, and look at its output."""
+    _, _, printed = _imported(name, path)
+    require(
+        not printed,
+        f"importing {name} prints {printed!r:.60}, which lands amid what commands print; take it "
+        "out, or warn",
+    )
+
+
 def import_without_torch(name: str, path: str) -> None:
     """Import a module in a fresh process, by name or else by its file, and look for torch."""
-    code, said = _imported(name, path)
+    code, said, _ = _imported(name, path)
     require(code in (0, 3), f"importing {name} fails in a fresh process: {said}")
     require(
         code == 0,
@@ -101,13 +133,14 @@ def import_without_torch(name: str, path: str) -> None:
 
 
 @cache
-def _imported(name: str, path: str) -> tuple[int, str]:
+def _imported(name: str, path: str) -> tuple[int, str, str]:
     import json
 
     facts = json.dumps([name, path, [entry for entry in sys.path if entry]])
     command = [sys.executable, "-c", IMPORT, facts]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    return done.returncode, (done.stderr.strip().splitlines() or [""])[-1]
+    last = (done.stderr.strip().splitlines() or [""])[-1]
+    return done.returncode, last, done.stdout.strip()
 
 
 def _values(part: Any) -> dict[str, Any]:
@@ -119,7 +152,9 @@ PROMISES = (
     has_a_name,
     has_the_members_of_its_kind,
     options_have_help,
+    options_are_values,
     options_lie_within_their_limits,
+    repr_is_the_same_everywhere,
     repr_rebuilds_it,
     importing_it_loads_no_torch,
 )

@@ -11,7 +11,7 @@ from brainkit.hookspecs import PROJECT
 from brainkit.plugins import Plugin, Registry, Source
 from brainkit.testing import part as common
 from brainkit.testing.method import require_common, require_fitting
-from brainkit.testing.part import import_without_torch
+from brainkit.testing.part import import_in_silence, import_without_torch
 from brainkit.testing.promise import require
 
 PART_PROMISES = tuple(
@@ -50,6 +50,11 @@ def importing_it_loads_no_torch(module: ModuleType) -> None:
             common.importing_it_loads_no_torch(kind, offer)
 
 
+def importing_it_prints_nothing(module: ModuleType) -> None:
+    """Commands print tables and JSON for programs, so loading a plugin prints nothing."""
+    import_in_silence(module.__name__, module.__file__ or "")
+
+
 def its_parts_keep_the_common_promises(module: ModuleType) -> None:
     """Every registered part is a frozen dataclass with help, limits and a `repr`."""
     for kind, offer in _offers(module):
@@ -77,6 +82,7 @@ PROMISES = (
     it_is_admitted,
     it_registers_something,
     importing_it_loads_no_torch,
+    importing_it_prints_nothing,
     its_parts_keep_the_common_promises,
     its_methods_fit_together,
 )

@@ -55,7 +55,7 @@ def bound(
         subjects: arguments of every promise.
 
     Raises:
-        UsageError: an expected failure names no promise.
+        UsageError: an expected failure names no promise, or gives no reason.
     """
     stated = dict(expected_failures or {})
     known = [promise.__name__ for promise in promises]
@@ -63,6 +63,8 @@ def bound(
         if name not in known:
             hint = did_you_mean(name, known)
             raise UsageError(f"expected_failures names {name!r}, expected one of {known}.{hint}")
+        if not str(stated[name]).strip():
+            raise UsageError(f"expected_failures gives no reason why {name!r} cannot be kept")
     return tuple(
         Check(name, partial(promise, *subjects), stated.get(name, ""))
         for name, promise in zip(known, promises, strict=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainkit.encoders.clip import CLIP_L14
-from brainkit.networks.assemble import manifest
 from brainkit.networks.autokl.released import (
     SD_AUTOKL,
     SD_AVERAGES,
@@ -43,6 +42,8 @@ stored in another precision."""
 def unet_shapes(config: Config) -> Shapes:
     """Return names and shapes of diffusers' UNet2DConditionModel of a configuration."""
     from diffusers import UNet2DConditionModel
+
+    from brainkit.networks.assemble import manifest
 
     return manifest(lambda: UNet2DConditionModel.from_config(dict(config)))
 

@@ -14,6 +14,12 @@ from brainkit_mindreader.captions.targets import ClipB32Image, ClipB32Text
 from brainkit_mindreader.mapper.part import Mapper
 from brainkit_mindreader.parts import Lafite
 
+EXPECTED_FAILURES = {
+    "regressor.mapper": {
+        "a_planted_linear_map_is_found": "40 epochs at its rate are for thousands of trials"
+    }
+}
+
 MINDREADER = Method(
     name="mindreader",
     summary="images in one pass of a generative adversarial network, from two CLIP embeddings",
