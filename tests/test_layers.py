@@ -29,7 +29,7 @@ ROWS = [
     ["installed"],
     ["plugins"],
     ["run"],
-    ["fetch", "testing"],
+    ["fetch", "testing", "evaluate"],
     ["cli"],
     ["__main__"],
 ]

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from brainkit.cli import authors, data, doctor, importing, plugins, results, run, weights
+from brainkit.cli import (
+    authors,
+    data,
+    doctor,
+    evaluate,
+    importing,
+    plugins,
+    results,
+    run,
+    weights,
+)
 from brainkit.cli.completion import asked_by_bash
 from brainkit.cli.help import Command, Commands, Debug, Quiet, Verbose, everywhere
 from brainkit.console import told
@@ -20,6 +30,7 @@ Group = Mapping[str, Callable[..., None]]
 COMMANDS: Mapping[str, Group] = {
     "Run": {"run": run.run},
     "Results": {
+        "evaluate": evaluate.evaluate,
         "report": results.report,
         "map": results.map_voxels,
         "verify": results.verify,

@@ -188,7 +188,12 @@ def _rows(
 
 def test_set(run: Run) -> str:
     """Return what tells the scored images apart from any others: a hash of pictures and ids."""
-    text = json.dumps([run.files["images"], list(run.chosen)])
+    return test_set_of(run.files["images"], run.chosen)
+
+
+def test_set_of(fingerprint: str, image_ids: Sequence[int]) -> str:
+    """Return what tells images apart from any others: a hash of their pictures' and their ids."""
+    text = json.dumps([fingerprint, list(image_ids)])
     return sha256(text.encode()).hexdigest()[:16]
 
 
@@ -304,17 +309,16 @@ def require_no_findings(metrics: Path) -> None:
 
 def summary(run: Run) -> str:
     """Return what a run prints: the table of scores and which images are test images."""
-    written = _written(run.folder.metrics)
-    table = _table(written["scores"])
-    found = [each["sentence"] for each in written["findings"]]
     lines = [RANDOM_LINE] if run.networks == "random" else []
-    lines += [
-        *(f"Finding: {each}." for each in found),
-        *table,
-        *few_images(run),
-        f"Test images: {run.plan.test_images}.",
-    ]
-    return "\n".join(lines)
+    *scored, tested = score_lines(run.folder.metrics)
+    return "\n".join([*lines, *scored, *few_images(run), tested])
+
+
+def score_lines(metrics: Path) -> list[str]:
+    """Return what a written `metrics.json` tells as lines: findings, scores, which images."""
+    written = _written(metrics)
+    found = [f"Finding: {each['sentence']}." for each in written["findings"]]
+    return [*found, *_table(written["scores"]), f"Test images: {written['test_images']}."]
 
 
 def _written(metrics: Path) -> Mapping[str, Any]:
