@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
+from shared_files import latents
 from trees import tree
 
 from brainkit import hookimpl
@@ -79,6 +80,7 @@ def registry(toy) -> Registry:
         name="crowded",
         sampler=Crowded(),
         decoders={"image": CrowdedPictures(), "caption": CrowdedWords()},
+        presets={},
     )
 
     class Hooks:
@@ -194,11 +196,11 @@ def spoil(path: Path) -> None:
 
 
 FILES = {
-    "latent": "latents/image/nsd*.safetensors",
-    "caption's latent": "latents/caption/nsd*.safetensors",
-    "picture": "images/nsd*.png",
-    "strip": "paths/nsd*.png",
-    "captions": "captions.jsonl",
+    "latent": "latents/image-*/nsd*.safetensors",
+    "caption's latent": "latents/caption-*/nsd*.safetensors",
+    "picture": "runs/*/images/nsd*.png",
+    "strip": "runs/*/paths/nsd*.png",
+    "captions": "runs/*/captions.jsonl",
 }
 
 
@@ -206,7 +208,7 @@ FILES = {
 def test_a_lost_or_spoilt_file_is_made_again_to_the_byte(do, tmp_path, damage):
     do("whole")
     before = tree(tmp_path / "whole")
-    (root,) = tmp_path.glob("whole/nsd/*/crowded")
+    (root,) = tmp_path.glob("whole/*/subj01")
     for pattern in FILES.values():
         damage(sorted(root.glob(pattern))[-2:][0])
         lines = do("whole")
@@ -219,8 +221,8 @@ def test_a_lost_or_spoilt_file_is_made_again_to_the_byte(do, tmp_path, damage):
 
 def test_only_the_batch_of_a_lost_file_is_made_again(do, tmp_path):
     do("whole")
-    (root,) = tmp_path.glob("whole/nsd/*/crowded")
-    last, second, *_ = sorted((root / "images").glob("nsd*.png"))[::-1]
+    (root,) = tmp_path.glob("whole/*/subj01")
+    last, second, *_ = sorted(root.glob(FILES["picture"]))[::-1]
     times = {path: path.stat().st_mtime_ns for path in root.rglob("nsd*")}
     second.unlink()
     lines = do("whole")
@@ -232,8 +234,9 @@ def test_only_the_batch_of_a_lost_file_is_made_again(do, tmp_path):
 
 def test_networks_make_a_lost_latent_and_picture_again_to_the_byte(finished):
     run = finished("unibrain")
-    before = tree(run.folder)
-    latent = sorted((run.folder / "latents" / "image").glob("nsd*"))[1]
+    subject = run.folder.parents[1]
+    before = tree(subject)
+    latent = latents(run.folder)[1]
     picture = sorted((run.folder / "images").glob("nsd*"))[2]
     shown, walked = Image.open(picture).tobytes(), load_file(latent)["latent"]
     latent.unlink()
@@ -241,4 +244,4 @@ def test_networks_make_a_lost_latent_and_picture_again_to_the_byte(finished):
     run.brainkit("run", *run.words)
     assert (load_file(latent)["latent"] == walked).all()
     assert Image.open(picture).tobytes() == shown
-    assert tree(run.folder) == before
+    assert tree(subject) == before

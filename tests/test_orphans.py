@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from trees import TIMES
 
 from brainkit.errors import BrainkitError
 from brainkit.miniature import miniature
@@ -36,7 +37,8 @@ def do(nsd, registry, tmp_path):
 
 
 def metrics(prepared: Run) -> dict:
-    return json.loads(prepared.folder.metrics.read_text())
+    """Return the scores without the times they tell."""
+    return json.loads(TIMES.sub(b'"": 0', prepared.folder.metrics.read_bytes()))
 
 
 def trials_of(prepared: Run) -> Path:
