@@ -20,6 +20,7 @@ def test_a_preprint_is_one_line_and_one_entry():
     assert PREPRINT.text() == (
         "Ada Lovelace and Max von der Ziel (2024). Ten: dreams. Preprint, arXiv:2401.00001."
     )
+    assert (PREPRINT.short(), NSD.short()) == ("Lovelace & Ziel 2024", "Allen et al. 2022")
     assert PREPRINT.bibtex().startswith("@misc{lovelace2024ten,\n")
     assert PREPRINT.bibtex().endswith("\n}")
     found = fields(PREPRINT.bibtex())

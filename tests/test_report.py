@@ -26,8 +26,10 @@ from brainkit.report import (
     read_metrics,
     write_report,
 )
-from brainkit.report.page import meaning, picks, scale
+from brainkit.report.histograms import histogram
+from brainkit.report.page import picks
 from brainkit.report.pictures import data_uri, size_for
+from brainkit.report.scales import meaning, scale
 
 VOID = {"meta", "link", "img", "option", "br", "wbr", "input"}
 
@@ -242,7 +244,7 @@ def test_best_median_and_worst_follow_the_direction_of_the_score():
 def test_scale_puts_the_share_between_chance_and_ceiling():
     place = scale(DATA.scores[0])
     assert place.share == 67  # (0.6 - 0.2) / (0.8 - 0.2)
-    assert place.chance < place.value < place.ceiling
+    assert place.floor < place.value < place.true
     levels = {"true": Level(value=0.4), "exchange": Level(value=0.9)}
     lower = ScoreRow(name="d", value=0.6, higher_is_better=False, **levels)
     assert scale(lower).share == 60
@@ -317,3 +319,31 @@ def test_metrics_of_another_layout_are_refused_in_one_sentence(tmp_path):
     path.write_text("[]")
     with pytest.raises(DataError, match="holds no scores; delete it and run again"):
         read_metrics(path)
+
+
+def test_a_histogram_holds_every_image_and_marks_the_mean():
+    values = tuple(np.random.default_rng(3).normal(0.5, 0.1, 400).tolist())
+    row = ScoreRow(name="x", value=float(np.mean(values)), per_image=(*values, math.nan))
+    drawn = histogram(row)
+    low, high = min(values), max(values)
+    assert len(drawn.bars) <= 20
+    expected, _ = np.histogram(values, 20, (low, high))
+    tall = {round(x / 12): height for x, _, _, height in drawn.bars}
+    for place, count in enumerate(expected):
+        assert tall.get(place, 0) == pytest.approx(64 * count / expected.max())
+    assert dict(drawn.marks) == {"mean": pytest.approx(240 * (row.value - low) / (high - low))}
+    assert "n = 400" in drawn.text
+
+
+def test_too_few_values_have_no_histogram_and_equal_ones_do():
+    assert histogram(ScoreRow(name="x", value=0.5, per_image=(0.5, math.nan, 0.5))) is None
+    same = histogram(ScoreRow(name="x", value=0.5, per_image=(0.5,) * 5))
+    assert [height for *_, height in same.bars] == [64.0]
+
+
+def test_a_score_of_a_whole_set_keeps_its_interval_on_the_scale():
+    row = replace(DATA.scores[0], interval=Interval(0.5, 0.65, 0.95, "BCa"))
+    place = scale(row)
+    inner = (place.true - place.floor) / 0.6
+    assert place.low == pytest.approx(place.floor + inner * 0.3)
+    assert place.high == pytest.approx(place.floor + inner * 0.45)

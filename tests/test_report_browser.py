@@ -16,8 +16,10 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from unicodedata import normalize
+from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 from report_example import NAMES, example
 
 from brainkit.report import write_report
@@ -130,6 +132,24 @@ def test_values_are_saved_as_csv_without_javascript(opened):
     assert rows[-1]["SSIM"] == ""
 
 
+def test_a_distribution_is_saved_as_svg_and_png(opened, few):
+    page = opened(few)
+    figure = page.locator("#distributions figure").first
+    assert figure.locator("rect").count() > 0
+    for kind in ("SVG", "PNG"):
+        with page.expect_download() as saving:
+            figure.get_by_role("button", name=f"as {kind}").click()
+        assert saving.value.suggested_filename == f"pixel-correlation.{kind.lower()}"
+        saved = Path(saving.value.path()).read_bytes()
+        if kind == "PNG":
+            assert Image.open(io.BytesIO(saved)).size == (992, 472)
+        else:
+            drawn = ElementTree.fromstring(saved)
+            bars = [part for part in drawn.iter() if part.get("class") == "bar"]
+            assert len(bars) == figure.locator("rect").count()
+            assert all(bar.get("fill").startswith("rgb(") for bar in bars)
+
+
 def ids(page) -> list[int]:
     shown = page.locator("#cards .card:not([hidden]) h3").all_text_contents()
     return [int(text.split()[-1]) for text in shown]
@@ -170,7 +190,7 @@ def test_an_undefined_value_comes_last_and_lies_within_no_bounds(opened):
 def test_the_keyboard_reaches_every_control_and_sorts(opened):
     page = opened()
     reached = []
-    for _ in range(40):
+    for _ in range(80):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")

@@ -39,6 +39,12 @@ class Paper:
             return f"https://doi.org/{self.doi}"
         return f"https://arxiv.org/abs/{self.arxiv}" if self.arxiv else ""
 
+    def short(self) -> str:
+        """Return authors and year as texts name it, e.g. "Mai & Zhang 2023"."""
+        families = [name.split()[-1] for name in self.authors]
+        who = f"{families[0]} et al." if len(families) > 2 else " & ".join(families)
+        return f"{who} {self.year}"
+
     def text(self) -> str:
         """Return it as one line of a reference list."""
         where = [self.venue or "Preprint"]

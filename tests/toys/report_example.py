@@ -44,6 +44,8 @@ def example(n_images: int) -> ReportData:
                 true=Level(value=0.9),
                 null=Level(value=0.2, sd=0.02, n=5),
                 n=n_images,
+                per_image=tuple(of.tolist()),
+                unit="share",
                 group="captions" if "CIDEr" in name else "pictures",
                 notes=("how close it is",),
             )
@@ -51,6 +53,8 @@ def example(n_images: int) -> ReportData:
         ),
         rows=tuple(_row(index, index + 1 == n_images, of) for index, of in enumerate(values)),
         n_shuffles=5,
+        date="2026-01-02T03:04:05+00:00",
+        timings={"sampling": 75.0},
         warnings=("a strange thing",),
         footnotes=("a footnote",),
         options={"sampler.steps": 20},

@@ -16,6 +16,45 @@
     });
   }
 
+  // A drawing leaves the page with the colours it has here.
+  const KEPT = ["fill", "stroke", "stroke-width", "stroke-dasharray", "font-family", "font-size", "font-weight", "text-anchor"];
+  const drawn = (svg) => {
+    const copy = svg.cloneNode(true);
+    const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
+    copy.setAttribute("width", 4 * width);
+    copy.setAttribute("height", 4 * height);
+    const parts = copy.querySelectorAll("*");
+    svg.querySelectorAll("*").forEach((part, place) => {
+      const style = getComputedStyle(part);
+      for (const name of KEPT) parts[place].setAttribute(name, style.getPropertyValue(name));
+    });
+    const paper = document.createElementNS(svg.namespaceURI, "rect");
+    const [x, y] = svg.getAttribute("viewBox").split(" ");
+    for (const [name, value] of Object.entries({ x, y, width, height, fill: getComputedStyle(document.body).backgroundColor })) paper.setAttribute(name, value);
+    copy.prepend(paper);
+    return new XMLSerializer().serializeToString(copy);
+  };
+  const save = (uri, name) => {
+    const link = document.createElement("a");
+    link.href = uri;
+    link.download = name;
+    link.click();
+  };
+  for (const button of document.querySelectorAll("[data-save]")) {
+    button.addEventListener("click", async () => {
+      const svg = button.closest("figure").querySelector("svg");
+      const name = svg.getAttribute("aria-label").split(":")[0].replace(/\W+/g, "-").replace(/^-|-$/g, "");
+      const uri = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(drawn(svg))}`;
+      if (button.dataset.save === "svg") return save(uri, `${name}.svg`);
+      const picture = new Image();
+      picture.src = uri;
+      await picture.decode();
+      const canvas = Object.assign(document.createElement("canvas"), { width: picture.width, height: picture.height });
+      canvas.getContext("2d").drawImage(picture, 0, 0);
+      save(canvas.toDataURL("image/png"), `${name}.png`);
+    });
+  }
+
   const { names, better, rows } = JSON.parse(at("numbers").textContent);
   if (!names.length) return;
   const cards = [...at("cards").children];

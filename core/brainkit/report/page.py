@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,10 @@ from brainkit.report.data import (
     Way,
     said_first,
 )
+from brainkit.report.histograms import histogram
 from brainkit.report.pictures import Size, data_uri, size_for
-from brainkit.report.scores import ScoreRow, finite
+from brainkit.report.scales import meaning, number, scale
+from brainkit.report.scores import GROUPS, ScoreRow, finite
 from brainkit.report.values import csv_uri, images_csv, score_names
 
 PICTURES = {"stimulus": "Stimulus", "ceiling": "From true features", "brain": "From brain"}
@@ -28,22 +30,8 @@ SEVERITIES = {"leak": "Leak", "doubt": "In doubt", "unchecked": "Not checked"}
 MAP_SIDE, MAP_BYTES = 1200, 500_000
 OTHER_SIDE, OTHER_BYTES = 96, 6000
 """Width in pixels and bytes of a picture of a further sample."""
-MARGIN = 8.0
-"""Percent of a score's scale that lie below chance and above the ceiling."""
 WAY_BYTES = 30_000
 """What the frames of one refinement may take as JPEG."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Where a score lies between chance and ceiling, in percent of the drawn width."""
-
-    share: int
-    value: float
-    chance: float
-    ceiling: float
-    spread: float
-    error: float
 
 
 @dataclass(frozen=True)
@@ -115,13 +103,16 @@ def rendered(data: ReportData) -> str:
         cards=cards,
         names=names,
         picks=picks(data.rows, names[0], better.get(names[0], True)) if names else (),
+        groups=[(name, of) for name in GROUPS if (of := _in_group(data.scores, name))],
+        histograms=[drawn for row in data.scores if (drawn := histogram(row))],
+        seconds=sum(data.timings.values()),
         scales={row.name: scale(row) for row in data.scores},
         meanings={row.name: meaning(row) for row in data.scores},
         kinds=[label for name, label in PICTURES.items() if _any(data.rows, name)],
         figures=[(f, data_uri(f.picture, Size(1200, 2_000_000))) for f in data.figures],
         maps=[_map(each) for each in data.maps],
         csv=csv_uri(images_csv(data.rows)) if names else "",
-        file_name=f"{data.method.split()[0]}-{data.subject}" if names else "",
+        file_name="-".join(re.findall(r"\w+", f"{data.method} {data.subject}")),
         bibtex="\n\n".join(paper.bibtex() for paper in data.papers),
         table={
             "names": names,
@@ -138,67 +129,8 @@ def picks(rows: Sequence[ReportRow], name: str, higher_is_better: bool) -> tuple
     return (ranked[0], ranked[len(ranked) // 2], ranked[-1]) if len(ranked) > 2 else ()
 
 
-def scale(row: ScoreRow) -> Scale | None:
-    """Place a score between its floor and the true features'; None where either is missing."""
-    levels = (level.value if level else None for level in (row.floor, row.true))
-    value, chance, ceiling = (finite(x) for x in (row.value, *levels))
-    if value is None or chance is None or ceiling is None or math.isclose(chance, ceiling):
-        return None
-    span, inner = ceiling - chance, 100 - 2 * MARGIN
-    share = (value - chance) / span
-    return Scale(
-        share=round(100 * share),
-        value=min(max(MARGIN + inner * share, 0), 100),
-        chance=MARGIN,
-        ceiling=100 - MARGIN,
-        spread=min(inner * 2 * (_sd(row) or 0) / abs(span), MARGIN),
-        error=min(inner * (finite(row.sem) or 0) / abs(span), 50),
-    )
-
-
-def meaning(row: ScoreRow) -> str:
-    """Say in one line what a score's three numbers tell."""
-    said = [f"From the brain {number(row.value)}"]
-    if row.true:
-        said.append(
-            f"{number(row.true.value)} is what the same pipeline makes of the true features"
-        )
-    if row.null:
-        said.append(f"{number(row.null.value)} is what it makes of the mean brain")
-    if row.exchange:
-        said.append(f"{number(row.exchange.value)} is what outputs exchanged between images give")
-    verdict = ""
-    where = scale(row)
-    if where is not None:
-        verdict = f" {where.share} % of the way from null to true features."
-    if _within_chance(row):
-        verdict = " Not distinguishable from chance."
-    return "; ".join(said) + "." + verdict
-
-
-def number(value: float | None) -> str:
-    """Write a number for reading: three decimals, fewer when large, a dash when undefined.
-
-    >>> number(-0.12345), number(123.4567), number(None)
-    ('−0.123', '123.5', '–')
-    """
-    known = finite(value)
-    if known is None:
-        return "–"
-    decimals = 3 if abs(known) < 10 else 2 if abs(known) < 100 else 1
-    return f"{known:.{decimals}f}".replace("-", "−")
-
-
-def _within_chance(row: ScoreRow) -> bool:
-    value, floor = finite(row.value), row.floor
-    if value is None or floor is None:
-        return False
-    gain = value - floor.value if row.higher_is_better else floor.value - value
-    return gain <= 2 * math.hypot(_sd(row) or 0, finite(row.sem) or 0)
-
-
-def _sd(row: ScoreRow) -> float | None:
-    return finite(row.floor.sd) if row.floor else None
+def _in_group(scores: Sequence[ScoreRow], group: str) -> list[ScoreRow]:
+    return [row for row in scores if row.group == group]
 
 
 def _any(rows: Sequence[ReportRow], name: str) -> bool:
