@@ -41,7 +41,7 @@ RUN_ROWS = [
     ["artefact", "machine", "tally", "folder"],
     ["growing", "journal", "trials", "config"],
     ["identity"],
-    ["shared"],
+    ["shared", "own"],
     ["step", "captions", "orphans", "returned", "owner"],
     ["watched"],
     ["load", "encode", "regress", "sample", "decode", "readers"],

@@ -25,7 +25,7 @@ VALUES = {
 }
 TAKEN = {
     "method": {"text"},
-    "subject": {"whole"},
+    "subject": {"whole", "text"},
     "nsd": {"text"},
     "work": {"text"},
     "checkpoints": {"text"},
@@ -83,10 +83,12 @@ def test_a_run_file_takes_the_very_type_and_tells_any_other_in_a_sentence(name, 
          "9223372036854775807; correct it or leave it out"),
         ("batch_size = 2.5", "batch_size in run file {} is 2.5, expected a whole number of 1 or "
          "more; correct it or leave it out"),
-        ("subject = true", "subject in run file {} is true, expected a whole number from 1 to 8; "
-         "correct it or leave it out"),
-        ("subject = 9", "subject in run file {} is 9, expected a whole number from 1 to 8; correct "
-         "it or leave it out"),
+        ("subject = true", "subject in run file {} is true, expected 1 to 8, or in data of your "
+         "own a name; correct it or leave it out"),
+        ("subject = 9", "subject in run file {} is 9, expected 1 to 8, or in data of your own a "
+         "name; correct it or leave it out"),
+        ('subject = "../x"', "subject in run file {} is '../x', expected 1 to 8, or in data of "
+         "your own a name; correct it or leave it out"),
         ("device = 3", "device in run file {} is 3, expected auto, cpu, cuda or cuda:n; correct it "
          "or leave it out"),
         ("nsd = 5", "nsd in run file {} is 5, expected a path; correct it or leave it out"),

@@ -1,4 +1,4 @@
-"""What may be called how: names of parts, methods, features and checkpoints."""
+"""What may be called how: parts, methods, features, checkpoints and subjects."""
 
 import re
 
@@ -11,6 +11,9 @@ COMMANDS = (
     *("verify",),
 )
 """The commands; a method of such a name would read like one."""
+Subject = int | str
+"""A subject of NSD by its number, one of another dataset by its name."""
+NAME_OF_SUBJECT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 
 def unfit(name: object) -> str:
@@ -34,3 +37,25 @@ def unfit_method(name: str) -> str:
     if name.lower() in COMMANDS:
         return f"{name!r}, which is a command of brainkit; choose another"
     return unfit(name)
+
+
+def subject_name(subject: Subject) -> str:
+    """Return the folder name of a subject.
+
+    >>> subject_name(1), subject_name("sub-CSI1")
+    ('subj01', 'sub-CSI1')
+    """
+    return f"subj{subject:02d}" if isinstance(subject, int) else subject
+
+
+def unfit_subject(name: str) -> str | None:
+    """Return a clause on why a text cannot name a subject, or None.
+
+    >>> unfit_subject("sub-CSI1"), unfit_subject("subj01") is None
+    (None, False)
+    """
+    if not NAME_OF_SUBJECT.fullmatch(name):
+        return f"{name!r:.60}, expected a letter, then letters, digits, - and _, at most 40 in all"
+    if re.fullmatch(r"subj\d+", name):
+        return f"{name!r}, which stands for a number; give {int(name[4:])}, or another name"
+    return None

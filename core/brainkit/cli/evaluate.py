@@ -24,7 +24,7 @@ def evaluate(
         ),
     ],
     nsd: Annotated[Path | None, typer.Option(help=about("nsd"))] = None,
-    subject: Annotated[int | None, typer.Option(help=about("subject"))] = None,
+    subject: Annotated[str | None, typer.Option(help=about("subject"))] = None,
     split: Annotated[
         Literal["shared", "first-seen-85"],
         typer.Option(help="Which images of NSD are test images."),

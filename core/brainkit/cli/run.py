@@ -35,7 +35,7 @@ def run(
         Path | None,
         typer.Option(help="TOML run file; flags given here win over it.", callback=home_expanded),
     ] = None,
-    subject: Annotated[int | None, typer.Option(help=about("subject"))] = None,
+    subject: Annotated[str | None, typer.Option(help=about("subject"))] = None,
     nsd: Annotated[Path | None, typer.Option(help=about("nsd"))] = None,
     work: Annotated[Path | None, typer.Option(help=about("work"))] = None,
     checkpoints: StoreFolder = None,

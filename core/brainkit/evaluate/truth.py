@@ -15,6 +15,7 @@ from brainkit.errors import DataError, UsageError, enumerated
 from brainkit.evaluate.items import ImageSample
 from brainkit.evaluate.pictures import read_pictures
 from brainkit.evaluate.texts import read_references
+from brainkit.names import Subject
 from brainkit.report import Finding
 
 Pictures = NDArray[np.uint8]
@@ -59,12 +60,12 @@ class Truth:
         return Stimuli(self.pictures(images), self.captions(images) if captions else (), ids)
 
 
-def of_nsd(root: Path, subject: int, *, data: str, split: str, sessions: int | None) -> Truth:
+def of_nsd(root: Path, subject: Subject, *, data: str, split: str, sessions: int | None) -> Truth:
     """Return the test images of a subject, told by the design alone: no betas are read.
 
     Args:
         root: an NSD download, or the miniature's.
-        subject: 1 to 8.
+        subject: its number or name.
         data: "nsd" or "miniature".
         split: one that follows from the design.
         sessions: the first so many; None for all that the subject did.

@@ -25,6 +25,11 @@ from brainkit.nsd.tables import load_stimulus_table, require_rows
 Captions = tuple[tuple[str, ...], ...]
 
 
+def has_captions(root: Path) -> bool:
+    """Say whether a folder has captions, curated or in COCO's files."""
+    return curated_path(root) is not None or any(exists(path) for path in annotation_paths(root))
+
+
 def load_captions(
     root: Path,
     image_ids: Sequence[int] | NDArray[np.int32],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 import time
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from brainkit.errors import BrainkitError, DataError
+from brainkit.names import Subject as Subject
+from brainkit.names import subject_name as subject_name
 from brainkit.nsd.system import refusal
 
 PREPARATIONS = ("betas_assumehrf", "betas_fithrf", "betas_fithrf_GLMdenoise_RR")
@@ -21,33 +22,6 @@ POINTER_BYTES = 1024
 SIDE_FILE = "._"
 # The first field of a NIfTI header is its own size, 348 (or 540 in NIfTI-2), in either byte order.
 NIFTI_HEADS = tuple(n.to_bytes(4, order) for n in (348, 540) for order in ("little", "big"))
-
-
-Subject = int | str
-"""A subject of NSD by its number, one of another dataset by its name."""
-NAME_OF_SUBJECT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
-
-
-def subject_name(subject: Subject) -> str:
-    """Return the folder name of a subject.
-
-    >>> subject_name(1), subject_name("sub-CSI1")
-    ('subj01', 'sub-CSI1')
-    """
-    return f"subj{subject:02d}" if isinstance(subject, int) else subject
-
-
-def unfit_subject(name: str) -> str | None:
-    """Return a clause on why a text cannot name a subject, or None.
-
-    >>> unfit_subject("sub-CSI1"), unfit_subject("subj01") is None
-    (None, False)
-    """
-    if not NAME_OF_SUBJECT.fullmatch(name):
-        return f"{name!r:.60}, expected a letter, then letters, digits, - and _, at most 40 in all"
-    if re.fullmatch(r"subj\d+", name):
-        return f"{name!r}, which stands for a number; give {int(name[4:])}, or another name"
-    return None
 
 
 def design_path(root: Path) -> Path:

@@ -50,10 +50,12 @@ def experiment(root: Path) -> str:
 
     It stays the same when the folder is moved and when sessions or subjects arrive.
     """
-    return _fingerprint(root, [files.design_path(root), files.stimuli_path(root)])
+    # Data of one's own have no such design, but name their test images beside the pictures.
+    named = [files.stimulus_table_path(root)] if read_layout(root).dataset else []
+    return _fingerprint(root, [files.design_path(root), files.stimuli_path(root), *named])
 
 
-def first_session(root: Path, subject: int, selection: Selection) -> str:
+def first_session(root: Path, subject: files.Subject, selection: Selection) -> str:
     """Identify a subject's responses by the first session of a selection; 16 hex digits.
 
     Simulations of one experiment differ in their responses alone.
@@ -62,7 +64,7 @@ def first_session(root: Path, subject: int, selection: Selection) -> str:
         BrainkitError: there are no such sessions.
     """
     layout = read_layout(root)
-    preparation, resolution = selection.preparation, layout.resolution
+    preparation, resolution = layout.preparation(selection.preparation), layout.resolution
     folder = files.betas_folder(root, subject, preparation=preparation, resolution=resolution)
     total = layout.subject(subject).sessions
     sessions = find_sessions(folder, selection.sessions, total=total, beta_format="auto")

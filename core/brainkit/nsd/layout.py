@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from brainkit.errors import DataError, UsageError
-from brainkit.nsd.files import Subject, exists, told, unfit_subject
+from brainkit.names import Subject, unfit_subject
+from brainkit.nsd.files import exists, told
 
 LAYOUT_FILE = "brainkit-layout.toml"
 OWN_PREPARATION = "betas"

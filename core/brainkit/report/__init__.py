@@ -3,6 +3,7 @@
 from brainkit.report.data import (
     MINIATURE_LINE,
     RANDOM_LINE,
+    SMALL_LINE,
     BrainMap,
     Figure,
     Finding,
@@ -18,6 +19,7 @@ from brainkit.report.scores import Level, ScoreRow, read_metrics
 __all__ = [
     "MINIATURE_LINE",
     "RANDOM_LINE",
+    "SMALL_LINE",
     "BrainMap",
     "Figure",
     "Finding",

@@ -22,6 +22,10 @@ MINIATURE_LINE = (
     "Simulated data: the miniature subject, not a human brain. "
     "These scores say whether the program works, not how well it decodes people."
 )
+SMALL_LINE = (
+    "Small networks: the miniature's, trained on small drawings, read data of your own here. "
+    "These scores say whether the program works, not how well it decodes these data."
+)
 RANDOM_LINE = (
     "Random weights: the networks have their true sizes but were never trained. "
     "Pictures, captions and scores mean nothing; only time and memory do."
@@ -134,6 +138,7 @@ class ReportData:
             subjects"; said below the heading.
         miniature: whether the data are simulated; said in the first line.
         random: whether the networks have random weights; said before everything else.
+        small: whether the miniature's networks read other data than the miniature's; likewise.
         scores: metrics in the order to show.
         rows: test images.
         n_shuffles: exchanges of outputs between images behind the levels of exchange.
@@ -164,6 +169,7 @@ class ReportData:
     miniature: bool
     test_images: str = ""
     random: bool = False
+    small: bool = False
     scores: tuple[ScoreRow, ...] = ()
     rows: tuple[ReportRow, ...] = ()
     n_shuffles: int = 0
@@ -224,7 +230,11 @@ def metrics_json(data: ReportData) -> dict[str, Any]:
 
 def said_first(data: ReportData) -> tuple[str, ...]:
     """Return what a reader has to know before any number or picture."""
-    lines = (RANDOM_LINE, data.random), (MINIATURE_LINE, data.miniature)
+    lines = (
+        (RANDOM_LINE, data.random),
+        (MINIATURE_LINE, data.miniature),
+        (SMALL_LINE, data.small),
+    )
     return tuple(line for line, true in lines if true)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from brainkit.errors import UsageError, did_you_mean
+from brainkit.names import NAME_OF_SUBJECT
 from brainkit.options import checked_path, option, options, pairs, parsed, validated
 from brainkit.run.folder import work_of
 
@@ -39,14 +40,16 @@ class RunConfig:
     """
 
     method: str
-    subject: int = option(1, "1 to 8", ge=1, le=8)
+    subject: int | str = option(
+        1, "1 to 8, or in data of your own a name", ge=1, le=8, pattern=NAME_OF_SUBJECT.pattern
+    )
     nsd: Path | None = option(None, "folder of an NSD download; without one, the miniature")
     work: Path = option(Path("brainkit-runs"), "folder for results")
     checkpoints: Path | None = option(None, "folder of the released weights")
-    weights: Literal["released", "random"] | None = option(
+    weights: Literal["released", "random", "miniature"] | None = option(
         None,
-        "released, or random: the released sizes untrained, to see time and memory; without, the "
-        "miniature's on the miniature, else released",
+        "released; random: the released sizes untrained, to see time and memory; or miniature: the "
+        "small ones, also on data of your own; without, the miniature's on it, else released",
     )
     images: int | tuple[int, ...] | None = option(
         None, "count of test images, or ids: 10 or 3,17,52; without, all", ge=1
@@ -244,7 +247,7 @@ def configured(
         values["work"] = work
     for name in SETTINGS:
         if name not in ("method", "use", "options") and typed.get(name) not in (None, [], ()):
-            value = _images(typed[name]) if name == "images" else typed[name]
+            value = READ.get(name, lambda text: text)(typed[name])
             values[name] = checked_setting(name, value, flag(name))
     values["use"] = {**values.get("use", {}), **pairs(typed.get("use") or (), "--use")}
     values["options"] = {**values.get("options", {}), **_options(typed.get("option") or ())}
@@ -268,6 +271,14 @@ def _images(text: Any) -> Images:
         )
     # "3," is the one way to ask for a single id.
     return numbers if "," in text else numbers[0]
+
+
+def _subject(text: Any) -> Any:
+    return int(text) if isinstance(text, str) and text.isdecimal() else text
+
+
+READ: Mapping[str, Callable[[Any], Any]] = {"images": _images, "subject": _subject}
+"""How a setting is read that is typed in a form of its own."""
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from brainkit.console import Say
 from brainkit.errors import BrainkitError, UsageError, did_you_mean
+from brainkit.names import subject_name
 from brainkit.parts import Mappable
 from brainkit.plugins import Registry
 from brainkit.run.config import RunConfig, read_config
@@ -185,5 +186,5 @@ def map_run(run: Run, features: Sequence[str]) -> str:
     ]
     kinds = dict.fromkeys(one.kind for one in maps)
     tables = [f"{facts.HEADINGS[kind]}\n\n{facts.table(maps, kind)}\n" for kind in kinds]
-    title = f"{run.folder.root.name}, subj{run.config.subject:02d}\n"
+    title = f"{run.folder.root.name}, {subject_name(run.config.subject)}\n"
     return "\n".join([title, *tables, *map(str, paths)])

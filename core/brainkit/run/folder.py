@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from brainkit.console import Say
 from brainkit.locks import locked
+from brainkit.names import Subject, subject_name
 
 if TYPE_CHECKING:
     from brainkit.run.shared import Draw
@@ -163,7 +164,7 @@ def sanitised(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._=+-]+", "_", text)[:40]
 
 
-def subject_folder(work: Path, data: Data, weights: str, subject: int) -> Path:
+def subject_folder(work: Path, data: Data, weights: str, subject: Subject) -> Path:
     """Return the folder of one subject's runs; no two data or kinds of weights share one.
 
     Data that were moved, so that their name is another one, keep the folder they had.
@@ -172,14 +173,14 @@ def subject_folder(work: Path, data: Data, weights: str, subject: int) -> Path:
         work: what the user named.
         data: whose.
         weights: their kind where it is not the usual one of the data, else empty.
-        subject: 1 to 8.
+        subject: its number or name.
     """
     ending = f"-{weights}" if weights else ""
     folder = work / f"{data.name}{ending}"
     if data.name.endswith(f"-{data.key}") and not folder.is_dir():
         had = sorted(path for path in work.glob(f"*-{data.key}{ending}") if path.is_dir())
         folder = had[0] if had else folder
-    return folder / f"subj{subject:02d}"
+    return folder / subject_name(subject)
 
 
 def found_runs(path: Path) -> tuple[list[Folder], list[Path]]:
@@ -196,7 +197,7 @@ def found_runs(path: Path) -> tuple[list[Folder], list[Path]]:
     for folder, below, names in os.walk(os.path.abspath(path)):
         here = Path(folder)
         below[:] = [] if RUN_FILE in names else sorted(below)
-        if SUBJECT.fullmatch(here.name):
+        if RUNS in below:
             below[:] = [name for name in below if name not in SHARED]
         if RUN_FILE in names and here.parent.name == RUNS:
             runs.append(Folder(here))
@@ -208,8 +209,8 @@ def found_runs(path: Path) -> tuple[list[Folder], list[Path]]:
 def work_of(run_file: Path) -> Path | None:
     """Return the work folder that a run file lies in; None if it is in no folder of a run."""
     root = run_file.parent
-    inside = root.parent.name == RUNS and SUBJECT.fullmatch(root.parent.parent.name)
-    return Folder(root).work if inside and run_file.name == RUN_FILE else None
+    inside = root.parent.name == RUNS and run_file.name == RUN_FILE
+    return Folder(root).work if inside else None
 
 
 def older_runs(folder: Folder, weights: str) -> list[Path]:

@@ -21,6 +21,7 @@ from brainkit.run.config import RunConfig
 from brainkit.run.folder import SOURCES, Source, held, older, older_runs, subject_folder
 from brainkit.run.machine import quick_device, resolved_dtype
 from brainkit.run.orphans import remove_orphans
+from brainkit.run.own import fitted
 from brainkit.run.owner import claim, require_own
 from brainkit.run.shared import Predictions, Run, Work, data_of, run_file
 
@@ -60,6 +61,7 @@ def prepare(
             "options miniature.* are of the simulated subject; leave out --nsd or them"
         )
     nsd = config.nsd if config.nsd is not None else made_miniature(config, say)
+    method = fitted(method, config, nsd, say)
     root = subject_folder(config.work, data_of(config, nsd), config.unusual, config.subject)
     prepared = _parted(Run(config, method, registry, Work(root, say, dry), store, nsd))
     # Looks at every file's header and at the ids asked for, before anything is computed.

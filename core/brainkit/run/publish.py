@@ -17,9 +17,11 @@ import numpy as np
 from brainkit.console import aligned
 from brainkit.data import Stimuli
 from brainkit.errors import BrainkitError, DataError
+from brainkit.names import subject_name
 from brainkit.papers import NSD
 from brainkit.report import (
     RANDOM_LINE,
+    SMALL_LINE,
     Finding,
     ReportData,
     ReportRow,
@@ -112,12 +114,13 @@ def report_data(
     return ReportData(
         title=_title(run),
         method=run.method.name,
-        subject=f"subj{run.config.subject:02d}",
+        subject=subject_name(run.config.subject),
         n_train=len(run.image_ids[0]),
         n_test=len(run.chosen),
         test_images=run.plan.test_images,
         miniature=run.miniature,
         random=run.networks == "random",
+        small=run.small,
         scores=scores,
         rows=_rows(run, stimuli, latents, made, scores),
         n_shuffles=N_EXCHANGES if len(run.chosen) >= ENOUGH else 0,
@@ -198,7 +201,7 @@ def test_set_of(fingerprint: str, image_ids: Sequence[int]) -> str:
 
 
 def _title(run: Run) -> str:
-    data = "the miniature" if run.miniature else "NSD"
+    data = "the miniature" if run.miniature else run.dataset or "NSD"
     unusual = run.networks != ("miniature" if run.miniature else "released")
     return f"{run.method.name} on {data}" + f" with {run.networks} weights" * unusual
 
@@ -255,7 +258,8 @@ def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
 def _stimuli(run: Run) -> Stimuli:
     from brainkit.nsd import load_captions, load_stimuli
 
-    captions = load_captions(run.nsd, run.chosen) if "caption" in run.method.decoders else ()
+    told = "caption" in run.method.decoders and run.captioned
+    captions = load_captions(run.nsd, run.chosen) if told else ()
     ids = np.asarray(run.chosen, np.int32)
     return Stimuli(load_stimuli(run.nsd, run.chosen), captions, ids)
 
@@ -309,7 +313,7 @@ def require_no_findings(metrics: Path) -> None:
 
 def summary(run: Run) -> str:
     """Return what a run prints: the table of scores and which images are test images."""
-    lines = [RANDOM_LINE] if run.networks == "random" else []
+    lines = [RANDOM_LINE] if run.networks == "random" else [SMALL_LINE] * run.small
     *scored, tested = score_lines(run.folder.metrics)
     return "\n".join([*lines, *scored, *few_images(run), tested])
 

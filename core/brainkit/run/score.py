@@ -82,9 +82,13 @@ def output_scorers(
         who: asks for the groups, for errors.
     """
     pictured = {source: each for source, each in outputs.items() if each.pictures}
-    captioned = {source: each for source, each in outputs.items() if each.captions}
+    told = bool(shown.captions)
+    captioned = {source: each for source, each in outputs.items() if each.captions and told}
     scorers = _picture_scorers(sight, shown, pictured, who) if pictured else []
-    return [*scorers, *(_caption_scorers(sight, shown, captioned) if captioned else ())]
+    return [
+        *scorers,
+        *(_caption_scorers(sight, shown, captioned) if captioned else ()),
+    ]
 
 
 def _picture_scorers(

@@ -112,6 +112,25 @@ class Run:
         """Which weights the networks have: "miniature", "released" or "random"."""
         return self.config.networks
 
+    @property
+    def small(self) -> bool:
+        """Whether the miniature's networks read other data than the miniature's."""
+        return self.networks == "miniature" and not self.miniature
+
+    @cached_property
+    def dataset(self) -> str:
+        """The name of data of one's own; empty for NSD and the miniature."""
+        from brainkit.nsd import read_layout
+
+        return read_layout(self.nsd).dataset
+
+    @property
+    def captioned(self) -> bool:
+        """Whether the data have captions; NSD is to have some."""
+        from brainkit.nsd.captions import has_captions
+
+        return not self.dataset or has_captions(self.nsd)
+
     @cached_property
     def folder(self) -> Folder:
         """Where each of its files lies."""

@@ -53,6 +53,7 @@ MINDDIFFUSER = Method(
     decoders={"image": AutoKLDecoder()},
     selection=Selection(roi=",".join(f"Kastner2015:{area}" for area in AREAS), sessions=37),
     presets={
+        "no_captions": {"conditioner.use_c": False},
         "tuned": {
             "regressor.voxels": "cv",
             **{f"encoder.{name}.resize": "bicubic" for name in LAYERS},
@@ -118,6 +119,7 @@ TAKAGI = Method(
         by_feature=("image_latent=streams:early", "text_tokens=streams:ventral"),
     ),
     presets={
+        "no_captions": {"conditioner.use_c": False},
         "takagi_released": {
             "encoder.image_latent.posterior": "sample",
             "regressor.intercept": False,

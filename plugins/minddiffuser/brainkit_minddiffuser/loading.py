@@ -70,8 +70,7 @@ def load_stable_diffusion(
     begin, misfit = load_stage1(store, options), load_misfit_when_asked(store)
 
     def condition(features: Features) -> dict[str, Condition]:
-        latent, context = _whole(features, "image_latent"), _whole(features, "text_tokens")
-        begun = begin(latent, context)
+        begun = begin(_whole(features, "image_latent"), _context(features, options))
         # Without a context to walk towards there is no second stage either.
         return {"image": replace(begun, misfit=misfit(features)) if options.use_c else begun}
 
@@ -85,8 +84,8 @@ def load_low_resolution(
     begin, enlarge = load_stage1(store, options), load_enlarger(store, options.posterior)
 
     def condition(features: Features) -> dict[str, Condition]:
-        latent, context = _whole(features, "image_latent"), _whole(features, "text_tokens")
-        return {"image": begin(enlarge(latent), context)}
+        latent = enlarge(_whole(features, "image_latent"))
+        return {"image": begin(latent, _context(features, options))}
 
     return condition
 
@@ -213,6 +212,11 @@ def _whole(features: Features, name: str) -> Tensor:
             f"denoiser needs all of them; set regressor.{name}.units=1"
         )
     return feature
+
+
+def _context(features: Features, options: StableDiffusion | LowResolution) -> Tensor:
+    """Return the decoded context, or nothing where none is used."""
+    return _whole(features, "text_tokens") if options.use_c else torch.empty(0)
 
 
 def _check_context(context: Tensor, empty: Tensor) -> None:

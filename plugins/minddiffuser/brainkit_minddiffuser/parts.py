@@ -90,7 +90,6 @@ class StableDiffusion:
     """
 
     name = "stable-diffusion"
-    needs = ("image_latent", "text_tokens", *LAYERS)
     gives: ClassVar[tuple[Gives, ...]] = ("image",)
     reads_gaps = True
     guidance: float = option(5.0, "scale of classifier-free guidance", ge=0)
@@ -98,6 +97,11 @@ class StableDiffusion:
     use_z: bool = option(True, "start from the decoded z")
     use_c: bool = option(True, "condition on the decoded c")
     checkpoints = (SD_UNET, CLIP_L14, KL_F8, CLIP_B32)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The features it reads: without c neither c nor the layers of the second stage."""
+        return ("image_latent", "text_tokens", *LAYERS) if self.use_c else ("image_latent",)
 
     def load(
         self, store: CheckpointStore

@@ -31,7 +31,6 @@ class LowResolution:
     """
 
     name = "takagi"
-    needs = ("image_latent", "text_tokens")
     gives: ClassVar[tuple[Gives, ...]] = ("image",)
     reads_gaps = True
     guidance: float = option(5.0, "scale of classifier-free guidance", ge=0)
@@ -42,6 +41,11 @@ class LowResolution:
     use_z: bool = option(True, "start from the decoded z")
     use_c: bool = option(True, "condition on the decoded c")
     checkpoints = (SD_UNET, CLIP_L14, KL_F8)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The features it reads: z, and c where it is in use."""
+        return ("image_latent", "text_tokens") if self.use_c else ("image_latent",)
 
     def load(
         self, store: CheckpointStore

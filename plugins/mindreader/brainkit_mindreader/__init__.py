@@ -31,6 +31,7 @@ MINDREADER = Method(
     decoders={"image": Pixels()},
     selection=Selection(roi="nsdgeneral", sessions=37, repeats="single"),
     presets={
+        "no_captions": {"conditioner.heads": "image"},
         "miniature": {
             "selection.sessions": "available",
             # 1000 images, where NSD has 9000: less noise, fewer weights and a stronger decay.

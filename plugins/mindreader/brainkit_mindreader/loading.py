@@ -69,12 +69,12 @@ def load_lafite(
         )
 
     def condition(features: Features) -> dict[str, Condition]:
-        given = {
-            "image": unit_row(features["clip_image"], network.shape.f_dims[0], "clip_image"),
-            "caption": unit_row(features["clip_text"], network.shape.f_dims[0], "clip_text"),
-        }
-        used = [given[name] if options.heads in ("both", name) else None for name in given]
-        batch = len(features["clip_image"])
+        dim = network.shape.f_dims[0]
+        used = [
+            unit_row(features[name], dim, name) if name in options.needs else None
+            for name in ("clip_image", "clip_text")
+        ]
+        batch = len(features[options.needs[0]])
 
         def denoise(latent: Tensor, sigma: Tensor) -> Tensor:
             z = latent * (options.z == "random")

@@ -31,7 +31,6 @@ class Lafite:
     """
 
     name = "lafite"
-    needs = ("clip_image", "clip_text")
     gives: ClassVar[tuple[Gives, ...]] = ("image",)
     heads: Literal["both", "image", "caption"] = option(
         "both", "the embeddings whose branches are merged by their maximum"
@@ -46,6 +45,12 @@ class Lafite:
         1.0, "share of a style vector's distance from the average that is kept", ge=0, le=1
     )
     checkpoints = (GENERATOR, CLIP_B32)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The features it reads, those of the heads in use."""
+        of = {"image": ("clip_image",), "caption": ("clip_text",)}
+        return of.get(self.heads, ("clip_image", "clip_text"))
 
     def load(
         self, store: CheckpointStore

@@ -53,6 +53,7 @@ UNIBRAIN = Method(
             arxiv="2211.08332",
         ),
     ),
+    presets={"no_captions": {"conditioner.use_zt": False, "conditioner.use_ct": False}},
 )
 
 

@@ -51,20 +51,21 @@ def load_flows(
 ) -> Callable[[Mapping[str, Tensor]], dict[str, Condition]]:
     """Return a function from predicted features to the conditions of both flows."""
     if not (options.use_ci or options.use_ct):
-        return _only_latents(options)
+        return _only_latents(store, options)
     empty = unconditional_contexts(store, options.uncond_image)
-    network = load_four_flow(store)
+    network, text_dim = load_four_flow(store), _text_dim(store)
     sigmas = scaled_linear_sigmas().to(store.device)
 
     def condition(features: Mapping[str, Tensor]) -> dict[str, Condition]:
+        starts = {"image": features["image_latent"], "caption": _text_latent(features, text_dim)}
         return {
             output: Condition(
                 denoise=_denoise(network, options, output, features, empty, sigmas),
-                start=features[latent],
+                start=starts[output],
                 sigmas=sigmas,
                 strength=_strength(options, output),
             )
-            for output, (_, latent) in FLOWS.items()
+            for output in FLOWS
         }
 
     return condition
@@ -99,17 +100,29 @@ def _strength(options: FourFlow, output: Gives) -> float:
     return options.strength if used else 1.0
 
 
+def _text_dim(store: CheckpointStore) -> int:
+    return FourFlowConfig.from_dict(store.config(FOUR_FLOW)).text_dim
+
+
+def _text_latent(features: Mapping[str, Tensor], dim: int) -> Tensor:
+    """Return the predicted text latents (batch, dim), or zeros where none are needed."""
+    image = features["image_latent"]
+    zeros = torch.zeros(len(image), dim, device=image.device)
+    return features.get("text_latent", zeros)
+
+
 def _only_latents(
-    options: FourFlow,
+    store: CheckpointStore, options: FourFlow
 ) -> Callable[[Mapping[str, Tensor]], dict[str, Condition]]:
     """Leave the latents as they are: without contexts there is nothing to diffuse towards."""
 
+    text_dim = _text_dim(store)
+
     def condition(features: Mapping[str, Tensor]) -> dict[str, Condition]:
+        image, text = features["image_latent"], _text_latent(features, text_dim)
         return {
-            output: _kept(features[latent] if used else torch.zeros_like(features[latent]))
-            for (output, (_, latent)), used in zip(
-                FLOWS.items(), (options.use_zi, options.use_zt), strict=True
-            )
+            "image": _kept(image if options.use_zi else torch.zeros_like(image)),
+            "caption": _kept(text if options.use_zt else torch.zeros_like(text)),
         }
 
     return condition

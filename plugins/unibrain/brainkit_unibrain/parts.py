@@ -149,7 +149,6 @@ class FourFlow:
     """
 
     name = "four-flow"
-    needs = ("image_latent", "text_latent", "clip_image", "clip_text")
     gives: ClassVar[tuple[Gives, ...]] = ("image", "caption")
     strength: float = option(0.75, "share of the schedule that is run from the latents", gt=0, le=1)
     guidance: float = option(7.5, "scale of classifier-free guidance", ge=0)
@@ -165,6 +164,13 @@ class FourFlow:
     use_ci: bool = option(True, "condition on C_I")
     use_ct: bool = option(True, "condition on C_T")
     checkpoints = (FOUR_FLOW, CLIP_L14)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The features it reads: without Z_T and C_T none that are made from captions."""
+        unused = {"text_latent": not self.use_zt, "clip_text": not self.use_ct}
+        features = ("image_latent", "text_latent", "clip_image", "clip_text")
+        return tuple(name for name in features if not unused.get(name))
 
     def recipe(self, output: str) -> str:
         """Describe the options that bear on one output, for stamps."""

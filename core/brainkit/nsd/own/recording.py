@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainkit.errors import DataError, UsageError
-from brainkit.nsd.files import Subject, unfit_subject
+from brainkit.names import Subject, unfit_subject
 from brainkit.nsd.layout import Volume
 
 NAME_OF_REGION = re.compile(r"(?!lh\.|rh\.)[A-Za-z0-9][A-Za-z0-9_.+-]{0,59}")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainkit.errors import DataError
+from brainkit.names import subject_name
 from brainkit.nsd import read_layout
 from brainkit.run import regress
 from brainkit.run.artefact import Artefact, write_png, write_text
@@ -116,7 +117,7 @@ class FeatureMaps:
         run = self.run
         volume = np.zeros(self.grid.shape, np.float32)
         volume[tuple(self.voxels.T)] = self.values["weight"]
-        subject = f"subj{run.config.subject:02d}"
+        subject = subject_name(run.config.subject)
         drawn = pictures.flatmap(volume, subject, read_layout(run.nsd).resolution)
         write_png(artefact.path, drawn, artefact.recipe)
 

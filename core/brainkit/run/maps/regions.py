@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainkit.errors import BrainkitWarning
+from brainkit.names import Subject
 from brainkit.nsd import read_layout, roi_indices
 from brainkit.nsd.files import roi_folder
 
@@ -36,7 +37,9 @@ class RegionMean:
     mean: float
 
 
-def regions(root: Path, subject: int, xyz: NDArray[np.int32]) -> dict[tuple[str, str], list[int]]:
+def regions(
+    root: Path, subject: Subject, xyz: NDArray[np.int32]
+) -> dict[tuple[str, str], list[int]]:
     """Return the positions, among voxels int32 (voxels, 3), of each (volume, label) that has some.
 
     Raises:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainkit.disk import written_aside
+from brainkit.names import Subject
 from brainkit.nsd import read_layout
 from brainkit.nsd.files import roi_folder
 from brainkit.nsd.roi import load_roi_volume, roi_voxels
@@ -34,7 +35,7 @@ class Grid:
     cortex: NDArray[np.bool_] | None = None
 
     @staticmethod
-    def of(root: Path, subject: int, roi: str) -> Grid:
+    def of(root: Path, subject: Subject, roi: str) -> Grid:
         """Read the grid of a download from the ROI volumes that selected the voxels.
 
         Raises:
