@@ -67,11 +67,11 @@ def test_every_command_that_prints_json_has_a_schema():
     assert {command.split()[0] for command in schema.COMMANDS} == set(filter(takes_json, NAMES))
 
 
-WITHOUT = {"map", "report", "run"}
+WITHOUT = {"evaluate", "map", "new-plugin", "report", "run"}
 
 
 def test_every_command_that_prints_data_prints_json():
-    assert {name for name in NAMES if not takes_json(name)} == WITHOUT
+    assert {name for name in NAMES if not takes_json(name)} <= WITHOUT
 
 
 @pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)

@@ -29,7 +29,7 @@ ROWS = [
     ["installed"],
     ["plugins"],
     ["run"],
-    ["fetch", "testing", "evaluate"],
+    ["fetch", "starter", "testing", "evaluate"],
     ["cli"],
     ["__main__"],
 ]

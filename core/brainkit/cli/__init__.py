@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, Group] = {
     "Plugins": {
         "list-plugins": plugins.list_plugins,
         "show": plugins.show,
+        "new-plugin": authors.new_plugin,
         "check-plugin": authors.check_plugin,
         "doctor": doctor.doctor,
     },

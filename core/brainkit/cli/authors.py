@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,32 @@ if TYPE_CHECKING:
     from brainkit.schema import PluginChecked
     from brainkit.tables import Block
     from brainkit.testing.survey import Verdict
+
+
+def new_plugin(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the part or method.")],
+    kind: Annotated[
+        str,
+        typer.Option(help="encoder, regressor, conditioner, sampler, decoder or method."),
+    ],
+    folder: Annotated[
+        Path, typer.Option("--in", help="Where the plugin's folder is made.  [default: .]")
+    ] = Path(),
+    author: Annotated[str, typer.Option(help="Who holds the copyright.")] = "",
+) -> None:
+    """Start a plugin: a distribution with one part that works, and its tests.
+
+    Writes the folder brainkit-NAME with pyproject.toml, the part with an option, tests through the
+    kit, README, licence and a workflow for GitHub, and prints what was written.
+
+    Examples:
+        brainkit new-plugin pls --kind regressor
+        brainkit new-plugin edges --kind encoder --in plugins
+    """
+    from brainkit.starter import write_plugin
+
+    for path in write_plugin(name, kind, folder, author):
+        print(path)
 
 
 def check_plugin(
@@ -34,8 +61,6 @@ def check_plugin(
         brainkit check-plugin my_part.py
         brainkit check-plugin unibrain --quick --json
     """
-    from pathlib import Path
-
     from brainkit import tables
     from brainkit.console import stdout_aside, tell
     from brainkit.plugins import Registry
