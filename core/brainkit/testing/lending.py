@@ -27,7 +27,7 @@ STEPS = 4
 
 @dataclass(frozen=True)
 class Lender:
-    """Gives the checks of a part what they need.
+    """What the checks of a part are given.
 
     Attributes:
         registry: whose methods say which features and latents parts get from each other.
