@@ -252,6 +252,22 @@ def test_one_file_of_trials_is_parted_among_sessions(lab, cli):
     assert one.lengths == two.lengths == LENGTHS
 
 
+def test_betas_in_one_file_are_parted_by_the_sessions_of_the_table(lab, cli):
+    order = np.random.default_rng(3).permutation(sum(LENGTHS))
+    np.save(cli.folder / "betas.npy", np.concatenate(flat(lab))[order])
+    rows = [(n, name) for n, names in enumerate(lab["shown"]) for name in names]
+    text = "\n".join(["session,image", *(f"{n},{name}" for n, name in (rows[k] for k in order))])
+    (cli.folder / "trials.csv").write_text(text)
+    cli(
+        *("import-data", "own", "--subject", "s", "--betas", "betas.npy"),
+        *("--trials", "trials.csv", "--stimuli", "pictures", "--test", "0.25"),
+    )
+    assert sorted(load_design(cli.folder / "own", "s").lengths) == sorted(LENGTHS)
+    trials = load_trials(cli.folder / "own", "s", RAW)
+    for image, betas in zip(trials.test.image_ids, trials.test.betas, strict=True):
+        np.testing.assert_allclose(betas, averaged(lab, NAMES[image]), atol=1e-5)
+
+
 def test_runs_of_one_session_are_joined(lab, cli):
     (cli.folder / "betas").mkdir()
     (cli.folder / "events").mkdir()

@@ -70,6 +70,11 @@ class SessionFiles:
         first = shapes[0]
         return (*first[:place], sum(shape[place] for shape in shapes), *first[place + 1 :])
 
+    @cached_property
+    def values(self) -> NDArray[Any]:
+        """The numbers, kept."""
+        return np.asarray(self)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Read all files."""
         read = [read_array(each) for each in self.paths]
@@ -84,6 +89,30 @@ class SessionFiles:
     def _shape(self, text: str) -> tuple[int, ...]:
         shape = shape_of(text)
         return tuple(shape[each] for each in _order(text, shape, self.axes))
+
+
+@dataclass(frozen=True)
+class SomeTrials:
+    """Some trials of a session's files, which are read once for all that share them.
+
+    Attributes:
+        of: the files.
+        rows: 0-based trials.
+    """
+
+    of: SessionFiles
+    rows: Sequence[int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(trials, voxels) or (X, Y, Z, trials)."""
+        whole = self.of.shape
+        return (len(self.rows), whole[1]) if len(whole) == 2 else (*whole[:3], len(self.rows))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Read the files, and take the trials."""
+        taken = np.take(self.of.values, self.rows, axis=0 if self.of.values.ndim == 2 else 3)
+        return taken if dtype is None else taken.astype(dtype, copy=False)
 
 
 def read_volume(path: Path) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from brainkit.nsd.files import Subject
 from brainkit.nsd.own.arrays import (
     NIFTI,
     SessionFiles,
+    SomeTrials,
     expanded,
     grouped,
     open_image,
@@ -23,7 +24,13 @@ from brainkit.nsd.own.arrays import (
     split_name,
 )
 from brainkit.nsd.own.recording import Recording
-from brainkit.nsd.own.tables import TABLES, images_of_sessions, read_captions, read_names
+from brainkit.nsd.own.tables import (
+    TABLES,
+    images_of_sessions,
+    read_captions,
+    read_names,
+    sessions_told,
+)
 from brainkit.nsd.own.write import add_subject, write_dataset
 
 
@@ -66,10 +73,19 @@ class Sources:
         if len(tables) != len(groups) and len(trials) == len(betas):
             tables = [trials[place : place + 1] for place in range(len(betas))]
         paths = [[Path(each) for each in group] for group in tables]
+        images = images_of_sessions(paths, lengths, self.image_column)
+        parted: Sequence[Any] = sessions
+        if len(sessions) == 1:
+            parts = sessions_told(paths[0], self.image_column)
+            # Of other counts the recording itself tells.
+            if parts[1:] and sum(map(len, parts)) == lengths[0]:
+                parted = [SomeTrials(sessions[0], rows) for rows in parts]
+                images = [[images[0][row] for row in rows] for rows in parts]
+                groups = groups * len(parts)
         return Recording(
             subject,
-            sessions,
-            images_of_sessions(paths, lengths, self.image_column),
+            parted,
+            images,
             mask=None if self.mask is None else read_volume(self.mask),
             regions={name: read_volume(path) for name, path in self.regions.items()},
             affine=self._affine(),

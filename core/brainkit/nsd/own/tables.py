@@ -87,6 +87,19 @@ def images_of_sessions(
     return [[image for _, image in session] for session in read]
 
 
+def sessions_told(paths: Sequence[Path], column: str = "") -> list[list[int]]:
+    """Return the 0-based trials of each session that a column `session` of tables tells.
+
+    Raises:
+        DataError: as `read_trials`.
+    """
+    labels = [session for path in paths for session, _ in read_trials(path, column)]
+    rows: dict[str, list[int]] = {}
+    for row, label in enumerate(labels):
+        rows.setdefault(label, []).append(row)
+    return list(rows.values())
+
+
 def read_captions(path: Path) -> dict[str, list[str]]:
     """Read captions by picture from a table (a row a caption), or from COCO's JSON.
 

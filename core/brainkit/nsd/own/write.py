@@ -36,9 +36,9 @@ Captions = Mapping[str, Sequence[str]]
 
 
 def write_dataset(
-    root: Path,
+    root: str | Path,
     recordings: Sequence[Recording],
-    pictures: Path | NDArray[Any] | Mapping[str, Source],
+    pictures: str | Path | NDArray[Any] | Mapping[str, Source],
     *,
     captions: Captions | None = None,
     test: Sequence[str | int] | float = 0.1,
@@ -64,7 +64,8 @@ def write_dataset(
         DataError: counts, names or numbers contradict each other; nothing is left behind.
         UnwritableError: the folder cannot be written.
     """
-    chosen = pictures_of(pictures, pixels)
+    root = Path(root)
+    chosen = pictures_of(Path(pictures) if isinstance(pictures, str) else pictures, pixels)
     numbers = {each: number for number, each in enumerate(chosen.names)}
     tests = _tests(test, numbers, seed)
     _require_distinct([each.subject for each in recordings])
@@ -91,7 +92,7 @@ def write_dataset(
     return root
 
 
-def add_subject(root: Path, recording: Recording) -> Path:
+def add_subject(root: str | Path, recording: Recording) -> Path:
     """Add a subject to a dataset that `write_dataset` wrote, and return the dataset's folder.
 
     Pictures, captions and test images stay as they are.
@@ -101,6 +102,7 @@ def add_subject(root: Path, recording: Recording) -> Path:
         DataError: the recording names pictures that are not there, or contradicts itself.
         UnwritableError: the folder cannot be written.
     """
+    root = Path(root)
     layout = read_layout(root)
     if not layout.dataset:
         raise UsageError(f"{root} holds no imported data, so no subject can be added to it")
