@@ -130,8 +130,43 @@ def test_a_copy_among_the_training_images_is_told(nsd, cli, tmp_path):
     assert found["scores"][0]["name"] == "pixel correlation"
     assert found["scores"][0]["value"] == pytest.approx(1)
     assert found["n_train"] == len(train)
+    strict = cli("evaluate", *words, "--strict", code=1)
+    assert "--strict: the report begins with 1 finding" in strict.stderr
+    assert strict.stdout.splitlines()[-1].endswith("report.html")
     said = cli("evaluate", *words, "--sessions", 9, code=2).stderr
     assert "--sessions is 9, but the subject did 5" in said
+
+
+def test_the_test_images_of_clusters_are_read_from_their_file(cli):
+    tiny = ("-o", "miniature.voxels=40", *SMALL)
+    clusters = ("-o", "selection.split=clusters", "-o", "selection.clusters=12")
+    run = cli.run("toy", *tiny, *clusters)
+    (path,) = run.parents[1].glob("clusters-*.json")
+    folder = evaluated(cli, run, *tiny, "--tests", path)
+    assert scores(folder) == scores(run)
+    mine, runs = written(folder, "metrics.json"), written(run, "metrics.json")
+    assert mine["test_set"] == runs["test_set"]
+    assert mine["n_train"] == runs["n_train"]
+    assert mine["test_images"] == f"{mine['n_test']} of 70 seen, named in {path.name}"
+    said = cli("evaluate", run, *tiny, code=1).stderr
+    assert "not among the 10 images that can be scored" in said
+    (cli.folder / "tests.txt").write_text("3\n71\n")
+    said = cli("evaluate", run, *tiny, "--tests", "tests.txt", code=1).stderr
+    assert "tests.txt names 71, which the subject was not shown" in said
+    (cli.folder / "tests.json").write_text("[3]")
+    said = cli("evaluate", run, *tiny, "--tests", "tests.json", code=1).stderr
+    assert "tests.json is no file of clusters" in said
+
+
+@pytest.mark.parametrize("split", ["shared", "first-seen-85"])
+def test_test_images_are_called_as_a_run_calls_them(split, cli):
+    tiny = ("-o", "miniature.voxels=40", *SMALL)
+    run = cli.run("toy", *tiny, "-o", f"selection.split={split}")
+    folder = evaluated(cli, run, *tiny, "--split", split)
+    mine, runs = written(folder, "metrics.json"), written(run, "metrics.json")
+    for name in ("test_images", "test_set", "n_train", "n_test", "data", "subject"):
+        assert mine[name] == runs[name]
+    assert mine["options"] == {"selection.split": split}
 
 
 @pytest.fixture

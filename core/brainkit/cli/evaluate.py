@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from brainkit.cli.flags import OptionTexts, StoreFolder, home_expanded
+from brainkit.cli.flags import OptionTexts, StoreFolder, Strict, home_expanded
 from brainkit.run.config import about
 
 
@@ -31,6 +31,13 @@ def evaluate(
     ] = "shared",
     sessions: Annotated[
         int | None, typer.Option(help="Test images of the first so many.  [default: all]")
+    ] = None,
+    tests: Annotated[
+        Path | None,
+        typer.Option(
+            help="Ids of the test images of another split: one a line, or clusters-*.json.",
+            callback=home_expanded,
+        ),
     ] = None,
     stimuli: Annotated[
         Path | None,
@@ -62,10 +69,12 @@ def evaluate(
     scores: Annotated[list[str] | None, typer.Option(help=about("scores"))] = None,
     work: Annotated[Path | None, typer.Option(help=about("work"))] = None,
     checkpoints: StoreFolder = None,
+    weights: Annotated[str | None, typer.Option(help=about("weights"))] = None,
     device: Annotated[str | None, typer.Option(help=about("device"))] = None,
     dtype: Annotated[str | None, typer.Option(help=about("dtype"))] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a network reads at once.")] = None,
     option: OptionTexts = None,
+    strict: Strict = False,
 ) -> None:
     """Score pictures and captions that any program made, and write a report.
 
@@ -81,12 +90,16 @@ def evaluate(
     from brainkit.evaluate import Request
     from brainkit.evaluate import evaluate as score
     from brainkit.evaluate.evaluation import GIVEN
+    from brainkit.evaluate.texts import read_ids
+    from brainkit.evaluate.truth import Parting
     from brainkit.options import checked_path
     from brainkit.run.config import configured
-    from brainkit.run.publish import score_lines
+    from brainkit.run.publish import require_no_findings, score_lines
 
-    typed = {**context.params, "weights": None if stimuli is None else "released"}
+    own = "released" if stimuli is not None else None
+    typed = {**context.params, "weights": weights or own}
     typed |= {"images": None} if images == GIVEN else {}
+    named = None if tests is None else tuple(read_ids(tests))
     request = Request(
         paths=tuple(checked_path(path, "PATH") for path in paths),
         config=configured("evaluate", typed),
@@ -94,10 +107,11 @@ def evaluate(
         captions=captions,
         ids=ids,
         array=array,
-        split=split,
-        sessions=sessions,
+        tests=Parting(split, sessions, named, "" if tests is None else tests.name),
         given=images == GIVEN,
     )
     folder = score(request, tell, shlex.join(["brainkit", *sys.argv[1:]]))
     print("\n".join(score_lines(folder.metrics)))
-    print(folder.report)
+    print(folder.report, flush=True)
+    if strict:
+        require_no_findings(folder.metrics)

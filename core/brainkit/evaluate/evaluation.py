@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
@@ -19,7 +19,7 @@ from brainkit.errors import DataError, UsageError
 from brainkit.evaluate.items import ImageSample, T, in_order, normal
 from brainkit.evaluate.pictures import Picture, is_pictures, read_pictures
 from brainkit.evaluate.texts import is_captions, read_captions, read_ids
-from brainkit.evaluate.truth import Truth, of_nsd, of_own, references
+from brainkit.evaluate.truth import Parting, Truth, of_nsd, of_own, references
 from brainkit.report import ReportData, ReportRow, ScoreRow, metrics_json, write_report
 from brainkit.report.scores import ENOUGH, N_EXCHANGES
 from brainkit.run.artefact import write_text
@@ -53,8 +53,7 @@ class Request:
         captions: what people wrote of the pictures, in place of COCO's.
         ids: the images' ids or names, in the order of pictures or captions without names.
         array: name of the array of pictures in a file that has several.
-        split: which of a subject's images are test images.
-        sessions: the first so many; None for all.
+        tests: which of a subject's images are test images.
         given: whether to score those images only that there is something of.
     """
 
@@ -64,8 +63,7 @@ class Request:
     captions: Path | None = None
     ids: Path | None = None
     array: str | None = None
-    split: str = "shared"
-    sessions: int | None = None
+    tests: Parting = field(default_factory=Parting)
     given: bool = False
 
 
@@ -229,9 +227,7 @@ def _truth(request: Request, say: Say) -> Truth:
     else:
         root = config.nsd if config.nsd is not None else made_miniature(config, say)
         data = "miniature" if config.nsd is None else "nsd"
-        truth = of_nsd(
-            root, config.subject, data=data, split=request.split, sessions=request.sessions
-        )
+        truth = of_nsd(root, config.subject, data=data, tests=request.tests)
     if request.captions is None:
         return truth
     return replace(truth, captions=references(request.captions, numbered=request.stimuli is None))
@@ -284,6 +280,7 @@ def report_of(evaluation: Evaluation, command: str) -> ReportData:
         findings=truth.findings(images),
         warnings=warned,
         footnotes=_footnotes(truth, images),
+        options={} if own or request.tests.named else {"selection.split": request.tests.split},
         versions=log_versions(),
         command=command,
     )

@@ -70,6 +70,8 @@ def read_references(path: Path, *, numbered: bool) -> dict[str, tuple[str, ...]]
 def read_ids(path: Path) -> list[str]:
     """Return ids or names in order: an array in `.npy`, or one a line.
 
+    Of the file of clusters that a run writes, they are the images held out.
+
     Raises:
         DataError: it cannot be read, or holds none.
     """
@@ -80,11 +82,23 @@ def read_ids(path: Path) -> list[str]:
             return ids_of(np.load(path, allow_pickle=False), str(path))
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read ({error}); write it again") from error
+    if path.suffix.lower() == ".json":
+        return _held_out(path)
     lines = [line.strip() for line in _text(path).splitlines()]
     ids = [_plain_name(line) for line in lines if line]
     if not ids:
         raise DataError(f"{path} holds no ids, expected one a line")
     return ids
+
+
+def _held_out(path: Path) -> list[str]:
+    try:
+        told = json.loads(_text(path))
+        return [normal(int(i)) for each in told if each["held_out"] for i in each["image_ids"]]
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise DataError(
+            f"{path} is no file of clusters; give ids one a line, in a file of another ending"
+        ) from error
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -21,6 +21,7 @@ from brainkit.report import Finding
 Pictures = NDArray[np.uint8]
 """uint8 (images, height, width, 3)."""
 Captions = tuple[tuple[str, ...], ...]
+Ids = NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,41 +61,81 @@ class Truth:
         return Stimuli(self.pictures(images), self.captions(images) if captions else (), ids)
 
 
-def of_nsd(root: Path, subject: Subject, *, data: str, split: str, sessions: int | None) -> Truth:
+@dataclass(frozen=True)
+class Parting:
+    """Which of a subject's images are test images.
+
+    Attributes:
+        split: one that follows from the design.
+        sessions: the first so many; None for all that the subject did.
+        named: their ids where the split is another one; None otherwise.
+        whence: where those ids are from.
+    """
+
+    split: str = "shared"
+    sessions: int | None = None
+    named: tuple[str, ...] | None = None
+    whence: str = ""
+
+
+def of_nsd(root: Path, subject: Subject, *, data: str, tests: Parting) -> Truth:
     """Return the test images of a subject, told by the design alone: no betas are read.
 
     Args:
         root: an NSD download, or the miniature's.
         subject: its number or name.
         data: "nsd" or "miniature".
-        split: one that follows from the design.
-        sessions: the first so many; None for all that the subject did.
+        tests: which images may be scored.
 
     Raises:
         UsageError: there is no such split, or there are not as many sessions.
-        DataError: the design is damaged.
+        DataError: the design is damaged, or an image that is named was not shown.
     """
-    from brainkit.nsd import load_captions, load_design, load_stimuli, read_layout
+    from brainkit.nsd import load_captions, load_stimuli
     from brainkit.nsd.fingerprint import images_fingerprint
 
-    total = read_layout(root).subject(subject).sessions
-    if sessions is not None and not 1 <= sessions <= total:
-        raise UsageError(f"--sessions is {sessions}, but the subject did {total}")
-    design, wanted = load_design(root, subject), range(1, (sessions or total) + 1)
-    train, test = (
-        np.sort(design.presented(wanted, test=side, split=split)) for side in (False, True)
-    )
-    which = "shared by all subjects" if split == "shared" else "last first seen"
+    train, test, about = _parted(root, subject, tests)
     return Truth(
         data=data,
         images=tuple(map(str, test.tolist())),
-        about=f"{len(test)} {which} in {len(wanted)} sessions (split {split})",
+        about=about,
         fingerprint=images_fingerprint(root),
         pictures=lambda images: load_stimuli(root, [int(each) for each in images]),
         captions=lambda images: load_captions(root, [int(each) for each in images]),
-        findings=lambda images: _copies(root, split, train, images),
+        findings=lambda images: _copies(root, tests.split, train, images),
         n_train=len(train),
     )
+
+
+def _parted(root: Path, subject: Subject, tests: Parting) -> tuple[Ids, Ids, str]:
+    """Return training and test images, ascending, and which the latter are."""
+    from brainkit.nsd import load_design, read_layout
+    from brainkit.nsd.design import which_tested
+
+    layout = read_layout(root)
+    total = layout.subject(subject).sessions
+    sessions = total if tests.sessions is None else tests.sessions
+    if not 1 <= sessions <= total:
+        raise UsageError(f"--sessions is {sessions}, but the subject did {total}")
+    design, wanted = load_design(root, subject), range(1, sessions + 1)
+    train, test = (
+        np.sort(design.presented(wanted, test=side, split=tests.split)) for side in (False, True)
+    )
+    seen = np.union1d(train, test)
+    if tests.named is not None:
+        unknown = sorted({*tests.named} - {*map(str, seen.tolist())})
+        if unknown:
+            raise DataError(
+                f"{tests.whence} names {enumerated(unknown)}, which the subject was not shown in "
+                f"these {sessions} sessions; give 0-based ids of images"
+            )
+        chosen = np.isin(seen, [int(each) for each in tests.named])
+        about = f"{int(chosen.sum())} of {len(seen)} seen, named in {tests.whence}"
+        return seen[~chosen], seen[chosen], about
+    about = which_tested(
+        tests.split, len(test), len(seen), n_shared=layout.shared, n_sessions=sessions
+    )
+    return train, test, about
 
 
 def _copies(

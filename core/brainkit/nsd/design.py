@@ -90,6 +90,27 @@ class Design:
         return _as_first_seen(shown[self.tested(ordered, split) == test])
 
 
+def which_tested(split: str, tested: int, seen: int, *, n_shared: int, n_sessions: int) -> str:
+    """Say which images are the test images of a split that follows from the design.
+
+    Args:
+        split: its name.
+        tested: distinct test images.
+        seen: distinct images in all.
+        n_shared: images shared by all subjects; 0 where the data name their test images.
+        n_sessions: sessions they are from.
+    """
+    if split == "shared" and not n_shared:
+        return f"the {tested} that the data name (of {seen} seen)"
+    if split == "shared":
+        some = f"{tested}" if tested == n_shared else f"{tested} of the {n_shared}"
+        return f"the {some} shared by all subjects (split shared)"
+    return (
+        f"the last 15 % first seen in the {n_sessions} sessions loaded, {tested} of {seen} "
+        f"(split {split}), so numbers do not compare with the split shared"
+    )
+
+
 def load_design(root: Path, subject: Subject, layout: Layout | None = None) -> Design:
     """Read which image each trial of a subject showed.
 

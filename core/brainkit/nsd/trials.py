@@ -26,7 +26,7 @@ from brainkit.nsd.betas import (
     looks_cut,
     read_session,
 )
-from brainkit.nsd.design import CLUSTERS, load_design
+from brainkit.nsd.design import CLUSTERS, load_design, which_tested
 from brainkit.nsd.files import (
     PREPARATIONS,
     Subject,
@@ -91,20 +91,14 @@ class TrialsPlan:
     def test_images(self) -> str:
         """Say which images are the test images, with counts; for dry runs and reports."""
         tested, seen = self._counts()
-        if self.split == "shared" and not self.n_shared:
-            return f"the {tested} that the data name (of {seen} seen)"
-        if self.split == "shared":
-            some = f"{tested}" if tested == self.n_shared else f"{tested} of the {self.n_shared}"
-            return f"the {some} shared by all subjects (split shared)"
         if self.split == CLUSTERS:
             return (
                 f"{tested} of {seen}, whole clusters of images alike by CLIP of which none is in "
                 f"training (split clusters, {self.clustered}), so numbers do not compare with the "
                 "split shared"
             )
-        return (
-            f"the last 15 % first seen in the {len(self.files)} sessions loaded, {tested} of "
-            f"{seen} (split {self.split}), so numbers do not compare with the split shared"
+        return which_tested(
+            self.split, tested, seen, n_shared=self.n_shared, n_sessions=len(self.files)
         )
 
     def text(self) -> str:
