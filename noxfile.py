@@ -143,6 +143,13 @@ def benchmarks(session: nox.Session) -> None:
 
 
 @nox.session
+def battery(session: nox.Session) -> None:
+    """Kill, damage and starve runs of every method for an hour; prints what was tried and held."""
+    session.install(".", *FOLDERS, *group("tests"))
+    session.run("python", "tests/battery", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session
 def miniature(session: nox.Session) -> None:
     """Train the miniature's networks again, about six hours on two cores; resumes if killed."""
     session.install(".", *FOLDERS, *group("tests"))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 TIMES = re.compile(
     rb'"date": "[^"]*"|"seconds": [\d.]+|"steps": \{[^}]*\}'
-    rb"|<summary>Time taken</summary>.*?</details>",
+    rb"|\s*<details>\s*<summary>Time taken</summary>.*?</details>\s*",
     re.DOTALL,
 )
-"""What of scores and reports tells when they were made and how long it took."""
+"""What of scores and reports tells when they were made and how long it took, if that is known."""
 
 
 def tree(folder: Path) -> dict[str, bytes]:
