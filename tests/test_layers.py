@@ -24,7 +24,7 @@ ROWS = [
     ["method", "weights", "nsd", "samplers", "training"],
     ["networks"],
     ["encoders", "regressors", "metrics", "report"],
-    ["decoders", "miniature", "hookspecs"],
+    ["compare", "decoders", "miniature", "hookspecs"],
     ["builtin", "brainkit", "admission"],
     ["installed"],
     ["plugins"],
@@ -50,6 +50,7 @@ RUN_ROWS = [
     ["publish"],
     ["line"],
     ["finished", "estimate", "verification"],
+    ["compared"],
 ]
 RUN_UNITS = {name: row for row, names in enumerate(RUN_ROWS) for name in names}
 # What a plugin may import: these modules, and the names that `brainkit` itself, its packages `run`,

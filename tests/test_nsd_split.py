@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import replace
 from hashlib import sha256
@@ -241,23 +240,6 @@ def _shared_sides(root: Path) -> tuple[set[int], set[int]]:
     fields = scipy.io.loadmat(root / "nsddata/experiments/nsd/nsd_expdesign.mat")
     test = {int(each) - 1 for each in fields["sharedix"].ravel()}
     return set(shown_by(root)) - test, test
-
-
-def test_pictures_of_different_splits_are_not_drawn_side_by_side(do, tmp_path):
-    path = Path(__file__).parents[1] / "docs/compare.py"
-    spec = importlib.util.spec_from_file_location("compare", path)
-    compare = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(compare)
-    runs = {}
-    options = {"a": "shared", "b": SPLIT}
-    for name, split in options.items():
-        runs[name] = tmp_path / name / "images"
-        runs[name].mkdir(parents=True)
-        settings = {"options": {"selection.split": split}, "test_images": SENTENCES[split]}
-        found = {"layout": 2, "scores": [], **settings}
-        (tmp_path / name / "metrics.json").write_text(json.dumps(found))
-    with pytest.raises(SystemExit, match="compare runs of one split"):
-        compare.main(tmp_path / "sheet.png", runs)
 
 
 def test_single_test_trials_are_averaged_before_features_are_predicted(nsd, registry, tmp_path):

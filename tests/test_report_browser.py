@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 import os
 import re
 import shutil
@@ -22,7 +23,10 @@ import pytest
 from PIL import Image
 from report_example import NAMES, example
 
-from brainkit.report import write_report
+from brainkit.compare import compared, read_results
+from brainkit.compare.page import Shown, write_page
+from brainkit.papers import Published
+from brainkit.report import metrics_json, write_report
 
 NAMED = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTHS = (360, 768, 1440)
@@ -96,6 +100,40 @@ def test_page_fits_and_breaks_no_rule_of_accessibility(opened, axe, few, width, 
     page = opened(few, width=width, color_scheme=scheme, bypass_csp=True)
     assert sideways(page) <= 0
     assert violations(page, axe) == []
+
+
+@pytest.fixture(scope="module")
+def side_by_side(tmp_path_factory) -> str:
+    """A comparison of two results with long names, one of which has no pictures."""
+    folder = tmp_path_factory.mktemp("compared")
+    paths = []
+    for label in ("one.with=a_very_long_name_that_has_no_blank_in_it_at_all", "another"):
+        paths.append(folder / label / "metrics.json")
+        paths[-1].parent.mkdir()
+        paths[-1].write_text(json.dumps(metrics_json(example(7))))
+    comparison = compared([read_results(path, path.parent.name) for path in paths])
+    pictures = {row.image_id: row.stimulus for row in example(7).rows}
+    captions = {row.image_id: row.captions for row in example(7).rows}
+    quoted = Published(system="Old", scores={"SSIM": 0.3}, source="a table", doubt="Much.")
+    page = write_page(comparison, [quoted], Shown(pictures, captions, {}), folder / "c.html", "Two")
+    return page.as_uri()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (768, "dark"), (1440, "light")])
+def test_a_comparison_fits_and_breaks_no_rule(opened, axe, side_by_side, width, scheme):
+    page = opened(side_by_side, width=width, color_scheme=scheme, bypass_csp=True)
+    assert sideways(page) <= 0
+    assert violations(page, axe) == []
+
+
+def test_a_comparison_is_searched_and_sorted(opened, side_by_side):
+    page = opened(side_by_side)
+    page.get_by_label("Search").fill("boat")
+    assert ids(page) == [row.image_id for row in example(7).rows if "boat" in row.captions[0]]
+    page.get_by_label("Search").fill("")
+    page.get_by_label("Sort by").select_option(label="pixel correlation: another")
+    best = max(example(7).rows, key=lambda row: row.scores["pixel correlation"])
+    assert ids(page)[0] == best.image_id
 
 
 def test_a_page_with_a_fault_breaks_a_rule(browser, axe):

@@ -16,7 +16,7 @@ from brainkit.parts import checkpoints_of
 if TYPE_CHECKING:
     from brainkit.checkpoints import CheckpointStore
     from brainkit.data import Checkpoint
-    from brainkit.papers import Paper
+    from brainkit.papers import Paper, Published
     from brainkit.parts import Conditioner, Decoder, Encoder, Regressor, Sampler
 
 KINDS = ("encoder", "regressor", "conditioner", "sampler", "decoder")
@@ -46,6 +46,7 @@ class Method:
             `brainkit.metrics.GROUPS`; a run checks them.
         samples: reconstructions made of each image; all of them are scored.
         papers: what to cite who uses the method, its own paper first.
+        published: numbers that were printed for the method, for `brainkit compare`.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Method:
     scores: tuple[str, ...] = ()
     samples: int = 1
     papers: tuple[Paper, ...] = ()
+    published: tuple[Published, ...] = ()
 
     def parts(self) -> Iterator[tuple[str, Any]]:
         """Return every (address, part), in the order of a run."""

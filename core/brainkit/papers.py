@@ -1,9 +1,11 @@
-"""Papers as they are cited: by methods, in reports and beside published numbers."""
+"""Papers as they are cited, and numbers as they were published."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,38 @@ class Paper:
         }
         lines = [f"  {name} = {{{text}}}," for name, text in fields.items() if text]
         return "\n".join([f"@misc{{{self.key},", *lines, "}"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Numbers that were printed for a system; they are shown apart from computed ones.
+
+    Attributes:
+        system: what was scored, with its variant.
+        scores: name as printed -> value as printed.
+        subjects: whose data, e.g. "subj01" or "mean of subj01, 02, 05, 07"; empty if not said.
+        n: test images; None if not said.
+        source: where they were read.
+        doubt: what stands against holding a run's scores beside them.
+    """
+
+    system: str
+    scores: Mapping[str, float]
+    source: str
+    doubt: str
+    subjects: str = ""
+    n: int | None = None
+
+    def text(self) -> str:
+        """Return the numbers in one paragraph with all that has to be known of them."""
+        numbers = ", ".join(f"{name} {value:g}" for name, value in self.scores.items())
+        whose = self.subjects or "subjects not said"
+        n = f"n = {self.n}" if self.n else "n not said"
+        return f"{numbers} ({whose}, {n}; {self.source}). {self.doubt}"
+
+    def json(self) -> dict[str, Any]:
+        """Return it as an object that JSON can hold."""
+        return {**vars(self), "scores": dict(self.scores)}
 
 
 def _listed(names: tuple[str, ...]) -> str:

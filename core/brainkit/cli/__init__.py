@@ -10,6 +10,7 @@ import typer
 
 from brainkit.cli import (
     authors,
+    compare,
     data,
     doctor,
     evaluate,
@@ -31,6 +32,7 @@ COMMANDS: Mapping[str, Group] = {
     "Run": {"run": run.run},
     "Results": {
         "evaluate": evaluate.evaluate,
+        "compare": compare.compare,
         "report": results.report,
         "map": results.map_voxels,
         "verify": results.verify,

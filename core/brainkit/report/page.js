@@ -61,8 +61,8 @@
   const lines = [...at("table").tBodies[0].rows];
   const heads = [...at("table").tHead.rows[0].cells];
   const texts = cards.map((card, row) => {
-    const captions = card.querySelector(".captions");
-    return `${rows[row][0]} ${captions ? captions.textContent : ""}`.toLowerCase();
+    const said = [...card.querySelectorAll(".captions, figcaption span")];
+    return [rows[row][0], ...said.map((part) => part.textContent)].join(" ").toLowerCase();
   });
   const state = { key: 0, first: true };
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brainkit.console import duration
 from brainkit.disk import written_aside
@@ -22,6 +22,9 @@ from brainkit.report.pictures import Size, data_uri, size_for
 from brainkit.report.scales import meaning, number, scale
 from brainkit.report.scores import GROUPS, ScoreRow, finite
 from brainkit.report.values import csv_uri, images_csv, score_names
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 PICTURES = {"stimulus": "Stimulus", "ceiling": "From true features", "brain": "From brain"}
 """What a row can show, in order, and how it is labelled."""
@@ -81,8 +84,8 @@ def write_report(data: ReportData, path: Path) -> Path:
     return path
 
 
-def rendered(data: ReportData) -> str:
-    """Return the page as text."""
+def templates() -> Environment:
+    """Return the pages of this folder, which share styles and script."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -93,32 +96,41 @@ def rendered(data: ReportData) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(number=number, duration=duration)
+    return environment
+
+
+def rendered(data: ReportData) -> str:
+    """Return the page as text."""
     cards = _cards(data)
     names = score_names(data.rows)
     better = {row.name: row.higher_is_better for row in data.scores}
-    return environment.get_template("page.html.j2").render(
-        data=data,
-        said_first=said_first(data),
-        severities=SEVERITIES,
-        cards=cards,
-        names=names,
-        picks=picks(data.rows, names[0], better.get(names[0], True)) if names else (),
-        groups=[(name, of) for name in GROUPS if (of := _in_group(data.scores, name))],
-        histograms=[drawn for row in data.scores if (drawn := histogram(row))],
-        seconds=sum(data.timings.values()),
-        scales={row.name: scale(row) for row in data.scores},
-        meanings={row.name: meaning(row) for row in data.scores},
-        kinds=[label for name, label in PICTURES.items() if _any(data.rows, name)],
-        figures=[(f, data_uri(f.picture, Size(1200, 2_000_000))) for f in data.figures],
-        maps=[_map(each) for each in data.maps],
-        csv=csv_uri(images_csv(data.rows)) if names else "",
-        file_name="-".join(re.findall(r"\w+", f"{data.method} {data.subject}")),
-        bibtex="\n\n".join(paper.bibtex() for paper in data.papers),
-        table={
-            "names": names,
-            "better": [better.get(name, True) for name in names],
-            "rows": [[card.image_id, *(card.scores[name] for name in names)] for card in cards],
-        },
+    return (
+        templates()
+        .get_template("page.html.j2")
+        .render(
+            data=data,
+            said_first=said_first(data),
+            severities=SEVERITIES,
+            cards=cards,
+            names=names,
+            picks=picks(data.rows, names[0], better.get(names[0], True)) if names else (),
+            groups=[(name, of) for name in GROUPS if (of := _in_group(data.scores, name))],
+            histograms=[drawn for row in data.scores if (drawn := histogram(row))],
+            seconds=sum(data.timings.values()),
+            scales={row.name: scale(row) for row in data.scores},
+            meanings={row.name: meaning(row) for row in data.scores},
+            kinds=[label for name, label in PICTURES.items() if _any(data.rows, name)],
+            figures=[(f, data_uri(f.picture, Size(1200, 2_000_000))) for f in data.figures],
+            maps=[_map(each) for each in data.maps],
+            csv=csv_uri(images_csv(data.rows)) if names else "",
+            file_name="-".join(re.findall(r"\w+", f"{data.method} {data.subject}")),
+            bibtex="\n\n".join(paper.bibtex() for paper in data.papers),
+            table={
+                "names": names,
+                "better": [better.get(name, True) for name in names],
+                "rows": [[card.image_id, *(card.scores[name] for name in names)] for card in cards],
+            },
+        )
     )
 
 

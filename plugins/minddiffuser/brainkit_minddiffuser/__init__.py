@@ -12,6 +12,7 @@ from brainkit.papers import Paper
 from brainkit.parts import Conditioner, Encoder, Sampler
 from brainkit.regressors import FoldRidge, VoxelSelectedRidge
 from brainkit.samplers.diffusion import DDIM
+from brainkit_minddiffuser import published
 from brainkit_minddiffuser.aligned import Aligned
 from brainkit_minddiffuser.parts import LAYERS, SdText, StableDiffusion
 from brainkit_minddiffuser.structure import ClipLayer
@@ -83,6 +84,7 @@ MINDDIFFUSER = Method(
         },
     },
     scores=("ssim_variants", "clip_similarity"),
+    published=published.MINDDIFFUSER,
     papers=(
         Paper(
             authors=(
@@ -135,6 +137,7 @@ TAKAGI = Method(
     },
     scores=("target_identification",),
     samples=5,
+    published=published.TAKAGI,
     papers=(
         Paper(
             authors=("Yu Takagi", "Shinji Nishimoto"),

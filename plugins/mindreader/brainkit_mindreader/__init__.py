@@ -10,6 +10,7 @@ from brainkit.method import Method
 from brainkit.papers import Paper
 from brainkit.parts import Conditioner, Encoder, Regressor
 from brainkit.samplers.single_pass import SinglePass
+from brainkit_mindreader import published
 from brainkit_mindreader.captions.targets import ClipB32Image, ClipB32Text
 from brainkit_mindreader.mapper.part import Mapper
 from brainkit_mindreader.parts import Lafite
@@ -48,6 +49,7 @@ MINDREADER = Method(
         },
     },
     scores=("fid", "n_way"),
+    published=published.MINDREADER,
     papers=(
         Paper(
             authors=("Sikun Lin", "Thomas Sprague", "Ambuj K. Singh"),

@@ -12,6 +12,7 @@ from brainkit.papers import Paper
 from brainkit.parts import Conditioner, Decoder, Encoder
 from brainkit.regressors import Ridge
 from brainkit.samplers.diffusion import DDIM
+from brainkit_unibrain import published
 from brainkit_unibrain.parts import (
     FourFlow,
     OptimusDecoder,
@@ -37,6 +38,7 @@ UNIBRAIN = Method(
     conditioner=FourFlow(),
     sampler=DDIM(steps=50, noise_lead=1),
     decoders={"image": AutoKLDecoder(), "caption": OptimusDecoder()},
+    published=published.UNIBRAIN,
     papers=(
         Paper(
             authors=("Weijian Mai", "Zhijun Zhang"),
