@@ -16,8 +16,9 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PROJECTS = [ROOT, *sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))]
-# Used where they are installed: for flat maps, and for certificates beside the system's own.
-OPTIONAL = {"cortex", "certifi"}
+# Used where they are installed: for flat maps, for certificates beside the system's own, and for
+# who asks for a data frame.
+OPTIONAL = {"cortex", "certifi", "pandas"}
 
 
 def table(folder: Path) -> dict:

@@ -29,7 +29,8 @@ ROWS = [
     ["installed"],
     ["plugins"],
     ["run"],
-    ["fetch", "starter", "testing", "evaluate"],
+    ["fetch", "starter", "testing", "evaluate", "results"],
+    ["methods"],
     ["cli"],
     ["__main__"],
 ]

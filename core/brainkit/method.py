@@ -65,6 +65,61 @@ class Method:
     papers: tuple[Paper, ...] = ()
     published: tuple[Published, ...] = ()
 
+    @classmethod
+    def of_parts(cls, name: str, composition: Mapping[str, str], lookup: Lookup) -> Method:
+        """Return a method put together from registered parts, with their default options.
+
+        Args:
+            name: of the method.
+            composition: address -> name of the part there, e.g. {"encoder.clip": "clip-image",
+                "sampler": "ddim"}; and the texts "summary", "source" and, a line each,
+                "footnotes".
+            lookup: `lookup(kind, name)` gives a registered part.
+
+        Raises:
+            UsageError: a part is lacking or not registered.
+        """
+        given: dict[str, Any] = {kept: {} for kept in KEYED.values()}
+        given |= {word: composition.get(word, "") for word in ("summary", "source")}
+        given["footnotes"] = tuple(composition.get("footnotes", "").splitlines())
+        for address, part in composition.items():
+            kind, _, key = address.partition(".")
+            if kind in KEYED:
+                given[KEYED[kind]][key] = lookup(kind, part)
+            elif kind in KINDS:
+                given[kind] = lookup(kind, part)
+        lacking = [kind for kind in KINDS if not given.get(KEYED.get(kind, kind))]
+        if lacking:
+            raise UsageError(f"the composition of {name} lacks {', '.join(lacking)}; name one each")
+        return cls(name=name, **given)
+
+    @property
+    def composition(self) -> dict[str, str]:
+        """The names of its parts by address, and its texts: what `of_parts` takes."""
+        parts = {address: part.name for address, part in self.parts() if address != "selection"}
+        texts = {"summary": self.summary, "source": self.source}
+        return {**texts, "footnotes": "\n".join(self.footnotes), **parts}
+
+    def replace(self, changes: Mapping[str, Any] | None = None, /, **fields: Any) -> Method:
+        """Return a checked copy with other options, parts or fields.
+
+        Args:
+            changes: dotted address of an option -> value, e.g. {"sampler.steps": 20}; or address of
+                a part -> part, e.g. {"regressor": Ridge(alpha=10)}, which replaces all regressors.
+            fields: fields of the method itself, e.g. `name="mine"`.
+
+        Raises:
+            UsageError: an address does not exist, a value is wrong, or parts do not fit.
+        """
+        changed = self._copy(**fields)
+        for address, value in (changes or {}).items():
+            if address in KINDS or address in dict(changed.parts()):
+                for found in changed._matching(address):
+                    changed = changed._placed(found, value)
+            else:
+                changed = changed.with_options({address: value})
+        return changed.check()
+
     def parts(self) -> Iterator[tuple[str, Any]]:
         """Return every (address, part), in the order of a run."""
         yield "selection", self.selection

@@ -19,7 +19,7 @@ def report(work: ResultsFolder, name: RunName = None) -> None:
     from brainkit.plugins import Registry
     from brainkit.run.finished import chosen_runs, rewritten
 
-    for path in rewritten(chosen_runs(work, name, tell), Registry.installed()):
+    for path in rewritten(chosen_runs(work, name, tell), Registry.installed(), tell):
         print(path)
 
 

@@ -214,7 +214,7 @@ def shown_images(root: Path, subject: Subject, selection: Selection) -> NDArray[
 def load_trials(
     root: Path,
     subject: Subject,
-    selection: Selection,
+    selection: Selection | None = None,
     layout: Layout | None = None,
     progress: Progress | None = None,
     *,
@@ -236,7 +236,8 @@ def load_trials(
     Args:
         root: folder that holds `nsddata/` and `nsddata_betas/`.
         subject: 1 to 8, or the name of one in data of your own.
-        selection: ROI, sessions, preparation, standardisation, repeats, test images.
+        selection: ROI, sessions, preparation, standardisation, repeats, test images; by default
+            what `Selection()` says.
         layout: sizes to check against; the download's own by default.
         progress: called with (sessions done, sessions in all).
         beta_format: "auto" (HDF5 where it is there), "hdf5" or "nifti".
@@ -252,6 +253,7 @@ def load_trials(
         UsageError: the selection or an option names something that does not exist.
         DataError: a file is missing, damaged or contradicts another.
     """
+    selection = selection or Selection()
     if nan_policy not in NAN_POLICIES:
         raise UsageError(f"nan_policy is {nan_policy!r}, expected error, zero or drop")
     plan = plan_trials(

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brainkit.errors import DataError
 from brainkit.options import options, validated
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
+
+    Array = Tensor | NDArray[Any]
+
+
+def as_tensor(values: Array) -> Tensor:
+    """Return a tensor as it is, and an array as a tensor that shares its numbers."""
+    import torch
+
+    return values if isinstance(values, torch.Tensor) else torch.as_tensor(values)
 
 
 def check_betas(betas: Tensor) -> None:

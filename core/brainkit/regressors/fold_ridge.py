@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from brainkit.errors import UsageError
 from brainkit.options import option
 from brainkit.regressors.checks import (
+    as_tensor,
     check_betas,
     check_folds,
     check_means,
@@ -22,6 +23,8 @@ from brainkit.regressors.units import contiguous, without
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from brainkit.regressors.checks import Array
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class FoldRidge:
     intercept: bool = option(True, "learn the units' means; off as released")
     block: int = option(1024, "units read at a time; memory only", ge=1)
 
-    def fit(self, betas: Tensor, feature: Tensor) -> dict[str, Tensor]:
+    def fit(self, betas: Array, feature: Array) -> dict[str, Tensor]:
         """Return weight (voxels, units), offset (units,), alpha, fold_error, voxel_mean, voxel_std.
 
         weight and offset, of z-scored betas, are float32 or float64 as the betas; alpha float64
@@ -66,6 +69,7 @@ class FoldRidge:
         """
         import torch
 
+        betas, feature = as_tensor(betas), as_tensor(feature)
         self._check(betas, feature)
         mean, std = statistics(betas)
         scaled = standardised(betas, mean, std)
@@ -91,7 +95,7 @@ class FoldRidge:
             "voxel_std": std,
         }
 
-    def predict(self, weights: Mapping[str, Tensor], betas: Tensor, feature: Tensor) -> Tensor:
+    def predict(self, weights: Mapping[str, Tensor], betas: Array, feature: Array) -> Tensor:
         """Predict (trials, *shape), in the dtype of the weights, for new betas.
 
         Args:
@@ -99,6 +103,7 @@ class FoldRidge:
             betas: (trials, voxels), scaled like the training betas.
             feature: the training feature again, (training trials, *shape).
         """
+        betas, feature = as_tensor(betas), as_tensor(feature)
         check_new(betas, tuple(weights["voxel_mean"].shape))
         scaled = standardised(betas, weights["voxel_mean"], weights["voxel_std"])
         predicted = scaled.to(weights["weight"]) @ weights["weight"] + weights["offset"]

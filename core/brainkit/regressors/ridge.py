@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Literal
 
 from brainkit.errors import DataError
 from brainkit.options import option
-from brainkit.regressors.checks import check_betas, check_means, check_new, check_trials
+from brainkit.regressors.checks import as_tensor, check_betas, check_means, check_new, check_trials
 from brainkit.regressors.gram import Gram, centred_targets, slices
 from brainkit.regressors.penalty import best_alpha, rank, spectrum
 from brainkit.regressors.scaling import statistics
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from brainkit.regressors.checks import Array
 
 TRIALS_AT_A_TIME = 256
 
@@ -68,7 +70,7 @@ class Ridge:
         holds = "gram, spectrum" if self.alpha == "cv" else "gram"
         return f"{self.name}(intercept={self.intercept}, factor={holds!r})"
 
-    def fit(self, betas: Tensor, feature: Tensor) -> dict[str, Tensor]:
+    def fit(self, betas: Array, feature: Array) -> dict[str, Tensor]:
         """Return the weights of one feature, with the factor and a copy of the training betas.
 
         Args:
@@ -78,12 +80,13 @@ class Ridge:
         Raises:
             DataError: sizes differ, a value is not finite, or `alpha` 0 has no unique answer.
         """
+        betas, feature = as_tensor(betas), as_tensor(feature)
         check_trials(betas, feature)
         factor = self.factorise(betas)
         weights = self.fit_shared(betas, feature, factor)
         return {**weights, **factor, "train_betas": _as_real(betas).clone().contiguous()}
 
-    def predict(self, weights: Mapping[str, Tensor], betas: Tensor, feature: Tensor) -> Tensor:
+    def predict(self, weights: Mapping[str, Tensor], betas: Array, feature: Array) -> Tensor:
         """Predict (trials, *shape), in the dtype of the training betas, for new betas.
 
         Args:
@@ -91,21 +94,23 @@ class Ridge:
             betas: (trials, voxels), scaled like the training betas.
             feature: the training feature again, (training trials, *shape).
         """
+        betas, feature = as_tensor(betas), as_tensor(feature)
         return self.predict_shared(weights, betas, feature, weights, weights["train_betas"])
 
-    def factorise(self, betas: Tensor) -> dict[str, Tensor]:
+    def factorise(self, betas: Array) -> dict[str, Tensor]:
         """Return the Gram matrix of betas (trials, voxels) and, for "cv", its spectrum.
 
         Raises:
             DataError: fewer than two trials, or values that are not finite.
         """
+        betas = as_tensor(betas)
         check_betas(betas)
         betas = _as_real(betas)
         gram = Gram.of(betas, self.intercept)
         return gram.tensors() | (spectrum(gram, betas) if self.alpha == "cv" else {})
 
     def fit_shared(
-        self, betas: Tensor, feature: Tensor, factor: Mapping[str, Tensor]
+        self, betas: Array, feature: Array, factor: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Return {alpha float64 (1,), target_mean} and what `scaling` needs of training targets.
 
@@ -114,6 +119,7 @@ class Ridge:
         """
         import torch
 
+        betas, feature = as_tensor(betas), as_tensor(feature)
         check_trials(betas, feature)
         _check_factor(factor, betas)
         betas = _as_real(betas)
@@ -135,10 +141,10 @@ class Ridge:
     def predict_shared(
         self,
         weights: Mapping[str, Tensor],
-        betas: Tensor,
-        feature: Tensor,
+        betas: Array,
+        feature: Array,
         factor: Mapping[str, Tensor],
-        train_betas: Tensor,
+        train_betas: Array,
     ) -> Tensor:
         """Predict like `predict`; the factor is what `factorise` gave for `train_betas`.
 
@@ -147,6 +153,7 @@ class Ridge:
         """
         import torch
 
+        betas, feature, train_betas = as_tensor(betas), as_tensor(feature), as_tensor(train_betas)
         check_trials(train_betas, feature)
         _check_factor(factor, train_betas)
         together = "scaling=test-batch; scaling=train" if self.scaling == "test-batch" else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from brainkit.errors import DataError
 from brainkit.options import option
 from brainkit.regressors.checks import (
+    as_tensor,
     check_betas,
     check_folds,
     check_means,
@@ -23,6 +24,8 @@ from brainkit.regressors.units import best_units, unit_scores
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from brainkit.regressors.checks import Array
 
 HELD_OUT = 5
 COUNTS = 7
@@ -69,7 +72,7 @@ class VoxelSelectedRidge:
         """Whether a trial's prediction is independent of the other trials predicted with it."""
         return self.standardise == "train"
 
-    def fit(self, betas: Tensor, feature: Tensor) -> dict[str, Tensor]:
+    def fit(self, betas: Array, feature: Array) -> dict[str, Tensor]:
         """Return the weights of the units that are learned, each unit's voxels ascending.
 
         {unit int32 (learned,), voxel int32 (learned, chosen), weight (learned, chosen),
@@ -87,6 +90,7 @@ class VoxelSelectedRidge:
         """
         import torch
 
+        betas, feature = as_tensor(betas), as_tensor(feature)
         check_options(self)
         check_betas(betas)
         check_trials(betas, feature)
@@ -118,7 +122,7 @@ class VoxelSelectedRidge:
             made = {name: each.to(kept).contiguous() for name, each in found.items()}
             yield {"voxel": chosen.int()} | made
 
-    def predict(self, weights: Mapping[str, Tensor], betas: Tensor, feature: Tensor) -> Tensor:
+    def predict(self, weights: Mapping[str, Tensor], betas: Array, feature: Array) -> Tensor:
         """Predict (trials, *shape), in the dtype of the weights; units not learned are NaN.
 
         Args:
@@ -129,6 +133,7 @@ class VoxelSelectedRidge:
         Raises:
             DataError: sizes differ, a value is not finite, or "transductive" met a single trial.
         """
+        betas, feature = as_tensor(betas), as_tensor(feature)
         mean, std = weights["voxel_mean"], weights["voxel_std"]
         together = None if self.rowwise else "standardise=transductive; standardise=train"
         check_new(betas, tuple(mean.shape), together)

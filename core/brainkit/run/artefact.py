@@ -63,12 +63,13 @@ class Recipe:
         return json.dumps({"layout": LAYOUT, **asdict(self)}, sort_keys=True)
 
     def is_like(self, old: Mapping[str, Any]) -> bool:
-        """Say whether an older recipe is of the same parts, with whatever options and inputs."""
+        """Say whether an older recipe is of this step and parts, with any options and inputs."""
         before, now = list(old.get("made_by", [])), list(self.made_by)
         same = [text.partition("(")[0] for text in before] == [
             text.partition("(")[0] for text in now
         ]
-        return same and set(old.get("weights", {})) == set(self.weights)
+        step = old.get("step") == self.step
+        return step and same and set(old.get("weights", {})) == set(self.weights)
 
     def changes(self, old: Mapping[str, Any]) -> str:
         """Say in a few words what differs from an older recipe."""

@@ -37,6 +37,7 @@ class RunConfig:
             otherwise "paper". Other weights on the miniature's data take of it what speaks of data.
         use: address -> name of another part there.
         options: dotted address -> value, checked by the part it belongs to.
+        composition: address -> name of the part there, of a method that no plugin registers.
     """
 
     method: str
@@ -76,6 +77,7 @@ class RunConfig:
     )
     use: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    composition: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> RunConfig:
         """Check every setting, which is named by its flag, and return the configuration.
@@ -107,7 +109,7 @@ class RunConfig:
 
     def composed(self, lookup: Lookup) -> Method:
         """Return what `applied` does, the names of its scores unchecked, so without numpy."""
-        method: Method = lookup("method", self.method)
+        method = self._plain(lookup)
         method = method.with_preset(self.preset_of(method)).with_options(self._of_data(method))
         for address, name in self.use.items():
             method = method.with_part(address, name, lookup)
@@ -117,6 +119,14 @@ class RunConfig:
         composed = replace(method.with_options(others), samples=samples, scores=scores).check()
         _require_writable(composed)
         return composed
+
+    def _plain(self, lookup: Lookup) -> Method:
+        from brainkit.method import Method
+
+        if self.composition:
+            return Method.of_parts(self.method, self.composition, lookup)
+        method: Method = lookup("method", self.method)
+        return method
 
     def preset_of(self, method: Method) -> str:
         """Return the name of the preset that a run of the method begins with."""
@@ -318,9 +328,11 @@ def to_toml(config: RunConfig, comment: str) -> str:
     values: dict[str, Any] = {}
     for each in fields(config):
         value = getattr(config, each.name)
-        if value is not None and each.name not in ("work", "use", "options"):
+        if value is not None and each.name not in ("work", "use", "options", "composition"):
             values[each.name] = _plain(value)
     values["use"] = dict(config.use)
+    if config.composition:
+        values["composition"] = dict(config.composition)
     values["options"] = _nested(config.options)
     return "".join(f"# {line}\n" for line in comment.splitlines()) + "\n" + tomli_w.dumps(values)
 

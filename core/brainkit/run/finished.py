@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from brainkit.console import Say
-from brainkit.errors import BrainkitError, UsageError, did_you_mean
+from brainkit.errors import BrainkitError, UsageError, did_you_mean, enumerated
+from brainkit.method import KINDS
 from brainkit.names import subject_name
 from brainkit.parts import Mappable
 from brainkit.plugins import Registry
@@ -22,8 +24,15 @@ from brainkit.run.publish import REPORTING, SCORING
 from brainkit.run.shared import Run
 
 
-def rewritten(runs: Sequence[Folder], registry: Registry) -> list[Path]:
+def rewritten(runs: Sequence[Folder], registry: Registry, say: Say) -> list[Path]:
     """Write the reports of finished runs again and return their paths.
+
+    A report stays whose method or parts are not registered here.
+
+    Args:
+        runs: which.
+        registry: the parts and methods there are.
+        say: told of reports that stay.
 
     Raises:
         BrainkitError: a run is not finished.
@@ -31,6 +40,11 @@ def rewritten(runs: Sequence[Folder], registry: Registry) -> list[Path]:
     paths = []
     quiet: list[str] = []
     for folder in runs:
+        lacking = unregistered(read_config(folder.run_file), registry)
+        if lacking and folder.report.is_file():
+            say(f"{folder.root.name} keeps the report it has: no plugin registers {lacking}")
+            paths.append(folder.report)
+            continue
         run = opened(folder, registry, quiet.append)
         require_finished(run, SCORING)
         run.work.again.update(REPORTING)
@@ -77,6 +91,22 @@ def opened(folder: Folder, registry: Registry, say: Say) -> Run:
             f"plugin or brainkit changed since; run `{again(folder)}` to make it anew there"
         )
     return run
+
+
+def unregistered(settings: Mapping[str, Any], registry: Registry) -> str:
+    """Return what of a run file's method no plugin registers, for a message; "" if nothing."""
+    named = {"method": [settings.get("method", "")]}
+    if composition := settings.get("composition"):
+        named = {kind: [] for kind in KINDS}
+        for address, name in composition.items():
+            named.get(address.partition(".")[0], []).append(name)
+    lacking = [
+        f"the {kind} {name!r}"
+        for kind, names in named.items()
+        for name in dict.fromkeys(names)
+        if name not in registry.names(kind)
+    ]
+    return enumerated(lacking)
 
 
 def again(folder: Folder) -> str:

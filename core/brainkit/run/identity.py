@@ -110,7 +110,7 @@ def differences(method: Method, config: RunConfig, lookup: Lookup, dtype: str) -
         presets = {"paper", *plain.presets} - {usual.preset_of(plain)}
         bases = {"": usual.composed(lookup)}
         bases |= {name: replace(usual, preset=name).composed(lookup) for name in sorted(presets)}
-    found = [_between(base, method, lookup, name) for name, base in bases.items()]
+    found = [between(base, method, lookup, name) for name, base in bases.items()]
     nearest = min(found, key=len)
     settings = {
         **({"samples": method.samples} if method.samples != plain.samples else {}),
@@ -120,7 +120,8 @@ def differences(method: Method, config: RunConfig, lookup: Lookup, dtype: str) -
     return replace(nearest, settings=settings)
 
 
-def _between(base: Method, method: Method, lookup: Lookup, preset: str) -> Differences:
+def between(base: Method, method: Method, lookup: Lookup, preset: str = "") -> Differences:
+    """Return in what parts and options a method differs from another."""
     before, use, values = dict(base.parts()), {}, {}
     for address, part in method.parts():
         standard = before.get(address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -391,4 +392,6 @@ def run_file(run: Run) -> str:
 
 def reproduce_command(run: Run) -> str:
     """Return the command that makes the same run, from any folder, into `brainkit-runs` there."""
+    if run.config.composition:  # no plugin knows the method, but its run file does
+        return f"brainkit run --config {shlex.quote(str(run.folder.run_file.absolute()))}"
     return command(run.config, run.method, run.differing)
