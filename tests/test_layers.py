@@ -44,7 +44,7 @@ RUN_ROWS = [
     ["identity"],
     ["shared", "own"],
     ["step", "captions", "orphans", "returned", "owner"],
-    ["watched"],
+    ["watched", "remembered"],
     ["load", "encode", "regress", "sample", "decode", "readers"],
     ["score", "maps", "leaks", "clusters"],
     ["outputs", "rows"],

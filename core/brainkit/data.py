@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -106,6 +106,21 @@ class Stimuli:
     images: NDArray[np.uint8]
     captions: tuple[tuple[str, ...], ...]
     image_ids: Integers
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """The training images, for parts that choose among them; no brain activity is in it.
+
+    Attributes:
+        image_ids: int32 (images,), ascending, 0-based rows of the NSD picture array.
+        features: name -> float16 (images, *shape), true features in that order, mapped from disk.
+        stimuli: `stimuli(image_ids)` reads pictures and captions of training images, of no others.
+    """
+
+    image_ids: Integers
+    features: Mapping[str, Tensor]
+    stimuli: Callable[[Integers], Stimuli]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from brainkit.data import Selection
 from brainkit.errors import UsageError, did_you_mean
 from brainkit.names import unfit, unfit_method
 from brainkit.options import options, replaced, validated
-from brainkit.parts import checkpoints_of
+from brainkit.parts import checkpoints_of, remembers
 
 if TYPE_CHECKING:
     from brainkit.checkpoints import CheckpointStore
@@ -209,6 +209,13 @@ class Method:
                 f"{self.name}: conditioner {self.conditioner.name!r} needs {missing}, "
                 f"but the encoders make {sorted(self.encoders)}"
             )
+        for address, part in self.parts():
+            lacking = sorted(set(remembers(part) or ()) - set(self.encoders))
+            if lacking:
+                raise UsageError(
+                    f"{self.name}: {address} {part.name!r} remembers {lacking}, but the encoders "
+                    f"make {sorted(self.encoders)}"
+                )
         for entry in self.selection.by_feature:
             name, _, roi = entry.partition("=")
             if name not in self.encoders or not roi:

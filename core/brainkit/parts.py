@@ -6,8 +6,8 @@ them. `docs/plugins/parts.md` explains each with its shapes.
 
 What a part may offer besides is asked for here and nowhere else: `Sharing` and `Mappable` by
 `isinstance`, since having their methods is the offer; `resuming_fit`, `resuming_walk`,
-`takes_gaps`, `files_of`, `rowwise`, `uses_truth`, `checkpoints_of` and `described` by calling,
-since these are attributes that may be there and be False or empty.
+`takes_gaps`, `remembers`, `files_of`, `rowwise`, `uses_truth`, `checkpoints_of` and `described` by
+calling, since these are attributes that may be there and be False or empty.
 """
 
 from __future__ import annotations
@@ -267,6 +267,17 @@ class TakesGaps(Protocol):
     def reads_gaps(self) -> bool: ...
 
 
+class Remembers(Protocol):
+    """A conditioner or decoder that chooses among the training images; optional.
+
+    `remembers` names the features it wants, which may be none. `load` then takes the keyword
+    `training`, a `brainkit.data.TrainingRows`: ids, true features, and pictures when asked.
+    """
+
+    @property
+    def remembers(self) -> tuple[str, ...]: ...
+
+
 class ReadsFiles(Protocol):
     """An encoder that reads files of the user's, a change of which encodes anew; optional."""
 
@@ -291,6 +302,11 @@ def _journalled(part: object) -> bool:
 def takes_gaps(part: Conditioner) -> bool:
     """Say whether a conditioner may be given features of which only some units were predicted."""
     return bool(getattr(part, "reads_gaps", False))
+
+
+def remembers(part: object) -> tuple[str, ...] | None:
+    """Return the features of the training images that a part wants; None if it wants no images."""
+    return cast("tuple[str, ...] | None", getattr(part, "remembers", None))
 
 
 def files_of(part: Encoder) -> Sequence[Path]:

@@ -20,6 +20,7 @@ from brainkit.run.captions import (
 )
 from brainkit.run.folder import Source
 from brainkit.run.journal import PATH, STRIP_FRAMES, strip_frames
+from brainkit.run.remembered import training_rows, training_stamps
 from brainkit.run.returned import loaded, named, pixels, sentences, way_out
 from brainkit.run.shared import Run
 from brainkit.run.step import Batch, Batches, each
@@ -34,29 +35,45 @@ STRIP_SIDE = 128
 
 
 def decode(
-    run: Run, source: Source, latents: Mapping[str, Sequence[Artefact]]
+    run: Run,
+    source: Source,
+    latents: Mapping[str, Sequence[Artefact]],
+    training: Mapping[str, Artefact] | None = None,
 ) -> dict[str, Sequence[Artefact]]:
-    """Decode latents to `images/nsd*.png` and `captions.jsonl`, for each output one a draw."""
+    """Decode latents to `images/nsd*.png` and `captions.jsonl`, for each output one a draw.
+
+    Args:
+        run: whose decoders.
+        source: of the latents.
+        latents: by output.
+        training: files of the true features, for decoders that want the training images.
+    """
     steps = {"image": pictures, "caption": captions}
-    return {output: steps[output](run, source, of) for output, of in latents.items()}
+    known = training or {}
+    return {output: steps[output](run, source, of, known) for output, of in latents.items()}
 
 
-def pictures(run: Run, source: Source, latents: Sequence[Artefact]) -> Sequence[Artefact]:
+def pictures(
+    run: Run, source: Source, latents: Sequence[Artefact], training: Mapping[str, Artefact]
+) -> Sequence[Artefact]:
     """Decode latents to pictures, a PNG each draw."""
     step = f"images/{source}"
+    recipes = _recipes(run, step, "image", latents, training)
     made = [
         Artefact(run.folder.picture(source, draw), recipe)
-        for draw, recipe in zip(run.draws, _recipes(run, step, "image", latents), strict=True)
+        for draw, recipe in zip(run.draws, recipes, strict=True)
     ]
     with each(run, step, made, doing="decoding images") as batches:
-        for batch, decoded in _decoded(run, "image", latents, batches):
+        for batch, decoded in _decoded(run, "image", latents, batches, training):
             artefacts, drawn = batch.of(made), pixels(run, decoded, len(batch))
             for row in batch.writing_order(made):
                 write_png(artefacts[row].path, drawn[row], artefacts[row].recipe)
     return made
 
 
-def captions(run: Run, source: Source, latents: Sequence[Artefact]) -> Sequence[Artefact]:
+def captions(
+    run: Run, source: Source, latents: Sequence[Artefact], training: Mapping[str, Artefact]
+) -> Sequence[Artefact]:
     """Decode latents to captions, a line each draw of one file."""
     step, path = f"captions/{source}", run.folder.captions(source)
     growing = path.with_name(path.name + ".part")
@@ -64,12 +81,13 @@ def captions(run: Run, source: Source, latents: Sequence[Artefact]) -> Sequence[
     if damage:
         run.work.say(f"{step}: {path.name} {damage}, so all of it is made again")
     lines = {**({} if damage else read_captions(path)), **read_captions(growing)}
+    recipes = _recipes(run, step, "caption", latents, training)
     made = [
         CaptionLine(path, recipe, draw, lines)
-        for draw, recipe in zip(run.draws, _recipes(run, step, "caption", latents), strict=True)
+        for draw, recipe in zip(run.draws, recipes, strict=True)
     ]
     with each(run, step, made, doing="decoding captions") as batches:
-        for batch, decoded in _decoded(run, "caption", latents, batches):
+        for batch, decoded in _decoded(run, "caption", latents, batches, training):
             with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
             entries, texts = batch.of(made), sentences(run, decoded, len(batch))
@@ -87,13 +105,20 @@ def captions(run: Run, source: Source, latents: Sequence[Artefact]) -> Sequence[
     return made
 
 
-def _recipes(run: Run, step: str, output: str, latents: Sequence[Artefact]) -> list[Recipe]:
+def _recipes(
+    run: Run,
+    step: str,
+    output: str,
+    latents: Sequence[Artefact],
+    training: Mapping[str, Artefact],
+) -> list[Recipe]:
     """Describe what decodes each draw's latent."""
+    known = training_stamps(run, f"decoder.{output}", training)
     return [
         run.recipe(
             step,
             f"decoder.{output}",
-            inputs={"latent": latent.stamp},
+            inputs={"latent": latent.stamp, **known},
             extra=f"seed={seed}",
         )
         for latent, seed in zip(latents, run.seeds(f"decode/{output}"), strict=True)
@@ -101,7 +126,11 @@ def _recipes(run: Run, step: str, output: str, latents: Sequence[Artefact]) -> l
 
 
 def _decoded(
-    run: Run, output: str, latents: Sequence[Artefact], batches: Batches
+    run: Run,
+    output: str,
+    latents: Sequence[Artefact],
+    batches: Batches,
+    training: Mapping[str, Artefact],
 ) -> Iterator[tuple[Batch, Any]]:
     """Decode the latents of each batch; the decoder is loaded if there is one."""
     if not batches:
@@ -109,7 +138,7 @@ def _decoded(
     import torch
 
     address = f"decoder.{output}"
-    function = loaded(run, address)
+    function = loaded(run, address, training=training_rows(run, address, training))
     for batch in batches:
         stacked = torch.stack([latent["latent"] for latent in batch.of(latents)])
         seeds = run.seeds(f"decode/{output}", batch.of(run.draws))
@@ -139,7 +168,9 @@ def _images_named(run: Run, images: Sequence[int]) -> Iterator[None]:
         ) from error
 
 
-def strips(run: Run, latents: Sequence[Artefact]) -> Sequence[Artefact]:
+def strips(
+    run: Run, latents: Sequence[Artefact], training: Mapping[str, Artefact] | None = None
+) -> Sequence[Artefact]:
     """Decode the frames that samplers with a journal kept, side by side, to `paths/nsd*.png`.
 
     Only of each image's first sample, which is the one the report shows large.
@@ -166,7 +197,9 @@ def strips(run: Run, latents: Sequence[Artefact]) -> Sequence[Artefact]:
         batches
     ):
         if batches:
-            function = loaded(run, "decoder.image")
+            function = loaded(
+                run, "decoder.image", training=training_rows(run, "decoder.image", training or {})
+            )
         for batch in batches:
             artefacts, places = batch.of(made), batch.of(ways)
             for row in batch.writing_order(made):

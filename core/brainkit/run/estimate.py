@@ -12,19 +12,22 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from brainkit.console import human_size
-from brainkit.data import Condition, Stimuli
-from brainkit.parts import Decoder, Encoder, Sampler
+from brainkit.data import Condition, Stimuli, TrainingRows
+from brainkit.parts import Decoder, Encoder, Sampler, remembers
 from brainkit.run.encode import ENCODED_AT_ONCE
 from brainkit.run.folder import SOURCES
 from brainkit.run.shared import Run
 from brainkit.run.tally import ShapeStore, Tally, descend
+
+if TYPE_CHECKING:
+    from brainkit.data import Integers
 
 PICTURE = (425, 425, 3)
 CAPTIONS = ("a person rides a brown horse along the beach at dusk",) * 5
@@ -112,12 +115,12 @@ def estimate(run: Run) -> Estimate:
     copies = n_draws / batch * (len(SOURCES) if run.config.ceiling else 1)
     needs, disk = [], _disk(run)
     for feature, encoder in run.method.encoders.items():
-        work = partial(_encode, encoder, store)
+        work = partial(_encode, run, encoder, store)
         needs.append(_need(f"encoding {feature}", ENCODED_AT_ONCE, work)[0])
     for output, decoder in run.method.decoders.items():
         sampling, latent = _need(f"sampling {output}s", batch, partial(_sample, run, store, output))
         decoding, decoded = _need(
-            f"decoding {output}s", batch, partial(_decode, decoder, store, latent)
+            f"decoding {output}s", batch, partial(_decode, run, decoder, store, latent)
         )
         needs += [sampling, decoding]
         disk[f"{output} latents"] = round(4 * prod(latent) * copies)
@@ -145,24 +148,36 @@ def _need(step: str, batch: int, work: Work) -> tuple[Need, tuple[int, ...]]:
     return Need(step, batch, unknown=why), (0,)
 
 
-def _loaded(part: Any, store: ShapeStore, tally: Tally) -> Any:
+def _loaded(run: Run, part: Any, store: ShapeStore, tally: Tally) -> Any:
     """Return a part's function; a network that only waited for its weights has not counted."""
+    names, ids = remembers(part), run.image_ids[0]
+    given = {}
+    if names is not None:
+        shapes = {name: run.method.encoders[name].shape(store) for name in names}
+        rows = {n: torch.empty(len(ids), *s, device="meta").half() for n, s in shapes.items()}
+        given["training"] = TrainingRows(ids, rows, _example)
     with tally:
-        function = part.load(store)
+        function = part.load(store, **given)
     tally.most = tally.alive
     return function
 
 
-def _encode(encoder: Encoder, store: ShapeStore, tally: Tally) -> tuple[int, tuple[int, ...]]:
-    function, weights = _loaded(encoder, store, tally), tally.alive
-    ids = np.arange(ENCODED_AT_ONCE, dtype=np.int32)
-    pictures = np.zeros((len(ids), *PICTURE), np.uint8)
+def _encode(
+    run: Run, encoder: Encoder, store: ShapeStore, tally: Tally
+) -> tuple[int, tuple[int, ...]]:
+    function, weights = _loaded(run, encoder, store, tally), tally.alive
     with tally:
-        return weights, tuple(function(Stimuli(pictures, (CAPTIONS,) * len(ids), ids)).shape)
+        return weights, tuple(function(_example(np.arange(ENCODED_AT_ONCE, dtype=np.int32))).shape)
+
+
+def _example(image_ids: Integers) -> Stimuli:
+    """Return black pictures of NSD's size, with captions of the usual number and length."""
+    pictures = np.zeros((len(image_ids), *PICTURE), np.uint8)
+    return Stimuli(pictures, (CAPTIONS,) * len(image_ids), image_ids)
 
 
 def _sample(run: Run, store: ShapeStore, output: str, tally: Tally) -> tuple[int, tuple[int, ...]]:
-    prepare, weights = _loaded(run.method.conditioner, store, tally), tally.alive
+    prepare, weights = _loaded(run, run.method.conditioner, store, tally), tally.alive
     batch = min(run.config.batch_size, len(run.draws))
     shapes = {name: run.method.encoders[name].shape(store) for name in run.method.conditioner.needs}
     with tally:
@@ -198,11 +213,11 @@ def _loaded_late(condition: Condition, latent: Tensor, tally: Tally) -> int:
 
 
 def _decode(
-    decoder: Decoder, store: ShapeStore, latent: tuple[int, ...], tally: Tally
+    run: Run, decoder: Decoder, store: ShapeStore, latent: tuple[int, ...], tally: Tally
 ) -> tuple[int, tuple[int, ...]]:
     if latent == (0,):
         raise ValueError("its latents are not known")
-    function, weights = _loaded(decoder, store, tally), tally.alive
+    function, weights = _loaded(run, decoder, store, tally), tally.alive
     with tally:
         decoded = function(torch.empty(latent, device="meta"), [0] * latent[0])
     return weights, tuple(decoded.shape) if isinstance(decoded, Tensor) else (0,)

@@ -197,10 +197,10 @@ def _walked(run: Run) -> Path:
     made: dict[Source, Mapping[str, Sequence[Artefact]]] = {}
     for source in SOURCES if run.config.ceiling else SOURCES[:1]:
         features = known.decoded if source == "brain" else known.features
-        latents[source] = sample.sample(run, source, features)
-        made[source] = decode.decode(run, source, latents[source])
+        latents[source] = sample.sample(run, source, features, known.features)
+        made[source] = decode.decode(run, source, latents[source], known.features)
     if "image" in latents["brain"]:
-        decode.strips(run, latents["brain"]["image"])
+        decode.strips(run, latents["brain"]["image"], known.features)
     if not run.work.dry:
         _keep_settings(run)
     return publish.publish(run, known, latents, made)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from brainkit.data import Condition
+from brainkit.data import Condition, TrainingRows
 from brainkit.errors import DataError, enumerated
 from brainkit.run.shared import Run
 
@@ -28,15 +28,24 @@ Axes = Sequence[int | str]
 """Lengths of axes; a text stands for any length, "*latent" at the end for any number of axes."""
 
 
-def loaded(run: Run, address: str, doing: str = "loading") -> Callable[..., Any]:
+def loaded(
+    run: Run, address: str, doing: str = "loading", training: TrainingRows | None = None
+) -> Callable[..., Any]:
     """Load a part's network and return its function.
+
+    Args:
+        run: whose part.
+        address: of the part.
+        doing: for messages.
+        training: what a part is given besides that wants the training images.
 
     Raises:
         DataError: what `load` returned cannot be called.
     """
     part = dict(run.method.parts())[address]
     with run.blame(address, doing):
-        function: object = part.load(run.store)
+        given = {} if training is None else {"training": training}
+        function: object = part.load(run.store, **given)
     if not callable(function):
         refuse(run, address, f"{met(function)} from load", "a function")
     return function

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from brainkit.errors import UsageError
@@ -10,6 +10,7 @@ from brainkit.parts import resuming_walk, takes_gaps
 from brainkit.run.artefact import Artefact, Recipe
 from brainkit.run.folder import Source
 from brainkit.run.journal import FileJournal
+from brainkit.run.remembered import training_rows, training_stamps
 from brainkit.run.returned import conditions, finite, latents, loaded, not_finite
 from brainkit.run.shared import Run
 from brainkit.run.step import Batch, Batches, each
@@ -21,23 +22,35 @@ if TYPE_CHECKING:
     from brainkit.data import Condition
 
 
-def sample(run: Run, source: Source, features: Mapping[str, Artefact]) -> dict[str, list[Artefact]]:
+def sample(
+    run: Run,
+    source: Source,
+    features: Mapping[str, Artefact],
+    training: Mapping[str, Artefact] | None = None,
+) -> dict[str, list[Artefact]]:
     """Walk from the features of each chosen image to its latents, a file each sample.
 
     Args:
         run: whose conditioner and sampler.
         source: "brain" for predicted features, "true" for those of the stimuli themselves.
         features: files of these features, by name.
+        training: files of the true features, for conditioners that want the training images.
 
     Returns:
         for each output one artefact a draw, in the order of `run.draws`.
     """
+    training = features if training is None else training
     inputs = {name: features[name].stamp for name in run.method.conditioner.needs}
+    inputs |= training_stamps(run, "conditioner", training)
     made = {output: _latents(run, output, inputs) for output in run.method.decoders}
     doing = f"sampling {' and '.join(made)} from {source} features"
     with each(run, f"latents/{source}", *made.values(), doing=doing) as batches:
         if batches:
-            _walk(run, source, features, made, batches)
+            _check_gaps(run, {name: features[name].test() for name in run.method.conditioner.needs})
+            condition = loaded(
+                run, "conditioner", training=training_rows(run, "conditioner", training)
+            )
+            _walk(run, source, features, made, batches, condition)
     return made
 
 
@@ -61,12 +74,11 @@ def _walk(
     features: Mapping[str, Artefact],
     made: Mapping[str, Sequence[Artefact]],
     batches: Batches,
+    condition: Callable[[Mapping[str, Tensor]], object],
 ) -> None:
     import torch
 
     tensors = {name: features[name].test() for name in run.method.conditioner.needs}
-    _check_gaps(run, tensors)
-    condition = loaded(run, "conditioner")
     with torch.no_grad():
         for batch in batches:
             images = [draw.image for draw in batch.of(run.draws)]

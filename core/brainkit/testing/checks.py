@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.data import Checkpoint, Stimuli
+from brainkit.data import Checkpoint, Stimuli, TrainingRows
 from brainkit.method import Method
 from brainkit.parts import Conditioner, Decoder, Encoder, Regressor, Sampler
 from brainkit.testing import (
@@ -28,6 +28,7 @@ from brainkit.testing import (
     sampler,
 )
 from brainkit.testing.examples import example_stimuli
+from brainkit.testing.memory import example_training, remembering, whole
 from brainkit.testing.promise import Check, Failures, bound
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def for_conditioner(
     store: CheckpointStore,
     features: Mapping[str, Tensor],
     *,
+    training: TrainingRows | None = None,
     expected_failures: Failures | None = None,
 ) -> tuple[Check, ...]:
     """Return the checks of a conditioner.
@@ -75,9 +77,11 @@ def for_conditioner(
         checked: the conditioner.
         store: holds the weights it needs, best those of a tiny network.
         features: at least those it needs and two rows, float32 (batch, *shape).
+        training: for one that remembers training images; drawn by default, see `example_training`.
         expected_failures: name of a check -> why the part cannot keep that promise.
     """
-    return _bound("conditioner", conditioner.PROMISES, expected_failures, checked, store, features)
+    given = remembering(checked, training or example_training(checked, features))
+    return _bound("conditioner", conditioner.PROMISES, expected_failures, given, store, features)
 
 
 def for_sampler(
@@ -92,6 +96,7 @@ def for_decoder(
     store: CheckpointStore,
     latents: Tensor,
     *,
+    training: TrainingRows | None = None,
     expected_failures: Failures | None = None,
 ) -> tuple[Check, ...]:
     """Return the checks of a decoder.
@@ -100,9 +105,11 @@ def for_decoder(
         checked: the decoder.
         store: holds the weights it needs, best those of a tiny network.
         latents: at least two, float32 (batch, *latent).
+        training: for one that remembers training images; without features by default.
         expected_failures: name of a check -> why the part cannot keep that promise.
     """
-    return _bound("decoder", decoder.PROMISES, expected_failures, checked, store, latents)
+    given = remembering(checked, training or example_training(checked, {}))
+    return _bound("decoder", decoder.PROMISES, expected_failures, given, store, latents)
 
 
 def for_method(
@@ -158,6 +165,6 @@ def _bound(
 
 def _of_kind(kind: str, promise: Callable[[str, Any], None]) -> Callable[..., None]:
     def checked(subject: Any, *others: object) -> None:
-        promise(kind, subject)
+        promise(kind, whole(subject))
 
     return update_wrapper(checked, promise)

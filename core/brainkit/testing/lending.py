@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainkit.checkpoints import CheckpointStore
-from brainkit.data import Checkpoint, Condition
+from brainkit.data import Checkpoint, Condition, TrainingRows
 from brainkit.method import Method
-from brainkit.parts import checkpoints_of
+from brainkit.parts import checkpoints_of, remembers
 from brainkit.plugins import Registry
 from brainkit.testing import checks
+from brainkit.testing.memory import example_training, remembering
 from brainkit.testing.promise import Check, Failures
 
 if TYPE_CHECKING:
@@ -56,8 +57,10 @@ class Lender:
         """Return the checks of a conditioner, with features of a method that uses it."""
         for method, store in self._methods(lambda each: type(each.conditioner) is type(part)):
             features = self.features(method, store)
-            own = method.conditioner
-            return checks.for_conditioner(own, store, features, expected_failures=excuses)
+            own, training = method.conditioner, self.training(method, method.conditioner, store)
+            return checks.for_conditioner(
+                own, store, features, training=training, expected_failures=excuses
+            )
         return self._unused(part)
 
     def decoder(self, part: Any, excuses: Failures | None) -> Conformance:
@@ -68,7 +71,10 @@ class Lender:
             for output, own in method.decoders.items():
                 if type(own) is type(part):
                     latents = self.latents(method, store, output)
-                    return checks.for_decoder(own, store, latents, expected_failures=excuses)
+                    training = self.training(method, own, store)
+                    return checks.for_decoder(
+                        own, store, latents, training=training, expected_failures=excuses
+                    )
         return self._unused(part)
 
     def method(self, method: Method, excuses: Failures | None, *, runs: bool) -> Conformance:
@@ -104,12 +110,22 @@ class Lender:
             for name in method.conditioner.needs
         }
 
+    def training(self, method: Method, part: Any, store: CheckpointStore) -> TrainingRows:
+        """Return training images with the features of a method that a part remembers."""
+        import torch
+
+        names = remembers(part) or ()
+        shapes = {name: method.encoders[name].shape(store) for name in names}
+        return example_training(part, {n: torch.empty(1, *s) for n, s in shapes.items()})
+
     def latents(self, method: Method, store: CheckpointStore, output: str) -> Tensor:
         """Return what a method's decoder of an output is given, without walking there."""
         import torch
 
         with torch.no_grad():
-            prepared = method.conditioner.load(store)(self.features(method, store))
+            conditioner = method.conditioner
+            known = remembering(conditioner, self.training(method, conditioner, store))
+            prepared = known.load(store)(self.features(method, store))
             condition: Condition = prepared[output]
             if len(condition.sigmas) > 1:
                 return condition.start.clone()
