@@ -98,6 +98,15 @@ def test_all_samples_are_scored_as_a_run_scores_them(cli, tmp_path):
     assert "Samples 2 to 2 from brain" in page
 
 
+def test_it_is_compared_with_a_run(cli):
+    tiny = ("-o", "miniature.voxels=40", *SMALL)
+    run = cli.run("toy", *tiny, "--images", 6)
+    folder = evaluated(cli, run / "images", *tiny, "--images", 6)
+    table = cli("compare", f"ours={run}", f"theirs={folder}", "--score", "SSIM").stdout
+    (row,) = [line.split() for line in table.splitlines() if line.startswith("SSIM")]
+    assert row[-1].strip("*") == row[-2].strip("*")
+
+
 def test_images_that_are_not_chosen_are_passed_over(cli):
     tiny = ("-o", "miniature.voxels=40", *SMALL)
     run = cli.run("toy", *tiny, "--images", 6)
@@ -205,6 +214,45 @@ def test_data_of_ones_own_are_scored_by_name(own, cli):
     page = (folder / "report.html").read_text()
     assert "made on shown" in page
     assert "0 training images" not in page
+
+
+def test_a_null_is_what_its_outputs_score_when_every_image_has_them(own, cli):
+    draws = [np.kron(each, np.ones((8, 8, 1), np.uint8)) for each in PICTURES[1:3]]
+    np.save(own / "draws.npy", np.stack(draws))
+    (own / "null").mkdir()
+    for row, each in enumerate(draws):
+        Image.fromarray(each).save(own / "null" / f"draw-{row}.png")
+    truth = ("--stimuli", own / "shown", "--captions", own / "truth.jsonl")
+
+    def of(*words: object) -> dict[str, dict]:
+        found = written(evaluated(cli, *words, *truth), "metrics.json")["scores"]
+        return {each["key"]: each for each in found if each["value"] is not None}
+
+    alone = []
+    for row, each in enumerate(draws):
+        np.savez(own / f"same{row}.npz", r=np.stack([each] * 4), ids=["ape", "bee", "cat", "dog"])
+        alone.append(of(own / f"same{row}.npz"))
+    for null in (own / "draws.npy", own / "null"):
+        scored = of(own / "made", "--null", null)
+        assert len(scored) > 1
+        for key, each in scored.items():
+            values = [of_draw[key]["value"] for of_draw in alone]
+            assert each["null"]["value"] == pytest.approx(np.mean(values))
+            assert each["null"]["sd"] == pytest.approx(np.std(values, ddof=1))
+            assert each["null"]["n"] == 2
+    assert of(own / "made")["ssim"]["null"] is None
+    (own / "generic.jsonl").write_text('{"id": "x", "caption": "a bee"}')
+    everywhere = "id,caption\n" + "".join(
+        f"{name},a bee\n" for name in ("ape", "bee", "cat", "dog")
+    )
+    (own / "everywhere.csv").write_text(everywhere)
+    scored = of(own / "told.tsv", "--null", own / "generic.jsonl")
+    same = of(own / "everywhere.csv")
+    assert len(scored) >= 5
+    for key, each in scored.items():
+        assert each["null"]["value"] == pytest.approx(same[key]["value"]), key
+    said = cli("evaluate", own / "made", *truth, "--null", own / "generic.jsonl", code=2).stderr
+    assert "generic.jsonl has neither pictures nor captions of the kind scored" in said
 
 
 FILES = {

@@ -50,6 +50,13 @@ def evaluate(
             callback=home_expanded,
         ),
     ] = None,
+    null: Annotated[
+        Path | None,
+        typer.Option(
+            help="What the program makes of the mean brain, as PATH; one or several draws.",
+            callback=home_expanded,
+        ),
+    ] = None,
     ids: Annotated[
         Path | None,
         typer.Option(
@@ -109,6 +116,7 @@ def evaluate(
         array=array,
         tests=Parting(split, sessions, named, "" if tests is None else tests.name),
         given=images == GIVEN,
+        null=null,
     )
     folder = score(request, tell, shlex.join(["brainkit", *sys.argv[1:]]))
     print("\n".join(score_lines(folder.metrics)))

@@ -17,8 +17,8 @@ from brainkit.console import Say
 from brainkit.data import Stimuli
 from brainkit.errors import DataError, UsageError
 from brainkit.evaluate.items import ImageSample, T, in_order, normal
-from brainkit.evaluate.pictures import Picture, is_pictures, read_pictures
-from brainkit.evaluate.texts import is_captions, read_captions, read_ids
+from brainkit.evaluate.pictures import Picture, is_pictures, read_draws, read_pictures
+from brainkit.evaluate.texts import is_captions, read_captions, read_ids, read_texts
 from brainkit.evaluate.truth import Parting, Truth, of_nsd, of_own, references
 from brainkit.report import ReportData, ReportRow, ScoreRow, metrics_json, write_report
 from brainkit.report.scores import ENOUGH, N_EXCHANGES
@@ -30,7 +30,7 @@ from brainkit.run.machine import log_versions, quick_device
 from brainkit.run.publish import test_set_of
 from brainkit.run.readers import Sight
 from brainkit.run.rows import score_rows
-from brainkit.run.score import Outputs, output_scorers
+from brainkit.run.score import NULL, Outputs, output_scorers
 
 FOLDER = "evaluations"
 """Where evaluations lie in a work folder."""
@@ -55,6 +55,8 @@ class Request:
         array: name of the array of pictures in a file that has several.
         tests: which of a subject's images are test images.
         given: whether to score those images only that there is something of.
+        null: pictures or captions, or a folder with both, that the program makes without a brain's
+            response; each stands for all images.
     """
 
     paths: tuple[Path, ...]
@@ -65,6 +67,7 @@ class Request:
     array: str | None = None
     tests: Parting = field(default_factory=Parting)
     given: bool = False
+    null: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +79,14 @@ class Evaluation:
         truth: what it was held against.
         images: that were scored.
         outputs: what the program made of them.
+        nulls: what it makes without a brain's response, each of which stands for all images.
     """
 
     request: Request
     truth: Truth
     images: tuple[str, ...]
     outputs: Outputs
+    nulls: tuple[Outputs, ...] = ()
 
     @cached_property
     def stimuli(self) -> Stimuli:
@@ -103,9 +108,11 @@ class Evaluation:
     @cached_property
     def digest(self) -> str:
         """16 hex digits of all that decides the scores."""
-        settings = [self.truth.fingerprint, self.images, self.outputs.captions, *self._settings]
+        every = (self.outputs, *self.nulls)
+        told = [each.captions for each in every]
+        settings = [self.truth.fingerprint, self.images, told, *self._settings]
         digest = sha256(json.dumps(settings, default=str).encode())
-        for sample in self.outputs.pictures:
+        for sample in (sample for each in every for sample in each.pictures):
             digest.update(np.ascontiguousarray(sample).tobytes())
         return digest.hexdigest()[:16]
 
@@ -126,8 +133,10 @@ class Evaluation:
         """Return the scores, and what was warned of meanwhile."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            scorers = output_scorers(self.sight, self.stimuli, {"brain": self.outputs})
-            scores = score_rows(scorers, len(self.images))
+            nulls = {f"{NULL} {draw}": each for draw, each in enumerate(self.nulls)}
+            sources = {"brain": self.outputs, **nulls}
+            scorers = output_scorers(self.sight, self.stimuli, sources)
+            scores = score_rows(scorers, len(self.images), nulls=tuple(nulls))
         told = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
         return scores, tuple(dict.fromkeys(told))
 
@@ -191,7 +200,23 @@ def read(request: Request, say: Say) -> Evaluation:
         pictures=[np.stack(each) for each in ordered(shown, f"pictures in {pictures}")],
         captions=ordered(told, f"captions in {captions}"),
     )
-    return Evaluation(request, truth, images, outputs)
+    return Evaluation(request, truth, images, outputs, _nulls(request, outputs))
+
+
+def _nulls(request: Request, outputs: Outputs) -> tuple[Outputs, ...]:
+    """Return the draws of the null, pictures and captions each by itself."""
+    if request.null is None:
+        return ()
+    pictures, captions = _outputs([request.null])
+    draws: list[Outputs] = []
+    if pictures is not None and outputs.pictures:
+        read = read_draws(pictures, array=request.array)
+        draws += [Outputs(pictures=[each[None]], generic=True) for each in read]
+    if captions is not None and outputs.captions:
+        draws += [Outputs(captions=[[each]], generic=True) for each in read_texts(captions)]
+    if not draws:
+        raise UsageError(f"{request.null} has neither pictures nor captions of the kind scored")
+    return tuple(draws)
 
 
 def _outputs(paths: Sequence[Path]) -> tuple[Path | None, Path | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,10 @@ def read_pictures(
     """
     if path.is_dir():
         return _of_folder(path, numbered=numbered, several=several, ids=ids)
+    return _of_arrays(path, _arrays(path), array, ids)
+
+
+def _arrays(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise DataError(f"there is no {path}; give a folder of pictures or a file of arrays")
     reader = READERS.get(path.suffix.lower())
@@ -57,19 +61,32 @@ def read_pictures(
             f"{', '.join(READERS)}"
         )
     try:
-        arrays = reader(path)
+        return reader(path)
     except BrainkitError:
         raise
     except Exception as error:  # each library raises its own
         raise DataError(
             f"{path} cannot be read ({' '.join(str(error).split())}); write it again"
         ) from error
-    return _of_arrays(path, arrays, array, ids)
 
 
-def _of_folder(
-    folder: Path, *, numbered: bool, several: bool, ids: Sequence[str] | None
-) -> dict[ImageSample, Picture]:
+def read_draws(path: Path, *, array: str | None = None) -> list[Picture]:
+    """Return all pictures in a folder or file, whatever images their names tell.
+
+    Raises:
+        BrainkitError: as of `read_pictures`.
+    """
+    if path.is_dir():
+        files = _files(path)
+        pictures = [_opened(each) for each in files]
+        _require_one_size(zip(files, pictures, strict=True))
+        return pictures
+    arrays = _arrays(path)
+    chosen = _chosen(path, arrays, array)
+    return list(as_uint8(arrays[chosen], f"{path}: {chosen}")[:, 0])
+
+
+def _files(folder: Path) -> list[Path]:
     files = sorted(
         path
         for path in folder.iterdir()
@@ -77,15 +94,20 @@ def _of_folder(
     )
     if not files:
         raise DataError(f"{folder} has no pictures ({', '.join(ENDINGS)}); name their folder")
+    return files
+
+
+def _of_folder(
+    folder: Path, *, numbered: bool, several: bool, ids: Sequence[str] | None
+) -> dict[ImageSample, Picture]:
+    files = _files(folder)
     if ids is not None:
         _require_as_many(ids, len(files), f"{folder} has", "pictures")
     given: dict[ImageSample, Picture] = {}
     for row, path in enumerate(files):
         item = item_of(path.stem, numbered=numbered, several=several) if ids is None else None
         added(given, item or ImageSample(str((ids or ())[row]), 1), _opened(path), str(path))
-    _require_one_size(
-        {str(path): each.shape for path, each in zip(files, given.values(), strict=True)}
-    )
+    _require_one_size(zip(files, given.values(), strict=True))
     return given
 
 
@@ -114,13 +136,13 @@ def _converted(path: Path, image: Any) -> Picture:
     return np.asarray(image.convert("RGB"))
 
 
-def _require_one_size(shapes: Mapping[str, tuple[int, ...]]) -> None:
-    (first, shape), *rest = shapes.items()
-    for name, other in rest:
-        if other != shape:
-            sizes = [f"{width} x {height}" for height, width, _ in (shape, other)]
+def _require_one_size(pictures: Iterable[tuple[Path, Picture]]) -> None:
+    (first, shown), *rest = pictures
+    for path, other in rest:
+        if other.shape != shown.shape:
+            sizes = [f"{width} x {height}" for height, width, _ in (shown.shape, other.shape)]
             raise DataError(
-                f"{first} has {sizes[0]} pixels but {name} has {sizes[1]}; bring all to one size"
+                f"{first} has {sizes[0]} pixels but {path} has {sizes[1]}; bring all to one size"
             )
 
 

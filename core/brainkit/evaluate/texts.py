@@ -51,6 +51,15 @@ def read_captions(
     return given
 
 
+def read_texts(path: Path) -> list[str]:
+    """Return all captions of a file, whatever images they are of.
+
+    Raises:
+        BrainkitError: as of `read_captions`.
+    """
+    return [_caption(where, entry) for where, entry in _entries(path)]
+
+
 def read_references(path: Path, *, numbered: bool) -> dict[str, tuple[str, ...]]:
     """Return the true captions of each image; every line adds one.
 
