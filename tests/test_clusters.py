@@ -72,7 +72,7 @@ def test_a_run_says_its_test_set_and_shares_no_trials_with_other_splits(registry
     )
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["test_images"] == sentence
-    assert tuple(each["image_id"] for each in metrics["per_image"]) == one.held_out
+    assert tuple(each["image_id"] for each in metrics["images"]) == one.held_out
     assert f"Test images: {sentence}." in (folder / "report.html").read_text()
     assert metrics["findings"] == []
     assert f"tests    {sentence}" in dry_text(prepared(registry, tmp_path, dry=True))

@@ -67,7 +67,7 @@ def test_every_command_that_prints_json_has_a_schema():
     assert {command.split()[0] for command in schema.COMMANDS} == set(filter(takes_json, NAMES))
 
 
-WITHOUT = {"evaluate", "map", "new-plugin", "report", "run"}
+WITHOUT = {"map", "new-plugin"}
 
 
 def test_every_command_that_prints_data_prints_json():
@@ -135,3 +135,19 @@ def test_show_says_of_each_option_where_it_is_set(cli):
     options = {each["address"]: each for part in found["parts"] for each in part["options"]}
     assert options["sampler.steps"]["value"] == 7
     assert options["sampler.steps"]["allowed"] == ">= 1"
+
+
+def test_a_run_and_its_plan_are_what_their_schemas_say(cli, nsd):
+    words = ("run", "toy", "--nsd", nsd, "--images", 2, "--no-ceiling", "--work", "w", "--json")
+    plan = checked("run --dry-run", cli(*words, "--dry-run").stdout)
+    assert plan["reconstructed"] == 2
+    assert "features/picture" in plan["computed"]
+    done = checked("run", cli(*words).stdout)
+    assert done["computed"] == plan["computed"]
+    assert (cli.folder / done["metrics"]).is_file()
+    again = checked("run", cli(*words).stdout)
+    assert again["computed"] == []
+    (report,) = checked("report", cli("report", "w", "--json").stdout)
+    assert Path(report["report"]).name == "report.html"
+    compared = checked("compare", cli("compare", "w", "--json").stdout)
+    assert compared["scores"]

@@ -204,7 +204,7 @@ def test_the_table_of_scores_ends_with_the_split(nsd, registry, tmp_path):
     config = RunConfig(method="toy", nsd=nsd, work=tmp_path, options=options)
     prepared = prepare(config, registry, list)
     run(prepared)
-    assert summary(prepared).endswith(f"\nTest images: {SENTENCES[SPLIT]}.")
+    assert summary(prepared)[-1] == f"Test images: {SENTENCES[SPLIT]}."
 
 
 def test_a_dry_run_says_the_split(do):

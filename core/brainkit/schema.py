@@ -206,7 +206,96 @@ class Diagnosis(TypedDict):
     store: Annotated[StoreEntry, "the released weights"]
 
 
+class StepNeed(TypedDict):
+    """What one step holds in memory, foretold."""
+
+    step: Annotated[str, "which"]
+    batch: Annotated[int, "images, or draws, at once"]
+    weights: Annotated[Bytes, "bytes of its networks"]
+    memory: Annotated[Bytes, "bytes at most, weights and activations"]
+    unknown: Annotated[str, "why nothing is known; empty when it is"]
+
+
+class RunPlan(TypedDict):
+    """What a run would do."""
+
+    method: Annotated[str, "its name"]
+    data: Annotated[Path, "folder of the data"]
+    subject: Annotated[str, "number or name"]
+    weights: Annotated[str, "miniature, released or random"]
+    training_images: Annotated[int, "that regressors learn from"]
+    test_images: Annotated[int, "there are"]
+    reconstructed: Annotated[int, "test images that are reconstructed"]
+    samples: Annotated[int, "of each"]
+    split: Annotated[str, "which images the test images are"]
+    device: Annotated[str, "of the networks"]
+    dtype: Annotated[str, "of the networks"]
+    batch_size: Annotated[int, "images sampled at once"]
+    reads: Annotated[Bytes, "bytes of betas"]
+    folder: Annotated[Path, "of the run"]
+    computed: Annotated[list[str], "steps that would be computed"]
+    kept: Annotated[list[str], "steps whose files are there and current"]
+    memory: Annotated[list[StepNeed], "of each step; empty on the miniature"]
+    disk: Annotated[dict[str, Bytes], "bytes of each kind of file; empty on the miniature"]
+
+
+class RunDone(TypedDict):
+    """What a run left and did."""
+
+    folder: Annotated[Path, "of the run"]
+    report: Annotated[Path, "of the report"]
+    metrics: Annotated[Path, "of the scores; docs/evaluation.md explains every key"]
+    computed: Annotated[list[str], "steps that were computed"]
+    kept: Annotated[list[str], "steps whose files were current"]
+
+
+class ComparedColumn(TypedDict):
+    """Runs of one composition, one a subject."""
+
+    label: Annotated[str, "heading of the column"]
+    method: Annotated[str, "name of the method"]
+    runs: Annotated[dict[str, Path], "where each subject's lies, by subject"]
+    settings: Annotated[dict[str, Any], "in what it differs from the other columns"]
+
+
+class ComparedScore(TypedDict):
+    """A row of a comparison."""
+
+    key: Annotated[str, "of the score, as in metrics.json"]
+    name: Annotated[str, "of the score"]
+    group: Annotated[str, "pictures, captions or features"]
+    unit: Annotated[str, "what the numbers are"]
+    higher_is_better: Annotated[bool, "whether larger means closer"]
+    values: Annotated[dict[str, float | None], "mean over the subjects, by column"]
+
+
+class Compared(TypedDict):
+    """Results side by side."""
+
+    layout: Annotated[int, "version of the keys"]
+    subjects: Annotated[list[str], "whose runs"]
+    images: Annotated[list[Any], "ids that all runs have"]
+    columns: Annotated[list[ComparedColumn], "what is compared"]
+    scores: Annotated[list[ComparedScore], "rows"]
+    differences: Annotated[list[dict[str, Any]], "paired differences; docs/compare.md"]
+    published: Annotated[list[dict[str, Any]], "numbers of papers; docs/compare.md"]
+    notes: Annotated[list[str], "what a reader has to know"]
+
+
+class ReportEntry(TypedDict):
+    """A report that was written."""
+
+    folder: Annotated[Path, "of the run"]
+    report: Annotated[Path, "of the report"]
+    metrics: Annotated[Path, "of the scores; docs/evaluation.md explains every key"]
+
+
 COMMANDS: dict[str, Any] = {
+    "run": RunDone,
+    "run --dry-run": RunPlan,
+    "evaluate": ReportEntry,
+    "report": list[ReportEntry],
+    "compare": Compared,
     "list-plugins": list[PluginEntry],
     "check-plugin": PluginChecked,
     "show": MethodShown,

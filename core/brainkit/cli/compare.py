@@ -29,6 +29,7 @@ def compare(
         typer.Option(help="Only scores whose name has this in it. Repeatable."),
     ] = None,
     format_: Annotated[Format, typer.Option("--format", help="How it is printed.")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Also write a page with all images.", callback=home_expanded),
@@ -45,17 +46,19 @@ def compare(
         brainkit compare mine=NAME theirs=other/metrics.json --out comparison.html
     """
     from brainkit.compare import compared
-    from brainkit.compare.formats import FORMATS, blocks
+    from brainkit.compare.formats import FORMATS, as_object, blocks
     from brainkit.compare.page import write_page
     from brainkit.console import tell
     from brainkit.plugins import Registry
     from brainkit.run.compared import published_of, results_of, shown
-    from brainkit.tables import show
+    from brainkit.tables import show, show_json
 
     comparison = compared(results_of(runs, work), score or ())
     registry = Registry.installed()
     published = published_of(comparison, registry)
-    if format_ == "table":
+    if as_json:
+        show_json(as_object(comparison, published))
+    elif format_ == "table":
         show(*blocks(comparison, published))
     else:
         print(FORMATS[format_](comparison, published))

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from brainkit.cli.flags import OptionTexts, StoreFolder, Strict, home_expanded
+from brainkit.cli.flags import AsJson, OptionTexts, StoreFolder, Strict, home_expanded
 from brainkit.run.config import about
 
 
@@ -81,6 +81,7 @@ def evaluate(
     dtype: Annotated[str | None, typer.Option(help=about("dtype"))] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a network reads at once.")] = None,
     option: OptionTexts = None,
+    as_json: AsJson = False,
     strict: Strict = False,
 ) -> None:
     """Score pictures and captions that any program made, and write a report.
@@ -93,6 +94,7 @@ def evaluate(
         brainkit evaluate recons.npy captions.csv --ids ids.txt --nsd /data/nsd
         brainkit evaluate out/ --stimuli shown/ --captions truth.jsonl
     """
+    from brainkit.cli.results import report_entry
     from brainkit.console import tell
     from brainkit.evaluate import Request
     from brainkit.evaluate import evaluate as score
@@ -101,7 +103,8 @@ def evaluate(
     from brainkit.evaluate.truth import Parting
     from brainkit.options import checked_path
     from brainkit.run.config import configured
-    from brainkit.run.publish import require_no_findings, score_lines
+    from brainkit.run.publish import require_no_findings, score_blocks
+    from brainkit.tables import Verbatim, show, show_json
 
     own = "released" if stimuli is not None else None
     typed = {**context.params, "weights": weights or own}
@@ -119,7 +122,9 @@ def evaluate(
         null=null,
     )
     folder = score(request, tell, shlex.join(["brainkit", *sys.argv[1:]]))
-    print("\n".join(score_lines(folder.metrics)))
-    print(folder.report, flush=True)
+    if as_json:
+        show_json(report_entry(folder))
+    else:
+        show(*score_blocks(folder.metrics), Verbatim(str(folder.report)))
     if strict:
         require_no_findings(folder.metrics)

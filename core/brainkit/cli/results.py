@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from brainkit.cli.flags import AsJson, ResultsFolder, RunName
 
+if TYPE_CHECKING:
+    from brainkit.run.folder import Folder
+    from brainkit.schema import ReportEntry
 
-def report(work: ResultsFolder, name: RunName = None) -> None:
+
+def report(work: ResultsFolder, name: RunName = None, as_json: AsJson = False) -> None:
     """Write the report of a finished run again and print its path.
 
     Examples:
         brainkit report brainkit-runs
+        brainkit report brainkit-runs --json
     """
     from brainkit.console import tell
     from brainkit.plugins import Registry
     from brainkit.run.finished import chosen_runs, rewritten
+    from brainkit.run.folder import Folder
+    from brainkit.tables import Verbatim, show, show_json
 
-    for path in rewritten(chosen_runs(work, name, tell), Registry.installed(), tell):
-        print(path)
+    paths = rewritten(chosen_runs(work, name, tell), Registry.installed(), tell)
+    if as_json:
+        show_json([report_entry(Folder(path.parent)) for path in paths])
+    else:
+        show(*(Verbatim(str(path)) for path in paths))
+
+
+def report_entry(folder: Folder) -> ReportEntry:
+    """Return where a report and its scores lie, for programs."""
+    return {
+        "folder": str(folder.root),
+        "report": str(folder.report),
+        "metrics": str(folder.metrics),
+    }
 
 
 def map_voxels(

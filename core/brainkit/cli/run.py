@@ -9,6 +9,7 @@ import typer
 
 from brainkit.cli import completion
 from brainkit.cli.flags import (
+    AsJson,
     OptionTexts,
     PluginFiles,
     Preset,
@@ -21,6 +22,8 @@ from brainkit.run.config import about
 
 if TYPE_CHECKING:
     from brainkit.run import Run
+    from brainkit.run.estimate import Need
+    from brainkit.schema import RunDone, RunPlan, StepNeed
 
 
 def run(
@@ -67,6 +70,7 @@ def run(
         bool, typer.Option("--dry-run", help="Say what would be computed, read and written.")
     ] = False,
     strict: Strict = False,
+    as_json: AsJson = False,
 ) -> None:
     """Reconstruct what a subject saw, score it and write a report.
 
@@ -82,49 +86,106 @@ def run(
     from brainkit import run as running
     from brainkit.console import tell
     from brainkit.plugins import Registry
+    from brainkit.run.publish import require_no_findings, summary
+    from brainkit.tables import Verbatim, show, show_json
 
     # Every flag is a setting of the same name, so the context holds them all.
     settings = running.configured(method, context.params, file=config)
     prepared = running.prepare(settings, Registry.installed(plugin), tell, dry=dry_run)
-    if dry_run:
+    if dry_run and not as_json:
         _print_plan(prepared)
     path = running.run(prepared)
-    if not dry_run:
-        _print_scores(prepared, path, strict=strict)
-
-
-def _print_plan(prepared: Run) -> None:
-    print(plan(prepared))
-    if prepared.networks != "miniature":
-        from brainkit.run.estimate import estimate, text
-
-        print("\n".join(text(estimate(prepared), prepared)), flush=True)
-
-
-def _print_scores(prepared: Run, path: Path, *, strict: bool) -> None:
-    from brainkit.run.publish import require_no_findings, summary
-
-    print(summary(prepared))
-    print(path, flush=True)
-    if strict:
+    if as_json:
+        show_json(planned(prepared) if dry_run else done(prepared))
+    elif not dry_run:
+        show(*summary(prepared), Verbatim(str(path)))
+    if strict and not dry_run:
         require_no_findings(prepared.folder.metrics)
 
 
+def _print_plan(prepared: Run) -> None:
+    from brainkit.tables import show
+
+    show(*(f"{word:<7}  {text}" for word, text in plan_rows(prepared)))
+    if prepared.networks != "miniature":
+        from brainkit.run.estimate import estimate, text
+
+        show(*text(estimate(prepared), prepared))
+
+
+def planned(run: Run) -> RunPlan:
+    """Return what a dry run tells, for programs."""
+    from brainkit.run.estimate import estimate
+
+    foretold = estimate(run) if run.networks != "miniature" else None
+    return {
+        "method": run.method.name,
+        "data": str(run.nsd),
+        "subject": str(run.config.subject),
+        "weights": run.networks,
+        "training_images": len(run.image_ids[0]),
+        "test_images": len(run.image_ids[1]),
+        "reconstructed": len(run.chosen),
+        "samples": run.method.samples,
+        "split": run.plan.test_images,
+        "device": run.store.device,
+        "dtype": run.store.dtype,
+        "batch_size": run.config.batch_size,
+        "reads": run.plan.bytes_read,
+        "folder": str(run.folder.root),
+        "computed": list(dict.fromkeys(run.work.computed)),
+        "kept": list(dict.fromkeys(run.work.kept)),
+        "memory": [_need(need) for need in foretold.needs] if foretold else [],
+        "disk": dict(foretold.disk) if foretold else {},
+    }
+
+
+def _need(need: Need) -> StepNeed:
+    return {
+        "step": need.step,
+        "batch": need.batch,
+        "weights": need.weights,
+        "memory": need.memory,
+        "unknown": need.unknown,
+    }
+
+
+def done(run: Run) -> RunDone:
+    """Return what a run leaves and did, for programs."""
+    return {
+        "folder": str(run.folder.root),
+        "report": str(run.folder.report),
+        "metrics": str(run.folder.metrics),
+        "computed": list(dict.fromkeys(run.work.computed)),
+        "kept": list(dict.fromkeys(run.work.kept)),
+    }
+
+
 def plan(run: Run) -> str:
+    """Return what a dry run prints first as text."""
+    return "\n".join(f"{word:<7}  {text}" for word, text in plan_rows(run))
+
+
+def plan_rows(run: Run) -> list[tuple[str, str]]:
     """Return what a dry run prints first: what is read, how much, and where files go."""
     train, test = run.image_ids
     times = f" {run.method.samples} times" if run.method.samples > 1 else ""
-    lines = [
-        f"method   {run.method.name} on {'the miniature' if run.miniature else run.nsd}",
-        f"weights  {_networks(run)}",
-        f"subject  {run.config.subject}: {len(train)} training images, {len(test)} test images, "
-        f"{len(run.chosen)} to be reconstructed{times}",
-        f"tests    {run.plan.test_images}",
-        f"network  {run.store.dtype} on {run.store.device}, batches of {run.config.batch_size}",
-        f"reads    {run.plan.text()}",
-        f"writes   {run.folder.root}",
+    return [
+        ("method", f"{run.method.name} on {'the miniature' if run.miniature else run.nsd}"),
+        ("weights", _networks(run)),
+        (
+            "subject",
+            f"{run.config.subject}: {len(train)} training images, {len(test)} test images, "
+            f"{len(run.chosen)} to be reconstructed{times}",
+        ),
+        ("tests", run.plan.test_images),
+        (
+            "network",
+            f"{run.store.dtype} on {run.store.device}, batches of {run.config.batch_size}",
+        ),
+        ("reads", run.plan.text()),
+        ("writes", str(run.folder.root)),
     ]
-    return "\n".join(lines)
 
 
 def _networks(run: Run) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from brainkit.console import aligned
 from brainkit.data import Stimuli
 from brainkit.errors import BrainkitError, DataError
 from brainkit.names import subject_name
@@ -39,6 +38,7 @@ from brainkit.run.journal import PATH, strip_frames
 from brainkit.run.machine import log_versions
 from brainkit.run.shared import Predictions, Run, reproduce_command, run_file
 from brainkit.run.step import one
+from brainkit.tables import Block, TextTable
 
 REPORTING = ("metrics", "report")
 """The steps that only tell of the others' files, and are done again when these change."""
@@ -311,15 +311,15 @@ def require_no_findings(metrics: Path) -> None:
         )
 
 
-def summary(run: Run) -> str:
+def summary(run: Run) -> list[Block]:
     """Return what a run prints: the table of scores and which images are test images."""
     lines = [RANDOM_LINE] if run.networks == "random" else [SMALL_LINE] * run.small
-    *scored, tested = score_lines(run.folder.metrics)
-    return "\n".join([*lines, *scored, *few_images(run), tested])
+    *scored, tested = score_blocks(run.folder.metrics)
+    return [*lines, *scored, *few_images(run), tested]
 
 
-def score_lines(metrics: Path) -> list[str]:
-    """Return what a written `metrics.json` tells as lines: findings, scores, which images."""
+def score_blocks(metrics: Path) -> list[Block]:
+    """Return what a written `metrics.json` tells: findings, scores, which images."""
     written = _written(metrics)
     found = [f"Finding: {each['sentence']}." for each in written["findings"]]
     return [*found, *_table(written["scores"]), f"Test images: {written['test_images']}."]
@@ -335,9 +335,12 @@ def _written(metrics: Path) -> Mapping[str, Any]:
     return written
 
 
-def _table(scores: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the scores of `metrics.json` as lines of text."""
-    rows = [["", "brain", "95 % interval", "true features", "null", "n", "unit"]]
+SCORED = ("score", "brain", "95 % interval", "true features", "null", "n", "unit")
+
+
+def _table(scores: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """Return the scores of `metrics.json` as a table, and a line for each that is lacking."""
+    rows = []
     for each in scores:
         levels = (each[level] or {"value": None} for level in ("true_features", "floor"))
         values = (_decimals(each["value"]), _ends(each["interval"]))
@@ -349,7 +352,7 @@ def _table(scores: Sequence[Mapping[str, Any]]) -> list[str]:
         for each in scores
         if each["value"] is None and each["notes"][0].startswith("not computed")
     ]
-    return [*aligned(rows, right=(1, 2, 3, 4, 5)), *missing]
+    return [TextTable(SCORED, rows, right={1, 2, 3, 4, 5}), *missing]
 
 
 def _decimals(value: float | None) -> str:
