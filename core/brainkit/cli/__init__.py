@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, Group] = {
     "Results": {
         "evaluate": evaluate.evaluate,
         "compare": compare.compare,
+        "figure": compare.figure,
         "report": results.report,
         "map": results.map_voxels,
         "verify": results.verify,

@@ -18,7 +18,7 @@ from brainkit.report.data import (
     said_first,
 )
 from brainkit.report.histograms import histogram
-from brainkit.report.pictures import Size, data_uri, size_for
+from brainkit.report.pictures import Size, data_uri, parted, size_for
 from brainkit.report.scales import meaning, number, scale
 from brainkit.report.scores import GROUPS, ScoreRow, finite
 from brainkit.report.values import csv_uri, images_csv, score_names
@@ -33,15 +33,13 @@ SEVERITIES = {"leak": "Leak", "doubt": "In doubt", "unchecked": "Not checked"}
 MAP_SIDE, MAP_BYTES = 1200, 500_000
 OTHER_SIDE, OTHER_BYTES = 96, 6000
 """Width in pixels and bytes of a picture of a further sample."""
-WAY_BYTES = 30_000
-"""What the frames of one refinement may take as JPEG."""
 
 
 @dataclass(frozen=True)
 class DrawnWay:
-    """The frames of a refinement as one picture, and its loss as points of a line."""
+    """The frames of a refinement, each with its iteration, and its loss as points of a line."""
 
-    uri: str
+    frames: tuple[tuple[int, str], ...]
     text: str
     points: str
 
@@ -194,11 +192,8 @@ def _way(way: Way) -> DrawnWay:
     across = 100 / max(1, len(way.losses) - 1)
     points = (f"{i * across:.1f},{19 - scale * (x - low):.1f}" for i, x in enumerate(way.losses))
     return DrawnWay(
-        uri=data_uri(way.strip, Size(96 * len(way.iterations), WAY_BYTES)),
-        text=(
-            f"Iterations {', '.join(map(str, way.iterations))}; "
-            f"loss {way.losses[0]:.4g} to {way.losses[-1]:.4g}"
-        ),
+        frames=tuple(zip(way.iterations, parted(way.strip, len(way.iterations)), strict=True)),
+        text=f"Loss {way.losses[0]:.4g} to {way.losses[-1]:.4g}",
         points=" ".join(points),
     )
 

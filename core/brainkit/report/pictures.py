@@ -6,6 +6,7 @@ import base64
 import io
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ PAGE_BYTES = 26_000_000
 """All pictures together before base64, which adds a third: a page of about 35 MB at most."""
 SIDES = (96, 384)
 """Smallest and largest width or height in pixels that a picture is reduced to."""
+FRAME_SIDE, FRAME_BYTES = 96, 4000
+"""Width or height in pixels, and bytes, of a frame of a refinement."""
 BYTES_PER_PIXEL = 0.28
 """What a photograph takes as JPEG at quality 82."""
 
@@ -57,6 +60,20 @@ def data_uri(picture: Picture, size: Size) -> str:
         if len(encoded) <= size.n_bytes:
             break
     return _uri("jpeg", encoded)
+
+
+def parted(strip: Picture, n_frames: int) -> list[str]:
+    """Return each frame of a strip of equally wide ones as a data URI.
+
+    Raises:
+        DataError: the file is missing or is no picture.
+    """
+    image = _opened(strip)
+    width = image.width / n_frames
+    edges = [round(frame * width) for frame in range(n_frames + 1)]
+    size = Size(FRAME_SIDE, FRAME_BYTES)
+    cut = (image.crop((left, 0, right, image.height)) for left, right in pairwise(edges))
+    return [data_uri(_encoded(frame, "PNG"), size) for frame in cut]
 
 
 def _opened(picture: Any) -> Any:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainkit.compare import Comparison, Results, read_results
+from brainkit.compare.figure import FigureRow
 from brainkit.compare.page import Shown
 from brainkit.console import Say
 from brainkit.errors import BrainkitError, UsageError, did_you_mean
 from brainkit.papers import Published
-from brainkit.run.folder import Folder, found_runs
+from brainkit.run.folder import Folder, Source, found_runs
 from brainkit.run.shared import Draw
 
 if TYPE_CHECKING:
@@ -94,9 +95,30 @@ def shown(comparison: Comparison, registry: Registry, say: Say) -> Shown:
     return Shown({}, {}, pictures)
 
 
-def _picture(run: Results, image: int) -> Path | None:
-    path = Folder(run.path.parent).picture("brain", Draw(image, 1))
+def _picture(run: Results, image: int, source: Source = "brain") -> Path | None:
+    path = Folder(run.path.parent).picture(source, Draw(image, 1))
     return path if path.is_file() else None
+
+
+def figure_rows(
+    comparison: Comparison, ids: Sequence[int], registry: Registry, say: Say
+) -> list[FigureRow]:
+    """Return the rows of a figure: stimuli, what true features give of a single run, each run."""
+    here = shown(comparison, registry, say)
+    truly = {image: str(of[0]) for image, of in here.captions.items() if of}
+    runs = [(column.label, run) for column in comparison.columns for run in column.runs]
+    said = any(run.captions for _, run in runs)
+    rows = [FigureRow("stimulus", here.stimuli, truly if said else {})] if here.stimuli else []
+    if len(runs) == 1:
+        run = runs[0][1]
+        pictures = {image: _picture(run, image, "true") for image in ids}
+        if any(pictures.values()):
+            rows.append(FigureRow("from true features", pictures, {}))
+        runs = [("from brain", run)]
+    for label, run in runs:
+        whose = f"{label}, {run.subject}" if len(comparison.subjects) > 1 else label
+        rows.append(FigureRow(whose, here.pictures[run.path], run.captions))
+    return rows
 
 
 def _stimuli(
