@@ -4,11 +4,12 @@ import ast
 import inspect
 import re
 import textwrap
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from brainkit import hookspecs, parts
+from brainkit import Checkpoint, hookspecs, parts
 from brainkit.plugins import KINDS, MEMBERS
 from brainkit.testing import (
     checkpoint,
@@ -22,10 +23,11 @@ from brainkit.testing import (
     regressor,
     sampler,
 )
+from brainkit.weights import Companion, Naming, Origin, Piece, Release, RemoteFile
 
 GUIDES = Path(__file__).parent.parent / "docs" / "plugins"
 FINISHED = GUIDES / "brainkit-mean"
-PAGES = ("tutorial", "hooks", "parts", "testing")
+PAGES = ("tutorial", "hooks", "parts", "testing", "weights")
 KIT = {
     "Every part": part,
     "Encoders": encoder,
@@ -117,3 +119,13 @@ def test_every_link_leads_somewhere(name):
     text = re.sub(r"(?s)```.*?```", "", page(name))
     links = [each for each in re.findall(r"\]\(([^)#]+)", text) if "://" not in each]
     assert [each for each in links if not (GUIDES / each).exists()] == []
+
+
+DECLARED = (Checkpoint, Release, Origin, RemoteFile, Naming, Piece, Companion)
+
+
+@pytest.mark.parametrize("declared", DECLARED, ids=lambda declared: declared.__name__)
+def test_every_field_of_a_release_is_explained(declared):
+    text = sections(page("weights"), 2)[declared.__name__]
+    explained = re.findall(r"(?m)^\| `(\w+)` \| \S", text)
+    assert explained == [field.name for field in fields(declared)]

@@ -210,3 +210,17 @@ def test_help_tells_the_default(name):
     assert default is not MISSING
     shown = str(default).lower() if isinstance(default, bool) else str(default)
     assert about(name).endswith(f"[default: {shown}]") is (default is not None)
+
+
+def test_use_says_which_options_of_the_method_are_lost(toy):
+    from brainkit.plugins import Registry, Source
+
+    registry = Registry([Source("toy", "brainkit-toy 1.0", lambda: toy)])
+    config = RunConfig("toy", use={"sampler": "single-pass", "regressor.length": "fold-ridge"})
+    assert config.lost(registry.get) == [
+        "regressor.length: fold-ridge replaces ridge, and with it alpha=10.0; set options of "
+        "fold-ridge with -o regressor.length.NAME=VALUE",
+        "sampler: single-pass replaces ddim, and with it steps=6; set options of single-pass with "
+        "-o sampler.NAME=VALUE",
+    ]
+    assert RunConfig("toy").lost(registry.get) == []

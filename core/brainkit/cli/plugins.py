@@ -85,11 +85,12 @@ def show(
     from brainkit.run import configured
 
     config = configured(method, context.params)
-    composed = config.composed(Registry.installed(plugin).get)
+    registry = Registry.installed(plugin)
+    composed = config.composed(registry.get)
     if as_json:
         tables.show_json(method_entry(composed))
     else:
-        tables.show(*described(composed))
+        tables.show(*described(composed), *config.lost(registry.get))
 
 
 def show_plugins(registry: Registry, *, as_json: bool, slow: bool = False) -> None:

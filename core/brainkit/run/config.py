@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -127,6 +127,26 @@ class RunConfig:
             return Method.of_parts(self.method, self.composition, lookup)
         method: Method = lookup("method", self.method)
         return method
+
+    def lost(self, lookup: Lookup) -> list[str]:
+        """Say which options of the method go with the parts that are replaced.
+
+        These are values of the paper or the preset; the new part begins with its own defaults.
+        """
+        method: Method = lookup("method", self.method)
+        before = method.with_preset(self.preset_of(method)).with_options(self._of_data(method))
+        after = before
+        for address, name in self.use.items():
+            after = after.with_part(address, name, lookup)
+        said = []
+        for (address, old), (_, new) in zip(before.parts(), after.parts(), strict=True):
+            own = [f"{each.name}={getattr(old, each.name)}" for each in _set_by_method(old)]
+            if old != new and own:
+                said.append(
+                    f"{address}: {new.name} replaces {old.name}, and with it {', '.join(own)}; "
+                    f"set options of {new.name} with -o {address}.NAME=VALUE"
+                )
+        return said
 
     def preset_of(self, method: Method) -> str:
         """Return the name of the preset that a run of the method begins with."""
@@ -335,6 +355,15 @@ def to_toml(config: RunConfig, comment: str) -> str:
         values["composition"] = dict(config.composition)
     values["options"] = _nested(config.options)
     return "".join(f"# {line}\n" for line in comment.splitlines()) + "\n" + tomli_w.dumps(values)
+
+
+def _set_by_method(part: Any) -> list[Field[Any]]:
+    """Return the options of a part that are not its own defaults."""
+    return [
+        each
+        for each in options(part)
+        if each.default is not MISSING and getattr(part, each.name) != each.default
+    ]
 
 
 def _require_writable(method: Method) -> None:

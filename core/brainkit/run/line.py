@@ -51,6 +51,8 @@ def prepare(
     config = config.check()
     require_utf8(config.work, "--work")
     method = config.applied(registry.get)
+    for sentence in config.lost(registry.get):
+        say(sentence)
     device = quick_device(config.device)
     store = chosen_store(config, device)
     if config.nsd is not None:
