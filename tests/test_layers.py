@@ -43,7 +43,7 @@ RUN_ROWS = [
     ["growing", "journal", "trials", "config"],
     ["identity"],
     ["shared", "own"],
-    ["step", "captions", "orphans", "returned", "owner"],
+    ["step", "captions", "orphans", "returned", "owner", "sources"],
     ["watched", "remembered"],
     ["load", "encode", "regress", "sample", "decode", "readers"],
     ["score", "maps", "leaks", "clusters"],

@@ -17,6 +17,11 @@ TARGETS, RECONS = (INPUTS[f"images_{w}"].transpose(0, 2, 3, 1) for w in ("target
 SHOWN, DECODED = INPUTS["features_target"], INPUTS["features_pred"]
 
 
+def clip_s(images, captions, *, network):
+    """CLIP-S of captions whose references do not matter."""
+    return metrics.clip_scores(metrics.Embedded(network, captions, captions[:, None], images))[0]
+
+
 def expected(name):
     return np.array([np.nan if value is None else value for value in EXPECTED[name]])
 
@@ -206,7 +211,7 @@ def test_targets_against_themselves_are_perfect():
     [
         (metrics.correlation_distance, "correlation_distance", "toy correlation distance"),
         (metrics.feature_cosine, "cosine_paired", "toy cosine"),
-        (metrics.clip_s, "clipscore_from_features", "CLIP-S, toy"),
+        (clip_s, "clipscore_from_features", "CLIP-S, toy"),
     ],
 )
 def test_paired_feature_metrics_match_the_golden_values(metric, name, value):
@@ -221,21 +226,40 @@ def test_paired_feature_metrics_match_the_golden_values(metric, name, value):
 def test_retrieval_in_both_directions_matches_the_golden_values(k):
     golden = EXPECTED["retrieval"]
     pair = DECODED, SHOWN
-    for score, key in [
-        (metrics.image_from_brain(*pair, golden["subsets"], k=k), f"image_given_brain_top{k}"),
-        (metrics.brain_from_image(*pair, golden["subsets"], k=k), f"brain_given_image_top{k}"),
+    for retrieve, key in [
+        (metrics.image_from_brain, f"image_given_brain_top{k}"),
+        (metrics.brain_from_image, f"brain_given_image_top{k}"),
     ]:
-        np.testing.assert_allclose(score.per_item, golden[key], atol=1e-12)
-        assert score.chance == pytest.approx(k / 12)
+        for subset, value in zip(golden["subsets"], golden[key], strict=True):
+            own = (rows[subset] for rows in pair)
+            score = retrieve(*own, network="toy", k=k)
+            assert score.mean == pytest.approx(value, abs=1e-12)
+            assert score.chance == pytest.approx(k / 12)
 
 
-def test_drawn_subsets_repeat_no_item_and_depend_on_the_seed_only():
-    subsets = metrics.drawn_subsets(40, size=30, repeats=8, seed=1)
-    assert all(len(set(row.tolist())) == 30 for row in subsets)
-    np.testing.assert_array_equal(subsets, metrics.drawn_subsets(40, size=30, repeats=8, seed=1))
-    assert not np.array_equal(subsets, metrics.drawn_subsets(40, size=30, repeats=8, seed=2))
-    with pytest.raises(DataError, match="subsets of 300 cannot be drawn from 40"):
-        metrics.drawn_subsets(40)
+def test_retrieval_is_the_mean_over_all_sets_without_drawing_any():
+    from itertools import combinations
+
+    brain, images = DECODED[:7], SHOWN[:7]
+    cosine = metrics.correlation_matrix(brain, images, centred=False)
+    truth = np.zeros(7)
+    for item in range(7):
+        others = [each for each in range(7) if each != item]
+        sets = list(combinations(others, 3))
+        right = [sum(cosine[item, list(each)] > cosine[item, item]) < 2 for each in sets]
+        truth[item] = np.mean(right)
+    score = metrics.image_from_brain(brain, images, network="toy", size=4, k=2)
+    np.testing.assert_allclose(score.per_item, truth, atol=1e-12)
+    assert score.name == "image from brain, toy, top-2 of 4"
+
+
+def test_a_prediction_without_direction_retrieves_nothing():
+    brain = DECODED.copy()
+    brain[3] = 0
+    for score in metrics.retrieval_scores(brain, SHOWN, network="toy"):
+        assert score.per_item[3] == 0
+    with pytest.raises(DataError, match="top-5 of 4 is no retrieval; take k from 1 to 3"):
+        metrics.image_from_brain(DECODED[:4], SHOWN[:4], network="toy", k=5)
 
 
 @pytest.mark.parametrize("key", list(EXPECTED["n_way_top_k"]))

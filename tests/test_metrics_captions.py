@@ -74,13 +74,15 @@ def test_empty_caption_scores_nothing_everywhere():
 
 
 def test_caption_scores_put_the_references_into_every_name():
-    features = np.eye(24, 30), [np.eye(24, 30)[[i, (i + 1) % 24]] for i in range(24)]
-    scores = metrics.caption_scores(
-        DECODED, REFERENCES, features=features, network="CLIP (miniature)"
-    )
-    assert [score.name.endswith("@allref") for score in scores] == [True] * 7
-    assert scores[-1].name == "CLIP (miniature) text-text@allref"
-    assert scores[-1].mean == pytest.approx(1)  # one reference equals the decoded caption
+    references = [np.eye(24, 30)[[(i + 1) % 24, i]] for i in range(24)]
+    seen = metrics.Embedded("CLIP (miniature) text-text", np.eye(24, 30), references)
+    scores = metrics.caption_scores(DECODED, REFERENCES, embedded=[seen])
+    names = [score.name for score in scores]
+    assert sum(name.endswith("@allref") for name in names) == len(names) / 2
+    assert sum(name.endswith("@1ref") for name in names) == len(names) / 2
+    assert names[-2:] == [f"CLIP (miniature) text-text@{which}" for which in ("allref", "1ref")]
+    # The second reference equals the decoded caption, the first is at right angles to it.
+    assert [score.mean for score in scores[-2:]] == pytest.approx([1, 0])
 
 
 def test_captions_without_references_are_refused():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import r2_score
 
+from brainkit import metrics
 from brainkit.metrics import variance_explained
 
 
@@ -25,3 +26,17 @@ def test_variance_explained_of_the_truth_is_one_and_of_the_mean_zero():
     assert variance_explained(true, true, feature="z").mean == pytest.approx(1)
     mean = np.repeat(true.mean(0, keepdims=True), 30, 0)
     assert variance_explained(true, mean, feature="z").mean == pytest.approx(0, abs=1e-6)
+
+
+def test_direction_explained_is_the_variance_explained_of_unit_rows():
+    from sklearn.metrics import r2_score
+    from sklearn.preprocessing import normalize
+
+    random = np.random.default_rng(4)
+    shown = random.normal(size=(30, 6)) + 1
+    short = 0.3 * (shown + 0.5 * random.normal(size=shown.shape))
+    score = metrics.direction_explained(shown, short, feature="toy")
+    truth = r2_score(normalize(shown), normalize(short), multioutput="variance_weighted")
+    assert score.mean == pytest.approx(truth, abs=1e-6)
+    assert score.mean > metrics.variance_explained(shown, short, feature="toy").mean
+    assert score.name == "toy variance explained, unit length"

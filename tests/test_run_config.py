@@ -36,6 +36,7 @@ TAKEN = {
     "dtype": set(),
     "seed": {"whole"},
     "ceiling": {"truth"},
+    "null": {"truth"},
     "samples": {"whole"},
     "scores": set(),
     "preset": {"text"},

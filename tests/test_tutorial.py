@@ -108,7 +108,7 @@ def test_the_plugin_is_listed(brainkit):
         "offers": [
             {
                 "kind": "regressor",
-                "name": "mean",
+                "name": "shrunken-mean",
                 "summary": "The mean of the training feature, whatever the brain did.",
             }
         ],
@@ -140,17 +140,35 @@ def test_every_command_it_shows_works(brainkit, words):
 
 def test_it_replaces_every_regressor_of_unibrain(brainkit):
     pytest.importorskip("brainkit_unibrain")
-    words = ["show", "unibrain", "--use", "regressor=mean", "-o", "regressor.clip_text.shrink=0.5"]
+    words = [
+        "show",
+        "unibrain",
+        "--use",
+        "regressor=shrunken-mean",
+        "-o",
+        "regressor.clip_text.shrink=0.5",
+    ]
     parts = json.loads(brainkit(*words, "--json").stdout)["parts"]
     regressors = [part for part in parts if part["address"].startswith("regressor.")]
-    assert [part["name"] for part in regressors] == ["mean"] * 4
+    assert [part["name"] for part in regressors] == ["shrunken-mean"] * 4
     values = {each["address"]: each["value"] for part in regressors for each in part["options"]}
     assert values["regressor.clip_text.shrink"] == 0.5
     assert values["regressor.clip_image.shrink"] == 0.0
 
 
 def test_a_run_with_it_predicts_the_training_mean_for_every_image(brainkit, tmp_path, nsd):
-    brainkit("run", "toy", "--use", "regressor=mean", "--nsd", nsd, "--work", "work", "--images", 2)
+    brainkit(
+        "run",
+        "toy",
+        "--use",
+        "regressor=shrunken-mean",
+        "--nsd",
+        nsd,
+        "--work",
+        "work",
+        "--images",
+        2,
+    )
     (features,) = tmp_path.rglob("features/picture-*.safetensors")
     (decoded,) = tmp_path.rglob("decoded/picture-*.safetensors")
     predicted = load_file(decoded)["decoded"].astype("f4")

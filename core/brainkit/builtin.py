@@ -11,6 +11,7 @@ from brainkit.encoders.clip import ClipImage, ClipText
 from brainkit.hookspecs import hookimpl
 from brainkit.parts import Decoder, Encoder, Regressor, Sampler
 from brainkit.regressors.fold_ridge import FoldRidge
+from brainkit.regressors.mean import Mean, Shuffled
 from brainkit.regressors.ridge import Ridge
 from brainkit.regressors.voxel_selected import VoxelSelectedRidge
 from brainkit.samplers.diffusion import DDIM
@@ -29,7 +30,9 @@ def register_encoders(register: Callable[[Encoder], None]) -> None:
 def register_regressors(register: Callable[[Regressor], None]) -> None:
     """Register core's regressors."""
     register(FoldRidge())
+    register(Mean())
     register(Ridge())
+    register(Shuffled())
     register(VoxelSelectedRidge())
 
 

@@ -6,8 +6,8 @@ them. `docs/plugins/parts.md` explains each with its shapes.
 
 What a part may offer besides is asked for here and nowhere else: `Sharing` and `Mappable` by
 `isinstance`, since having their methods is the offer; `resuming_fit`, `resuming_walk`,
-`takes_gaps`, `remembers`, `files_of`, `rowwise`, `uses_truth`, `checkpoints_of` and `described` by
-calling, since these are attributes that may be there and be False or empty.
+`takes_gaps`, `directions_of`, `remembers`, `files_of`, `rowwise`, `uses_truth`, `checkpoints_of`
+and `described` by calling, since these are attributes that may be there and be False or empty.
 """
 
 from __future__ import annotations
@@ -278,6 +278,16 @@ class Remembers(Protocol):
     def remembers(self) -> tuple[str, ...]: ...
 
 
+class ReadsDirections(Protocol):
+    """A conditioner to which the length of some features does not matter; optional.
+
+    Scores then tell besides how much of the variance of their directions is explained.
+    """
+
+    @property
+    def directions(self) -> tuple[str, ...]: ...
+
+
 class ReadsFiles(Protocol):
     """An encoder that reads files of the user's, a change of which encodes anew; optional."""
 
@@ -307,6 +317,11 @@ def takes_gaps(part: Conditioner) -> bool:
 def remembers(part: object) -> tuple[str, ...] | None:
     """Return the features of the training images that a part wants; None if it wants no images."""
     return cast("tuple[str, ...] | None", getattr(part, "remembers", None))
+
+
+def directions_of(part: Conditioner) -> tuple[str, ...]:
+    """Return the features of which a conditioner reads the direction alone, not the length."""
+    return tuple(getattr(part, "directions", ()))
 
 
 def files_of(part: Encoder) -> Sequence[Path]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from brainkit.errors import UsageError
 from brainkit.report.scores import read_metrics
-from brainkit.run.folder import SOURCES, Folder, Source, found_runs
+from brainkit.run.folder import Folder, Source, found_runs
 from brainkit.tables import TextTable, laid_out
 
 if TYPE_CHECKING:
@@ -190,8 +190,8 @@ class Result:
         return Folder(self.folder)
 
     def _check(self, source: str) -> None:
-        if source not in SOURCES:
-            raise UsageError(f"source is {source!r}, expected {' or '.join(map(repr, SOURCES))}")
+        if source not in ("brain", "true"):
+            raise UsageError(f"source is {source!r}, expected 'brain' or 'true'")
 
 
 def load_result(path: Path | str, name: str | None = None) -> Result:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 TIMES = re.compile(
     rb'"date": "[^"]*"|"seconds": [\d.]+|"steps": \{[^}]*\}'
+    rb"|<span>scored <time.*?</span>|<span>computed in .*?</span>"
     rb"|\s*<details>\s*<summary>Time taken</summary>.*?</details>\s*",
     re.DOTALL,
 )

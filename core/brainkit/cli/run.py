@@ -57,6 +57,7 @@ def run(
     ceiling: Annotated[
         bool | None, typer.Option("--ceiling/--no-ceiling", help=about("ceiling"))
     ] = None,
+    null: Annotated[bool | None, typer.Option("--null/--no-null", help=about("null"))] = None,
     samples: Annotated[int | None, typer.Option(help=about("samples"))] = None,
     scores: Annotated[
         list[str] | None, typer.Option(help=about("scores"), autocompletion=completion.scores)

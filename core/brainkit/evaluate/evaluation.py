@@ -30,7 +30,8 @@ from brainkit.run.machine import log_versions, quick_device
 from brainkit.run.publish import test_set_of
 from brainkit.run.readers import Sight
 from brainkit.run.rows import score_rows
-from brainkit.run.score import NULL, Outputs, output_scorers
+from brainkit.run.score import Outputs, output_scorers
+from brainkit.run.sources import NULL
 
 FOLDER = "evaluations"
 """Where evaluations lie in a work folder."""

@@ -1,7 +1,7 @@
 """Scores of reconstructions and captions; each is a `Score`, with a value per item."""
 
 from brainkit.data import Interval
-from brainkit.metrics.captions import bleu, caption_scores, cider, meteor, rouge, tokens
+from brainkit.metrics.captions import bleu, cider, meteor, rouge, rouge_l_coco, word_scores
 from brainkit.metrics.chance import Chance, chance_levels, derangements
 from brainkit.metrics.correlation import correlation_matrix, paired_correlation
 from brainkit.metrics.distribution import (
@@ -11,23 +11,22 @@ from brainkit.metrics.distribution import (
     kernel_name,
 )
 from brainkit.metrics.features import (
-    clip_s,
     correlation_distance,
+    direction_explained,
     feature_correlation,
     feature_cosine,
-    text_cosine,
     variance_explained,
     without_gaps,
 )
 from brainkit.metrics.groups import FID, GROUPS, Group, Reader, Seen, groups_named
 from brainkit.metrics.identification import (
     brain_from_image,
-    drawn_subsets,
     identification_by_target,
     image_from_brain,
     n_way_name,
     n_way_top_k,
     n_ways,
+    retrieval_scores,
     two_way_identification,
 )
 from brainkit.metrics.images import (
@@ -41,14 +40,17 @@ from brainkit.metrics.images import (
 )
 from brainkit.metrics.intervals import Draws, with_intervals
 from brainkit.metrics.score import Score, key_of, not_computed, over_samples, scored
+from brainkit.metrics.sentences import Embedded, caption_scores, clip_scores, text_cosine
 from brainkit.metrics.standard import standard_scores
 from brainkit.metrics.voxels import brain_correlation, noise_ceiling, voxel_correlation
+from brainkit.metrics.words import tokens
 
 __all__ = [
     "FID",
     "GROUPS",
     "Chance",
     "Draws",
+    "Embedded",
     "Group",
     "Interval",
     "Reader",
@@ -60,11 +62,11 @@ __all__ = [
     "caption_scores",
     "chance_levels",
     "cider",
-    "clip_s",
+    "clip_scores",
     "correlation_distance",
     "correlation_matrix",
     "derangements",
-    "drawn_subsets",
+    "direction_explained",
     "feature_correlation",
     "feature_cosine",
     "frechet_distance",
@@ -86,7 +88,9 @@ __all__ = [
     "pixel_correlation",
     "psnr",
     "resized",
+    "retrieval_scores",
     "rouge",
+    "rouge_l_coco",
     "scored",
     "ssim",
     "ssim_columns_legacy",
@@ -100,4 +104,5 @@ __all__ = [
     "voxel_correlation",
     "with_intervals",
     "without_gaps",
+    "word_scores",
 ]

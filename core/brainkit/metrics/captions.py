@@ -1,75 +1,58 @@
 """Score decoded captions against the true ones with the words they share.
 
-BLEU and CIDEr are those of the COCO caption evaluation, without its Java. Every function takes one
-caption per image and that image's references. All references count unless `first_only`; the name
-says which (`@allref`, `@1ref`), because the numbers differ widely. An empty caption scores 0.
+BLEU, CIDEr and COCO's ROUGE-L are those of the COCO caption evaluation, without its Java. Every
+function takes one caption per image and that image's references. All references count unless
+`first_only`; the name says which (`@allref`, `@1ref`), because the numbers differ widely. An empty
+caption scores 0.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from typing import Any, Literal
+from functools import lru_cache, partial
+from typing import Final, Literal
 
 import numpy as np
 
 from brainkit.errors import DataError
-from brainkit.metrics.features import text_cosine
-from brainkit.metrics.score import F1, Score, Values, check_paired, scored
+from brainkit.metrics import words
+from brainkit.metrics.score import F1, Measure, Score, Values, check_paired, scored
+from brainkit.metrics.words import TOKENIZER_NOTE, Tokens, pieces, tokens
 
-Tokens = tuple[str, ...]
 References = Sequence[Sequence[str]]
+Pair = Callable[[str, str], float]
+"""From a decoded caption and a true one to how alike they are."""
 
-WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
-TOKENIZER_NOTE = "tokens: lower case, matches of [a-z0-9]+(?:'[a-z]+)?"
 TINY, SMALL = 1e-15, 1e-9
 """Added to counts so that BLEU of nothing in common is nearly, not exactly, 0 / 0."""
 LENGTH_SIGMA = 6.0
 """Spread in words of CIDEr's penalty for captions of another length."""
 ORDERS = range(1, 5)
+BETA = 1.2
+"""Weight of recall in COCO's ROUGE-L."""
+KINDS = ("rouge1", "rougeL")
+METEOR: Final[Measure] = {"unit": "METEOR", "worst": 0.0}
+BLEU_NOTE = "of all captions together, not the mean of the captions' own"
 
 
-def caption_scores(
-    decoded: Sequence[str],
-    references: References,
-    *,
-    features: tuple[Any, Sequence[Any]] | None = None,
-    network: str = "",
-) -> tuple[Score, ...]:
-    """Return the scores that reports show of captions, against all references.
+def word_scores(decoded: Sequence[str], references: References) -> tuple[Score, ...]:
+    """Return every score of words in common, against all references and against the first.
 
-    Args:
-        decoded: one caption per image.
-        references: each image's true captions.
-        features: (items, dim) of the decoded captions and, for each image, (n_references, dim) of
-            its true captions; None leaves the CLIP score out.
-        network: names the CLIP the features come from.
+    METEOR knows synonyms where the user has WordNet among nltk's data, and its name says so.
     """
-    by_words = (
-        bleu(decoded, references, order=1),
-        bleu(decoded, references, order=4),
-        rouge(decoded, references, kind="rouge1"),
-        rouge(decoded, references, kind="rougeL"),
-        meteor(decoded, references),
-        cider(decoded, references),
-    )
-    return by_words if features is None else (*by_words, text_cosine(*features, network=network))
-
-
-def tokens(text: str) -> Tokens:
-    """Split a text into lower-case words without punctuation.
-
-    Stands in for the Java tokenizer of the COCO scripts; differs from it in clitics, hyphens and
-    accents.
-
-    >>> tokens("Two cats' toys, and it's 3 o'clock.")
-    ('two', 'cats', 'toys', 'and', "it's", '3', "o'clock")
-    """
-    return tuple(WORD.findall(text.lower()))
+    found: list[Score] = []
+    for first_only in (False, True):
+        found += [bleu(decoded, references, order=n, first_only=first_only) for n in ORDERS]
+        found += [rouge(decoded, references, kind=k, first_only=first_only) for k in KINDS]
+        found.append(rouge_l_coco(decoded, references, first_only=first_only))
+        found.append(meteor(decoded, references, first_only=first_only))
+        if words.synonyms():
+            found.append(meteor(decoded, references, first_only=first_only, synonyms=True))
+        found.append(cider(decoded, references, first_only=first_only))
+    return tuple(found)
 
 
 def bleu(
@@ -84,15 +67,17 @@ def bleu(
     Source: Papineni et al. 2002, section 2, with the constants of the COCO evaluation.
     """
     chosen = _chosen(decoded, references, first_only)
-    counts = np.array([_bleu_counts(d, r, order) for d, r in zip(decoded, chosen, strict=True)])
+    counts = np.array(
+        [_bleu_counts(d, tuple(r))[: 2 + 2 * order] for d, r in zip(decoded, chosen, strict=True)]
+    )
+    whole = partial(_bleu_of_sets, counts)
     score = scored(
         _named(f"BLEU-{order}", first_only),
-        _bleu_of_sets(counts, np.eye(len(counts))),
-        notes=("of all captions together, not the mean of the captions' own", TOKENIZER_NOTE),
+        whole(np.eye(len(counts))),
+        notes=(BLEU_NOTE, TOKENIZER_NOTE),
         unit="BLEU",
         worst=0.0,
     )
-    whole = partial(_bleu_of_sets, counts)
     mean = float(whole(np.ones((1, len(counts))))[0])
     return replace(score, mean=mean, sem=math.nan, resample=whole)
 
@@ -101,43 +86,74 @@ def rouge(
     decoded: Sequence[str],
     references: References,
     *,
-    kind: Literal["rouge1", "rouge2", "rougeL"],
+    kind: Literal["rouge1", "rouge2", "rougeL"] | str,
     first_only: bool = False,
 ) -> Score:
-    """Return the best ROUGE F1 over the references, as the package rouge-score without stemmer."""
-    from rouge_score.rouge_scorer import RougeScorer
+    """Return the best ROUGE F1 over the references, as the package rouge-score without stemmer.
 
-    chosen = _chosen(decoded, references, first_only)
-    scorer = RougeScorer([kind], use_stemmer=False)
-    values = [
-        max(scorer.score(reference, text)[kind].fmeasure for reference in own)
-        for text, own in zip(decoded, chosen, strict=True)
-    ]
+    Of ASCII texts the values are the package's; other letters, which it drops, count here.
+    """
+    pair = _lcs_f1 if kind == "rougeL" else partial(_grams_f1, int(kind[5:]))
+    values = _best(decoded, _chosen(decoded, references, first_only), pair)
     return scored(_named(f"ROUGE-{kind[5:]}", first_only), values, **F1)
 
 
-def meteor(decoded: Sequence[str], references: References, *, first_only: bool = False) -> Score:
-    """Return the best METEOR over the references: exact and stem matches, no synonyms.
+def rouge_l_coco(
+    decoded: Sequence[str], references: References, *, first_only: bool = False
+) -> Score:
+    """Return ROUGE-L of the COCO evaluation: recall weighs more, best of each over references.
 
-    nltk's version with alpha 0.9, beta 3, gamma 0.5 and its WordNet stage off, since that needs
-    data of its own. COCO's Java METEOR has another scale.
+    F with beta = 1.2 of the largest precision and the largest recall, which may be of different
+    references.
+    """
+    values = []
+    for text, own in zip(decoded, _chosen(decoded, references, first_only), strict=True):
+        mine, others = tokens(text), [tokens(one) for one in own]
+        common = [_lcs(mine, other) for other in others]
+        precision = max(common) / len(mine) if mine else 0.0
+        recall = max(n / max(len(other), 1) for n, other in zip(common, others, strict=True))
+        below = recall + BETA**2 * precision
+        values.append((1 + BETA**2) * precision * recall / below if below else 0.0)
+    name = _named("ROUGE-L (COCO)", first_only)
+    return scored(name, values, notes=(TOKENIZER_NOTE,), **F1)
+
+
+def meteor(
+    decoded: Sequence[str],
+    references: References,
+    *,
+    first_only: bool = False,
+    synonyms: bool = False,
+) -> Score:
+    """Return the best METEOR over the references, as nltk computes it from these tokens.
+
+    alpha 0.9, beta 3, gamma 0.5; COCO's Java METEOR has another scale.
+
+    Args:
+        decoded: one caption per image.
+        references: each image's true captions.
+        first_only: whether only the first reference counts.
+        synonyms: whether WordNet's synonyms match, beside equal words and equal stems.
+
+    Raises:
+        DataError: synonyms are asked for and nltk's data have no WordNet.
     """
     from nltk.translate.meteor_score import single_meteor_score
 
-    chosen = _chosen(decoded, references, first_only)
-
-    def best(text: str, own: Sequence[str]) -> float:
-        words = tokens(text)
-        if not words:
-            return 0.0
-        return max(
-            float(single_meteor_score(tokens(one), words, stemmer=_Stems(), wordnet=_NoSynonyms()))
-            for one in own
+    if synonyms and not words.synonyms():
+        raise DataError(
+            "nltk has no WordNet here; `python -m nltk.downloader wordnet` fetches it, or leave "
+            "synonyms out"
         )
+    stems, wordnet = words.Stems(), words.WordNet() if synonyms else words.NoSynonyms()
 
-    values = [best(text, own) for text, own in zip(decoded, chosen, strict=True)]
-    name = _named("METEOR (no synonyms)", first_only)
-    return scored(name, values, notes=(TOKENIZER_NOTE,), unit="METEOR", worst=0.0)
+    def pair(text: str, reference: str) -> float:
+        own, other = tokens(text), tokens(reference)
+        return float(single_meteor_score(other, own, stemmer=stems, wordnet=wordnet)) if own else 0
+
+    values = _best(decoded, _chosen(decoded, references, first_only), pair)
+    name = _named(f"METEOR ({'WordNet' if synonyms else 'no synonyms'})", first_only)
+    return scored(name, values, notes=(TOKENIZER_NOTE,), **METEOR)
 
 
 def cider(decoded: Sequence[str], references: References, *, first_only: bool = False) -> Score:
@@ -148,18 +164,23 @@ def cider(decoded: Sequence[str], references: References, *, first_only: bool = 
     Source: Vedantam et al. 2015, equations 1 to 4, with clipping and the length penalty of 4.
     """
     chosen = _chosen(decoded, references, first_only)
-    grams = [[_all_grams(tokens(text)) for text in own] for own in chosen]
+    grams = [[_all_grams(text) for text in own] for own in chosen]
     images_with = Counter(gram for own in grams for gram in set().union(*own))
     rarity = {gram: math.log(len(grams) / count) for gram, count in images_with.items()}
     never_seen = math.log(len(grams))
     values = []
     for text, own in zip(decoded, grams, strict=True):
-        caption = _weighted(_all_grams(tokens(text)), rarity, never_seen)
+        caption = _weighted(_all_grams(text), rarity, never_seen)
         by_reference = [_cider(caption, _weighted(gram, rarity, never_seen)) for gram in own]
         values.append(10 * sum(by_reference) / len(by_reference))
-    note = f"word weights from the references of these {len(grams)} images"
-    notes = (note, TOKENIZER_NOTE)
+    notes = (f"word weights from the references of these {len(grams)} images", TOKENIZER_NOTE)
     return scored(_named("CIDEr", first_only), values, notes=notes, unit="0 to 10", worst=0.0)
+
+
+def _best(decoded: Sequence[str], references: References, pair: Pair) -> list[float]:
+    return [
+        max(pair(text, one) for one in own) for text, own in zip(decoded, references, strict=True)
+    ]
 
 
 def _named(metric: str, first_only: bool) -> str:
@@ -184,20 +205,53 @@ def _chosen(
     return [own[:1] if first_only else own for own in references]
 
 
+def _f1(common: int, n_mine: int, n_other: int) -> float:
+    return 2 * common / (n_mine + n_other) if common else 0.0
+
+
+def _grams_f1(order: int, text: str, reference: str) -> float:
+    mine, other = (_grams(pieces(one), order) for one in (text, reference))
+    return _f1((mine & other).total(), mine.total(), other.total())
+
+
+def _lcs_f1(text: str, reference: str) -> float:
+    mine, other = pieces(text), pieces(reference)
+    return _f1(_lcs(mine, other), len(mine), len(other))
+
+
+def _lcs(first: Tokens, second: Tokens) -> int:
+    """Return the length of the longest common subsequence."""
+    row = [0] * (len(second) + 1)
+    for word in first:
+        before = 0
+        for column, other in enumerate(second, 1):
+            above = row[column]
+            row[column] = before + 1 if word == other else max(above, row[column - 1])
+            before = above
+    return row[-1]
+
+
 def _grams(words: Tokens, order: int) -> Counter[Tokens]:
     return Counter(words[i : i + order] for i in range(len(words) - order + 1))
 
 
-def _all_grams(words: Tokens) -> Counter[Tokens]:
-    return sum((_grams(words, order) for order in ORDERS), Counter())
+@lru_cache(maxsize=1 << 15)
+def _all_grams(text: str) -> Counter[Tokens]:
+    """Return the n-grams of all orders of a text; not to be changed, as it is kept."""
+    words = tokens(text)
+    grams: Counter[Tokens] = Counter()
+    for order in ORDERS:
+        grams.update(words[i : i + order] for i in range(len(words) - order + 1))
+    return grams
 
 
-def _bleu_counts(text: str, references: Sequence[str], order: int) -> list[int]:
+@lru_cache(maxsize=1 << 15)
+def _bleu_counts(text: str, references: tuple[str, ...]) -> list[int]:
     """Return length, closest reference length, then matches and candidates of each order."""
     words, others = tokens(text), [tokens(reference) for reference in references]
     closest = min((abs(len(other) - len(words)), len(other)) for other in others)[1]
     counts = [len(words), closest]
-    for n in range(1, order + 1):
+    for n in ORDERS:
         most: Counter[Tokens] = Counter()
         for other in others:
             most |= _grams(other, n)
@@ -246,29 +300,3 @@ def _cider(caption: _Weighted, reference: _Weighted) -> float:
     ]
     penalty = math.exp(-((caption.length - reference.length) ** 2) / (2 * LENGTH_SIGMA**2))
     return penalty * sum(cosines) / len(ORDERS)
-
-
-class _NoSynonyms:
-    """Stands where nltk expects WordNet and knows no word."""
-
-    def synsets(self, word: str) -> tuple[Any, ...]:
-        return ()
-
-
-class _Stems:
-    """Porter stems, each word stemmed once."""
-
-    def stem(self, word: str) -> str:
-        return _stem(word)
-
-
-@cache
-def _porter() -> Any:
-    from nltk.stem.porter import PorterStemmer
-
-    return PorterStemmer()
-
-
-@cache
-def _stem(word: str) -> str:
-    return str(_porter().stem(word))

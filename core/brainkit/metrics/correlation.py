@@ -21,8 +21,8 @@ def correlation_matrix(first: Any, second: Any, *, centred: bool = True) -> Valu
     """Correlate every row of one matrix with every row of another.
 
     Rows are centred and the products of all pairs are accumulated as one matrix product over blocks
-    of columns, so memory does not grow with the width. Arithmetic is float64, which keeps equal
-    rows equal to 1e-12.
+    of columns, so memory does not grow with the width. Sums over blocks are float64; products
+    within a block are float32 where rows have several blocks, which keeps r to 1e-6.
 
     Args:
         first: (rows, *shape), numpy, memory-mapped or CPU tensor.
@@ -38,14 +38,16 @@ def correlation_matrix(first: Any, second: Any, *, centred: bool = True) -> Valu
     left, right = _matrix(first), _matrix(second)
     _check_widths(left, right)
     means = _means(left, centred), _means(right, centred)
-    product = np.zeros((len(left), len(right)))
+    product, narrow = np.zeros((len(left), len(right))), left.shape[1] <= BLOCK
     squares = np.zeros(len(left)), np.zeros(len(right))
     for block in _blocks(left.shape[1]):
-        rows = left[:, block].astype(np.float64) - means[0][:, None]
-        others = right[:, block].astype(np.float64) - means[1][:, None]
+        rows, others = (
+            _centred(each[:, block], mean, narrow)
+            for each, mean in zip((left, right), means, strict=True)
+        )
         product += rows @ others.T
-        squares[0][:] += np.einsum("ij,ij->i", rows, rows)
-        squares[1][:] += np.einsum("ij,ij->i", others, others)
+        squares[0][:] += _squares(rows)
+        squares[1][:] += _squares(others)
     norms = [_norms(s, m, left.shape[1]) for s, m in zip(squares, means, strict=True)]
     return np.asarray(np.clip(product / norms[0][:, None] / norms[1][None, :], -1, 1))
 
@@ -109,6 +111,17 @@ def _means(rows: NDArray[Any], centred: bool) -> Values:
         for block in _blocks(rows.shape[1]):
             total += rows[:, block].sum(axis=1, dtype=np.float64)
     return np.asarray(total / max(rows.shape[1], 1))
+
+
+def _centred(rows: NDArray[Any], means: Values, narrow: bool) -> NDArray[Any]:
+    """Return a block of rows without their means; of wide rows in float32."""
+    kind: type = np.float64 if narrow else np.float32
+    return np.asarray(np.subtract(rows, means[:, None].astype(kind), dtype=kind))
+
+
+def _squares(rows: NDArray[Any]) -> NDArray[Any]:
+    # Pairwise sums, whose error does not grow with the width as that of one running sum does.
+    return np.asarray(np.square(rows).sum(axis=1))
 
 
 def _norms(squares: Values, means: Values, width: int) -> Values:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from brainkit.metrics.correlation import WORST, correlation_matrix, correlation_or_worst
+from brainkit.metrics.correlation import WORST, correlation_or_worst
 from brainkit.metrics.score import (
     CORRELATION,
     COSINE,
@@ -89,6 +88,24 @@ def variance_explained(targets: Any, predicted: Any, *, feature: str) -> Score:
     return replace(score, resample=resample)
 
 
+def direction_explained(targets: Any, predicted: Any, *, feature: str) -> Score:
+    """Return `variance_explained` of features and predictions scaled to unit length each.
+
+    For features of which what follows reads the direction alone, as of normalised embeddings: a
+    regression predicts them too short, which then costs nothing.
+    """
+    true, guessed = (_unit_rows(rows) for rows in (targets, predicted))
+    score = variance_explained(true, guessed, feature=feature)
+    note = "features and predictions at unit length, as what follows reads their direction alone"
+    return replace(score, name=f"{feature} variance explained, unit length", notes=(note,))
+
+
+def _unit_rows(rows: Any) -> Values:
+    values = np.asarray(rows, dtype=np.float64)
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    return values / np.where(lengths > 0, lengths, 1)
+
+
 def correlation_distance(targets: Any, recons: Any, *, network: str) -> Score:
     """Return one minus the correlation of each pair of features; lower is better."""
     check_paired(targets, recons, ("targets", "reconstructions"))
@@ -112,32 +129,3 @@ def distance_of(correlations: Values, *, network: str) -> Score:
 def _distance(correlations: Values, network: str) -> Score:
     name = f"{network} correlation distance"
     return scored(name, 1 - correlations, higher_is_better=False, **DISTANCE)
-
-
-def clip_s(images: Any, captions: Any, *, network: str) -> Score:
-    """Score captions against images: 2.5 max(cosine, 0).
-
-    Args:
-        images: (items, dim), image features.
-        captions: (items, dim), text features of "A photo depicts" and the caption.
-        network: becomes part of the name; published values are for CLIP ViT-B/32.
-
-    Source: Hessel et al. 2021, CLIPScore, section 3.
-    """
-    check_paired(images, captions, ("images", "captions"))
-    cosines = correlation_or_worst(images, captions, centred=False)
-    return scored(f"CLIP-S, {network}", 2.5 * np.maximum(cosines, 0), unit="0 to 2.5", worst=0.0)
-
-
-def text_cosine(decoded: Any, references: Sequence[Any], *, network: str) -> Score:
-    """Return the cosine of each decoded caption with the closest of its references.
-
-    Args:
-        decoded: (items, dim), text features of the decoded captions.
-        references: for each item (n_references, dim), text features of its true captions.
-        network: becomes part of the name.
-    """
-    check_paired(decoded, references, ("decoded captions", "sets of references"))
-    pairs = zip(np.asarray(decoded), references, strict=True)
-    cosines = [correlation_matrix(row[None], refs, centred=False).max() for row, refs in pairs]
-    return scored(f"{network} text-text@allref", cosines, **COSINE)

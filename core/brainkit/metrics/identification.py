@@ -16,8 +16,13 @@ from brainkit.errors import BrainkitWarning, DataError
 from brainkit.metrics.correlation import correlation_matrix
 from brainkit.metrics.score import SHARE, Score, Values, check_paired, scored
 
-TIE = 1e-9
-"""Similarities closer than this are equal, so that equal features do not win by rounding."""
+SET_SIZE = 300
+"""Items of a set that is searched, as MindEye draws them."""
+IMAGE_NOTE = "MindEye 2's code prints this one as brain retrieval (backward)"
+BRAIN_NOTE = "MindEye 2's code prints this one as image retrieval (forward)"
+TIE = 1e-6
+"""Similarities closer than this are equal, so that equal features do not win by rounding, which in
+products of wide features is that of float32."""
 
 
 def two_way_identification(
@@ -147,61 +152,74 @@ def n_way_name(n: int, k: int, network: str) -> str:
     return f"{n}-way top-{k}, {network}"
 
 
-def drawn_subsets(n: int, *, size: int = 300, repeats: int = 30, seed: int = 0) -> NDArray[Any]:
-    """Draw subsets of items for retrieval, int (repeats, size), each without replacement.
-
-    Raises:
-        DataError: the subsets are larger than the set.
-    """
-    if size > n:
-        raise DataError(f"subsets of {size} cannot be drawn from {n} items; choose a smaller size")
-    generator = np.random.default_rng(seed)
-    return np.stack([generator.permutation(n)[:size] for _ in range(repeats)])
-
-
 def image_from_brain(
-    brain: Any, images: Any, subsets: Sequence[Any] | NDArray[Any], *, k: int = 1
+    brain: Any, images: Any, *, network: str, size: int = SET_SIZE, k: int = 1
 ) -> Score:
-    """Retrieve the seen image among a subset of images by the feature predicted from the brain.
+    """Retrieve the seen image among images by the feature predicted from the brain.
 
-    Each value is the share of a subset's items with fewer than k images strictly more similar
-    (cosine) than the right one.
+    An item's value is the chance that in a random set of `size` items, its own among them, fewer
+    than k are strictly more similar (cosine) to its prediction than its own image: the mean over
+    all such sets in closed form, so no set is drawn.
 
     Args:
         brain: (items, *shape), predicted features.
         images: (items, *shape), features of the images.
-        subsets: rows of items, e.g. from `drawn_subsets`.
+        network: whose features; becomes part of the name.
+        size: of the sets, all items where there are fewer.
         k: places that count as right.
     """
-    note = "MindEye 2's code prints this one as brain retrieval (backward)"
-    return _retrieval("image from brain", (brain, images), subsets, k, note)
+    similarity = _cosines(brain, images)
+    return _retrieved(similarity, f"image from brain, {network}", size, k, IMAGE_NOTE)
 
 
 def brain_from_image(
-    brain: Any, images: Any, subsets: Sequence[Any] | NDArray[Any], *, k: int = 1
+    brain: Any, images: Any, *, network: str, size: int = SET_SIZE, k: int = 1
 ) -> Score:
-    """Retrieve the brain response among a subset of responses by the image's feature.
+    """Retrieve the brain response among responses by the image's feature.
 
     As `image_from_brain` with the roles exchanged.
     """
-    note = "MindEye 2's code prints this one as image retrieval (forward)"
-    return _retrieval("brain from image", (images, brain), subsets, k, note)
+    similarity = _cosines(brain, images).T
+    return _retrieved(similarity, f"brain from image, {network}", size, k, BRAIN_NOTE)
 
 
-def _retrieval(name: str, pair: tuple[Any, Any], subsets: Any, k: int, note: str) -> Score:
-    queries, candidates = pair
-    check_paired(queries, candidates, ("queries", "candidates"))
-    similarity = correlation_matrix(queries, candidates, centred=False)
-    right = []
-    for subset in subsets:
-        inside = similarity[np.ix_(subset, subset)]
-        own = np.diagonal(inside)[:, None]
-        closer = (inside > own + TIE).sum(axis=1)
-        right.append(float(np.mean((closer < k) & ~np.isnan(own[:, 0]))))
-    size = len(subsets[0])
-    subsets_note = f"each value is one of {len(right)} random subsets of {size}"
-    chance = min(k / size, 1.0)
-    return scored(f"{name}, top-{k} of {size}", right, chance=chance, notes=(subsets_note, note))
+def retrieval_scores(brain: Any, images: Any, *, network: str) -> tuple[Score, ...]:
+    """Return retrieval in both directions, top-1 and, of more than 5 items, top-5."""
+    similarity, found = _cosines(brain, images), []
+    for name, rows, note in (
+        ("image from brain", similarity, IMAGE_NOTE),
+        ("brain from image", similarity.T, BRAIN_NOTE),
+    ):
+        for k in (1, 5) if len(similarity) > 5 else (1,):
+            found.append(_retrieved(rows, f"{name}, {network}", SET_SIZE, k, note))
+    return tuple(found)
+
+
+def _cosines(brain: Any, images: Any) -> Values:
+    check_paired(brain, images, ("predictions", "images"), at_least=2)
+    return correlation_matrix(brain, images, centred=False)
+
+
+def _retrieved(similarity: Values, name: str, size: int, k: int, note: str) -> Score:
+    n_items = len(similarity)
+    size = min(size, n_items)
+    if not 0 < k < size:
+        raise DataError(f"top-{k} of {size} is no retrieval; take k from 1 to {size - 1}")
+    own = np.diagonal(similarity)
+    # What is undefined is never farther than the right one, and its own never right.
+    closer = (~(similarity <= own[:, None] + TIE)).sum(axis=1)
+    values = [
+        0.0 if np.isnan(mine) else _top_k_chance(int(count), n_items, size, k)
+        for mine, count in zip(own, closer, strict=True)
+    ]
+    sets = f"all {n_items} items" if size == n_items else f"the mean over all sets of {size} items"
+    return scored(
+        f"{name}, top-{k} of {size}",
+        values,
+        chance=k / size,
+        notes=(f"among {sets}", note),
+        **SHARE,
+    )
 
 
 @cache

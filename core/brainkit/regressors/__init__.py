@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from brainkit.parts import Mappable, Sharing
 from brainkit.regressors.fold_ridge import FoldRidge
+from brainkit.regressors.mean import Mean, Shuffled
 from brainkit.regressors.ridge import Ridge
 from brainkit.regressors.voxel_selected import VoxelSelectedRidge
 
-__all__ = ["FoldRidge", "Mappable", "Ridge", "Sharing", "VoxelSelectedRidge"]
+__all__ = ["FoldRidge", "Mappable", "Mean", "Ridge", "Sharing", "Shuffled", "VoxelSelectedRidge"]

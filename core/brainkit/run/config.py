@@ -62,6 +62,7 @@ class RunConfig:
     )
     seed: int = option(0, "of all noise", ge=0, le=2**63 - 1)
     ceiling: bool = option(True, "also run from the true features, or not")
+    null: bool = option(True, "also run from the mean brain, which few draws need, or not")
     samples: int | None = option(
         None, "reconstructions of each image, all scored; without, as many as the method's", ge=1
     )

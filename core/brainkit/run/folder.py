@@ -20,13 +20,13 @@ from brainkit.names import Subject, subject_name
 if TYPE_CHECKING:
     from brainkit.run.shared import Draw
 
-Source = Literal["brain", "true"]
-"""What reconstructions are made from: predicted features, or those of the stimuli themselves."""
-SOURCES: tuple[Source, ...] = ("brain", "true")
+Source = Literal["brain", "true", "null"]
+"""What reconstructions are made from: predicted features, those of the stimuli themselves, or the
+training mean."""
 RUN_FILE = "run.toml"
 RUNS = "runs"
 """The folder of a subject that holds a folder for each run."""
-SHARED = ("features", "weights", "decoded", "latents")
+SHARED = ("features", "mean", "weights", "decoded", "latents")
 """Folders of a subject with files that runs share."""
 SUBJECT = re.compile(r"subj\d\d")
 
@@ -102,6 +102,10 @@ class Folder:
         """Return where the predictions of a feature lie."""
         return self._shared(f"decoded/{feature}", stamp)
 
+    def mean(self, feature: str, stamp: str) -> Path:
+        """Return where the mean of a feature over the training trials lies."""
+        return self._shared(f"mean/{feature}", stamp)
+
     def latent(self, output: str, stamp: str, draw: Draw) -> Path:
         """Return where the latent of an output, "image" or "caption", of one draw lies.
 
@@ -152,7 +156,7 @@ class Folder:
         return self.subject / f"{name}-{stamp}.safetensors"
 
     def _of(self, source: Source) -> Path:
-        return self.root if source == "brain" else self.root / "true"
+        return self.root if source == "brain" else self.root / source
 
 
 def sanitised(text: str) -> str:

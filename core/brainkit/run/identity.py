@@ -180,6 +180,8 @@ def _flags(
         yield "--images", str(ids) if isinstance(ids, int) else ",".join(map(str, ids)) + ","
     if not config.ceiling:
         yield "--no-ceiling", None
+    if not config.null:
+        yield "--no-null", None
     if "samples" in differing.settings:
         yield "--samples", str(method.samples)
     for group in config.scores or ():

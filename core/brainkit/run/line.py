@@ -18,12 +18,13 @@ from brainkit.errors import BrainkitError, UsageError
 from brainkit.plugins import Registry
 from brainkit.run.artefact import Artefact, write_text
 from brainkit.run.config import RunConfig
-from brainkit.run.folder import SOURCES, Source, held, older, older_runs, subject_folder
+from brainkit.run.folder import Source, held, older, older_runs, subject_folder
 from brainkit.run.machine import quick_device, resolved_dtype
 from brainkit.run.orphans import remove_orphans
 from brainkit.run.own import fitted
 from brainkit.run.owner import claim, require_own
 from brainkit.run.shared import Predictions, Run, Work, data_of, run_file
+from brainkit.run.sources import of_source, sources_of
 
 T = TypeVar("T")
 
@@ -197,15 +198,25 @@ def _walked(run: Run) -> Path:
     known = predictions(run)
     latents: dict[Source, Mapping[str, Sequence[Artefact]]] = {}
     made: dict[Source, Mapping[str, Sequence[Artefact]]] = {}
-    for source in SOURCES if run.config.ceiling else SOURCES[:1]:
-        features = known.decoded if source == "brain" else known.features
-        latents[source] = sample.sample(run, source, features, known.features)
-        made[source] = decode.decode(run, source, latents[source], known.features)
+    for source in sources_of(run):
+        features, of = _features(run, source, known), of_source(run, source)
+        latents[source] = sample.sample(of, source, features, known.features)
+        made[source] = decode.decode(of, source, latents[source], known.features)
     if "image" in latents["brain"]:
         decode.strips(run, latents["brain"]["image"], known.features)
     if not run.work.dry:
         _keep_settings(run)
     return publish.publish(run, known, latents, made)
+
+
+def _features(run: Run, source: Source, known: Predictions) -> Mapping[str, Artefact]:
+    """Return the features that a source reconstructs from."""
+    from brainkit.run import regress
+
+    if source == "null":
+        of = known.features.items()
+        return {name: regress.mean(run, name, known.trials, features) for name, features in of}
+    return known.decoded if source == "brain" else known.features
 
 
 def _keep_settings(run: Run) -> None:

@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from brainkit.metrics.groups import Reader
+from brainkit.parts import directions_of
 from brainkit.run.artefact import Artefact
 from brainkit.run.captions import printable_caption, read_captions
+from brainkit.run.folder import Source
 from brainkit.run.readers import reader_of, sight_of
 from brainkit.run.score import Outputs, Scorer, feature_scorers
 from brainkit.run.shared import Draw, Predictions, Run
+from brainkit.run.sources import NULL
 
 
 def reader(run: Run, reads: str, *, side: tuple[int, ...]) -> Reader:
@@ -27,12 +30,25 @@ def reader(run: Run, reads: str, *, side: tuple[int, ...]) -> Reader:
     return reader_of(sight_of(run), reads, side=side)
 
 
-def outputs(run: Run, made: Mapping[str, Sequence[Artefact]]) -> Outputs:
-    """Return the pictures and captions of one source's files."""
-    return Outputs(
-        pictures=pictures(run, made["image"]) if "image" in made else (),
-        captions=sentences(run, made["caption"]) if "caption" in made else (),
-    )
+def outputs(run: Run, source: Source, made: Mapping[str, Sequence[Artefact]]) -> dict[str, Outputs]:
+    """Return the pictures and captions of one source's files, by the name scores know them by.
+
+    Of the null each draw is a source of its own, which stands for all images.
+    """
+    of_images = pictures(run, made["image"]) if "image" in made else []
+    texts = sentences(run, made["caption"]) if "caption" in made else []
+    if source != NULL:
+        return {source: Outputs(of_images, texts)}
+    draws = [
+        (
+            [of_images[sample][row : row + 1]] if of_images else [],
+            [texts[sample][row : row + 1]] if texts else [],
+        )
+        for row in range(len(run.chosen))
+        for sample in range(run.method.samples)
+    ]
+    names = [NULL, *(f"{NULL} {count}" for count in range(2, len(draws) + 1))]
+    return {name: Outputs(*draw, generic=True) for name, draw in zip(names, draws, strict=True)}
 
 
 def pictures(run: Run, made: Sequence[Artefact]) -> list[NDArray[np.uint8]]:
@@ -56,6 +72,8 @@ def prediction_scorers(run: Run, known: Predictions) -> list[Scorer]:
     rows, scorers = run.test_rows(run.chosen), []
     for name in known.features:
         files = known.features[name], known.decoded[name]
-        targets, decoded = (file.test().numpy()[rows].reshape(len(rows), -1) for file in files)
-        scorers += feature_scorers(name, targets, decoded)
+        true, predicted = (file.test().numpy()[rows] for file in files)
+        direction = true.ndim == 2 and name in directions_of(run.method.conditioner)
+        flat = (feature.reshape(len(rows), -1) for feature in (true, predicted))
+        scorers += feature_scorers(name, *flat, direction=direction)
     return scorers

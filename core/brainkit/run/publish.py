@@ -37,6 +37,7 @@ from brainkit.run.folder import Source
 from brainkit.run.journal import PATH, strip_frames
 from brainkit.run.machine import log_versions
 from brainkit.run.shared import Predictions, Run, reproduce_command, run_file
+from brainkit.run.sources import NULL, of_source
 from brainkit.run.step import one
 from brainkit.tables import Block, TextTable
 
@@ -64,7 +65,11 @@ def publish(run: Run, known: Predictions, latents: Made, made: Made) -> Path:
         # Not before: it imports torch, which a run of the miniature that keeps all can do without.
         from brainkit.run import readers
 
-        settings += readers.stamps(readers.sight_of(run), pictures="image" in run.method.decoders)
+        settings += readers.stamps(
+            readers.sight_of(run),
+            pictures="image" in run.method.decoders,
+            captions="caption" in run.method.decoders,
+        )
     facts = json.dumps(settings, sort_keys=True)
     inputs = {
         "reconstructions": sha256("".join(stamps).encode()).hexdigest()[:16],
@@ -152,15 +157,18 @@ def _scored(
     from brainkit.run.outputs import outputs, prediction_scorers
     from brainkit.run.readers import sight_of
     from brainkit.run.rows import score_rows
-    from brainkit.run.score import NULL, Outputs, output_scorers
+    from brainkit.run.score import Outputs, output_scorers
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        by_source: dict[str, Outputs] = {each: outputs(run, of) for each, of in made.items()}
+        by_source: dict[str, Outputs] = {}
+        for source, of in made.items():
+            by_source |= outputs(of_source(run, source), source, of)
         who = f"{run.method.name}: scores"
         scorers = output_scorers(sight_of(run), stimuli, by_source, who=who)
         scorers += prediction_scorers(run, known)
-        scores = score_rows(scorers, len(run.chosen), nulls=(NULL,))
+        nulls = [source for source in {NULL: None, **by_source} if source.startswith(NULL)]
+        scores = score_rows(scorers, len(run.chosen), nulls=nulls)
     warned = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
     return scores, tuple(dict.fromkeys(warned))
 
@@ -172,7 +180,9 @@ def _rows(
     from brainkit.run.outputs import sentences
 
     captions = {
-        source: sentences(run, of["caption"])[0] for source, of in made.items() if "caption" in of
+        source: sentences(run, of["caption"])[0]
+        for source, of in made.items()
+        if "caption" in of and source != NULL
     }
     walked = latents["brain"].get("image", ())
     return tuple(

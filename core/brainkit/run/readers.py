@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from brainkit.checkpoints import CheckpointStore
+from brainkit.data import Checkpoint
 from brainkit.errors import CheckpointError
 from brainkit.metrics.groups import CLIP, GROUPS, STANDARD, Reader, Seen
 from brainkit.metrics.networks.torchvision import CLASSIFIER, INCEPTION, NETWORKS
 from brainkit.metrics.networks.torchvision import missing as missing_from
 from brainkit.metrics.profiles import PROFILES
+from brainkit.metrics.sentences import PROMPT
 from brainkit.metrics.standard import read_by
-from brainkit.networks.clip import CLIP_L14
+from brainkit.networks.clip import CLIP_B32, CLIP_L14
 from brainkit.networks.clip.network import load_image_embedding, load_text_embedding
 from brainkit.run.shared import Run
 
+TEXTS_AT_ONCE: Final = 64
+OF_CAPTIONS: Final = (CLIP_B32,)
+"""Released networks that captions are read by beside the run's CLIP."""
 Pictures = NDArray[np.uint8]
 """uint8 (images, height, width, 3)."""
 
@@ -84,7 +89,7 @@ def reader_of(sight: Sight, reads: str, *, side: tuple[int, ...]) -> Reader:
         side: (height, width, 3) of the reconstructions.
     """
     if reads == CLIP:
-        return Reader(clip_name(sight), read=_clip(sight) if sees(sight) else None)
+        return Reader(clip_name(sight), read=_clip(sight, CLIP_L14) if sees(sight) else None)
     if sight.networks == "miniature":
         return _referee(reads, side)
     network = NETWORKS[reads]
@@ -94,12 +99,13 @@ def reader_of(sight: Sight, reads: str, *, side: tuple[int, ...]) -> Reader:
     return _released(sight, reads)
 
 
-def stamps(sight: Sight, *, pictures: bool) -> list[str]:
+def stamps(sight: Sight, *, pictures: bool, captions: bool = False) -> list[str]:
     """Return what the scores depend on besides the reconstructions: the networks' fingerprints.
 
     Args:
         sight: where weights lie, and which groups are asked for.
         pictures: whether there are pictures to score.
+        captions: whether there are captions to score.
     """
     if sight.networks != "released":
         return []
@@ -109,6 +115,8 @@ def stamps(sight: Sight, *, pictures: bool) -> list[str]:
         # A recipe holds their order: first those that read one network.
         for group in sorted([STANDARD, *asked], key=lambda group: group.reads in PROFILES):
             needed += group.networks
+    if captions:
+        needed += OF_CAPTIONS
     return [sight.store.fingerprint(each) if sight.store.has(each) else "absent" for each in needed]
 
 
@@ -122,8 +130,8 @@ def sees(sight: Sight) -> bool:
     return sight.networks != "random" and sight.store.has(CLIP_L14)
 
 
-def _clip(sight: Sight) -> Callable[[Pictures], NDArray[Any]]:
-    network = load_image_embedding(sight.store, CLIP_L14)
+def _clip(sight: Sight, clip: Checkpoint) -> Callable[[Pictures], NDArray[Any]]:
+    network = load_image_embedding(sight.store, clip)
     size = sight.batch_size
 
     def read(images: Pictures) -> NDArray[Any]:
@@ -135,13 +143,46 @@ def _clip(sight: Sight) -> Callable[[Pictures], NDArray[Any]]:
     return read
 
 
-def load_clip_texts(sight: Sight) -> Callable[[Sequence[str]], NDArray[Any]]:
+@dataclass(frozen=True, eq=False)
+class TextReader:
+    """A network that scores read captions by.
+
+    Attributes:
+        name: becomes part of the scores' names.
+        read: from texts to float32 (texts, dim).
+        images: float32 (images, dim) of the stimuli, where it sees these too.
+    """
+
+    name: str
+    read: Callable[[Sequence[str]], NDArray[Any]]
+    images: NDArray[Any] | None = None
+
+
+def text_readers(sight: Sight, stimuli: Pictures) -> Iterator[TextReader]:
+    """Return the networks that captions are read by, one after the other, if they are there."""
+    if not sees(sight):
+        return
+    name = clip_name(sight)
+    yield TextReader(f"{name} text-text", _texts(sight, CLIP_L14))
+    if len(stimuli):
+        # Published values of CLIP-S are of the smaller network.
+        small = sight.networks == "released" and sight.store.has(CLIP_B32)
+        clip, name = (CLIP_B32, "CLIP ViT-B/32") if small else (CLIP_L14, name)
+        texts = _texts(sight, clip)
+        yield TextReader(
+            name, lambda given: texts([PROMPT + one for one in given]), _clip(sight, clip)(stimuli)
+        )
+
+
+def _texts(sight: Sight, clip: Checkpoint) -> Callable[[Sequence[str]], NDArray[Any]]:
     """Load CLIP for texts: a function to float32 (texts, dim)."""
-    network = load_text_embedding(sight.store, CLIP_L14)
+    network = load_text_embedding(sight.store, clip)
 
     def read(texts: Sequence[str]) -> NDArray[Any]:
+        starts = range(0, max(len(texts), 1), TEXTS_AT_ONCE)
         with torch.no_grad():
-            return np.asarray(network(list(texts)).cpu().numpy())
+            parts = [network(list(texts[start : start + TEXTS_AT_ONCE])) for start in starts]
+        return np.asarray(torch.cat(parts).cpu().numpy())
 
     return read
 

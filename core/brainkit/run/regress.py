@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from brainkit.console import bar, human_size
 from brainkit.errors import UsageError
 from brainkit.parts import FitJournal, Mappable, Progress, Regressor, Sharing, resuming_fit
+from brainkit.regressors.mean import Mean, training_mean
 from brainkit.run.artefact import Artefact, Recipe, write_tensors
 from brainkit.run.journal import FileFitJournal
 from brainkit.run.returned import feature_shape, learned, predictions
 from brainkit.run.shared import Run
+from brainkit.run.sources import N_NULLS
 from brainkit.run.step import confirm, one
 
 if TYPE_CHECKING:
@@ -144,6 +146,26 @@ def predict(
 
     n_numbers = len(run.image_ids[1]) * prod(feature_shape(run, feature))
     return one(run, decoded, make, size=human_size(2 * n_numbers))
+
+
+def mean(run: Run, feature: str, trials: Artefact, features: Artefact) -> Artefact:
+    """Average one feature over the training trials: what a brain that says nothing predicts.
+
+    The file holds the mean once for each reconstruction that is made of it.
+    """
+    recipe = Recipe(
+        f"mean/{feature}",
+        (repr(Mean()), f"rows={N_NULLS}"),
+        (run.version("regressor", Mean()),),
+        inputs={"trials": trials.stamp, f"features/{feature}": features.stamp},
+    )
+
+    def make(artefact: Artefact) -> None:
+        _, rows = training(run, feature, trials, features)
+        row = training_mean(rows).half()
+        write_tensors(artefact.path, {"decoded": row.repeat(N_NULLS, *[1] * row.ndim)}, recipe)
+
+    return one(run, Artefact(run.folder.mean(feature, recipe.stamp), recipe), make)
 
 
 @contextmanager

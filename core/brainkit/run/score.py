@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from brainkit import metrics
 from brainkit.data import Stimuli
-from brainkit.metrics import Group, Score, Seen
+from brainkit.metrics import Embedded, Group, Score, Seen
 from brainkit.metrics.groups import (
     CLIP_COSINE,
     CLIP_IDENTIFICATION,
@@ -29,9 +28,8 @@ from brainkit.miniature import referee
 from brainkit.report.scores import OutputGroup
 from brainkit.run import readers
 from brainkit.run.readers import Sight
+from brainkit.run.sources import NULL
 
-NULL = "null"
-"""The source whose outputs come from no brain's responses."""
 PAPER_NOTE = "beside the standard scores because the method asks for it, or --scores does"
 
 
@@ -171,21 +169,12 @@ def _referee_scorers(shown: Stimuli, outputs: Mapping[str, Outputs]) -> list[Sco
 def _caption_scorers(sight: Sight, shown: Stimuli, outputs: Mapping[str, Outputs]) -> list[Scorer]:
     n_images = len(shown.captions)
     captions = {source: replace(each, pictures=()) for source, each in outputs.items()}
-    features: dict[str, list[Any]] = {}
-    references: list[Any] = []
-    if readers.sees(sight):
-        embed = readers.load_clip_texts(sight)
-        features = {
-            source: [embed(one) for one in each.captions] for source, each in captions.items()
-        }
-        references = [embed(each) for each in shown.captions]
+    embedded = _embedded(sight, shown, captions)
 
     def score(source: str, sample: int, order: Order) -> tuple[Score, ...]:
         decoded = reordered(captions[source].captions[sample], order)
-        given = (taken(features[source][sample], order), references) if features else None
-        return metrics.caption_scores(
-            decoded, shown.captions, features=given, network=readers.clip_name(sight)
-        )
+        seen = [each.ordered(order) for each in embedded[source][sample]]
+        return metrics.caption_scores(decoded, shown.captions, embedded=seen)
 
     scorers = [_over_samples("captions", captions, n_images, score)]
     if sight.miniature:
@@ -199,7 +188,28 @@ def _caption_scorers(sight: Sight, shown: Stimuli, outputs: Mapping[str, Outputs
     return scorers
 
 
-def feature_scorers(name: str, targets: NDArray[Any], decoded: NDArray[Any]) -> list[Scorer]:
+def _embedded(
+    sight: Sight, shown: Stimuli, outputs: Mapping[str, Outputs]
+) -> dict[str, list[list[Embedded]]]:
+    """Return the captions of each source and sample as each network sees them."""
+    found: dict[str, list[list[Embedded]]] = {
+        source: [[] for _ in each.captions] for source, each in outputs.items()
+    }
+    for reader in readers.text_readers(sight, shown.images):
+        # The true captions of all images are read at once, and the decoded ones sample by sample.
+        counts = np.cumsum([len(own) for own in shown.captions])[:-1]
+        references = np.split(reader.read([one for own in shown.captions for one in own]), counts)
+        for source, each in outputs.items():
+            for sample, texts in enumerate(each.captions):
+                rows = reader.read(texts)
+                seen = Embedded(reader.name, rows, references, reader.images)
+                found[source][sample].append(seen)
+    return found
+
+
+def feature_scorers(
+    name: str, targets: NDArray[Any], decoded: NDArray[Any], *, direction: bool = False
+) -> list[Scorer]:
     """Return what scores the predictions of one feature, before any generator.
 
     Their null is the mean over the images in place of every prediction, which explains no variance.
@@ -208,24 +218,34 @@ def feature_scorers(name: str, targets: NDArray[Any], decoded: NDArray[Any]) -> 
         name: of the feature.
         targets: (images, dim), of the stimuli.
         decoded: (images, dim), predicted from the brain.
+        direction: whether what follows reads the direction of the feature alone.
     """
     true, predicted, notes = metrics.without_gaps(targets, decoded)
     mean = np.broadcast_to(np.mean(true, axis=0, dtype=np.float32), np.shape(true))
     rows = {"brain": predicted, NULL: mean}
 
-    def scorer(metric: Callable[[Any, Any], Score]) -> Scorer:
+    def scorer(metric: Callable[[Any, Any], tuple[Score, ...]]) -> Scorer:
         def score(source: str, order: Order) -> tuple[Score, ...]:
             if source not in rows:
                 return ()
-            each = metric(true, taken(rows[source], order))
-            return (replace(each, notes=(*notes, *each.notes)),)
+            scores = metric(true, taken(rows[source], order))
+            return tuple(replace(each, notes=(*notes, *each.notes)) for each in scores)
 
         return Scorer("features", score)
 
-    return [
-        scorer(partial(metrics.variance_explained, feature=name)),
-        scorer(partial(metrics.two_way_identification, network=name)),
-    ]
+    def explained(true: Any, decoded: Any) -> tuple[Score, ...]:
+        scores = [metrics.variance_explained(true, decoded, feature=name)]
+        if direction:
+            scores.append(metrics.direction_explained(true, decoded, feature=name))
+        return tuple(scores)
+
+    def told_apart(true: Any, decoded: Any) -> tuple[Score, ...]:
+        return (
+            metrics.two_way_identification(true, decoded, network=name),
+            *metrics.retrieval_scores(decoded, true, network=name),
+        )
+
+    return [scorer(explained), scorer(told_apart)]
 
 
 def reordered(texts: Sequence[str], order: Order) -> list[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Mean:
     """The mean of the training feature, whatever the brain did."""
 
-    name = "mean"
+    name = "shrunken-mean"
     shrink: float = option(0.0, "fraction by which the mean is pulled towards zero", ge=0, le=1)
 
     def fit(self, betas: Tensor, feature: Tensor) -> dict[str, Tensor]:

@@ -31,6 +31,7 @@ class Lafite:
     """
 
     name = "lafite"
+    directions = ("clip_image", "clip_text")
     gives: ClassVar[tuple[Gives, ...]] = ("image",)
     heads: Literal["both", "image", "caption"] = option(
         "both", "the embeddings whose branches are merged by their maximum"
