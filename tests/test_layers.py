@@ -39,19 +39,20 @@ UNITS = {name: row for row, names in enumerate(ROWS) for name in names}
 RUN_ROWS = [
     ["structure"],
     ["records"],
-    ["artefact", "machine", "tally", "folder"],
+    ["folder"],
+    ["artefact", "machine", "tally"],
     ["growing", "journal", "trials", "config"],
     ["identity"],
     ["shared", "own"],
-    ["step", "captions", "orphans", "returned", "owner", "sources"],
+    ["step", "captions", "orphans", "returned", "owner", "presence", "sources"],
     ["watched", "remembered"],
     ["load", "encode", "regress", "sample", "decode", "readers"],
     ["score", "maps", "leaks", "clusters"],
     ["outputs", "rows"],
     ["publish"],
     ["line"],
-    ["finished", "estimate", "verification"],
-    ["compared"],
+    ["finished", "estimate", "verification", "listing"],
+    ["compared", "prune"],
 ]
 RUN_UNITS = {name: row for row, names in enumerate(RUN_ROWS) for name in names}
 # What a plugin may import: these modules, and the names that `brainkit` itself, its packages `run`,
@@ -344,7 +345,7 @@ def test_torch_is_imported_at_the_top_only_where_all_needs_it(path):
     inside = path.relative_to(CORE).as_posix()
     top = {name.split(".")[0] for name, _ in imports(parsed(path), inside_functions=False)}
     # The estimate of a dry run works on tensors from its first line; it is imported late.
-    steps = {f"run/{name}.py" for name in (*RUN_ROWS[8], "estimate", "tally")}
+    steps = {f"run/{name}.py" for name in (*RUN_ROWS[9], "estimate", "tally")}
     may = inside in steps or inside.startswith(TORCH_AT_TOP)
     assert may or "torch" not in top
 

@@ -162,7 +162,14 @@ def test_the_bar_ends_where_a_batch_ends_and_begins_with_the_first():
         begun.append(Counter())
         return begun[0]
 
-    batches = Batches(groups=[[0, 1], [2, 3], [4]], begin=begin)
+    batches = Batches(
+        groups=[[0, 1], [2, 3], [4]],
+        begin=begin,
+        hold=lambda rows: None,
+        stale=lambda rows: True,
+        wait=pytest.fail,
+        end=lambda rows: None,
+    )
     assert not begun
     counts = []
     for batch in batches:

@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -123,6 +123,49 @@ def locked(
         lock.leave()
 
 
+@contextmanager
+def held_at_once(paths: Iterable[Path], remedy: str = "") -> Iterator[Path | None]:
+    """Hold all of some locks while the block runs, if no other process holds one; never wait.
+
+    Args:
+        paths: of the locks; their folders are made.
+        remedy: when they cannot be written, e.g. "with --work".
+
+    Returns:
+        The lock that another process holds, and then none is held; None if all are.
+
+    Raises:
+        UnwritableError: lock or note cannot be written.
+    """
+    locks: list[_Lock] = []
+    try:
+        taken = None
+        # In one order everywhere, so that of two processes one gets all.
+        for path in sorted(paths):
+            with writing(path.parent, remedy):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            locks.append(_Lock(path))
+            if not locks[-1].take(remedy):
+                taken = path
+                break
+        if taken is not None:
+            _leave(locks)
+        with _touched(*(lock.note for lock in locks if taken is None)):
+            yield taken
+    finally:
+        _leave(locks)
+
+
+def who_holds(path: Path) -> str:
+    """Say which process holds a lock, as its note has it."""
+    return _Lock(path).holder()
+
+
+def _leave(locks: Sequence[_Lock]) -> None:
+    for lock in locks:
+        lock.leave()
+
+
 def _limit() -> float:
     text = os.environ.get(TIMEOUT, "")
     try:
@@ -169,6 +212,8 @@ class _Lock:
         if Holder.read(self.note) == self._me:
             with suppress(OSError):  # a note that stays grows old
                 self.note.unlink()
+                # While it is held: who gets this file still finds no note, or another's.
+                self.path.unlink()
         with suppress(OSError):
             self._file.release()
 
@@ -246,14 +291,15 @@ def lockless(path: Path) -> bool:
 
 
 @contextmanager
-def _touched(note: Path) -> Iterator[None]:
-    """Touch a note now and then while the block runs, to show that its process lives."""
+def _touched(*notes: Path) -> Iterator[None]:
+    """Touch notes now and then while the block runs, to show that their process lives."""
     done = Event()
 
     def beat() -> None:
         while not done.wait(BEAT):
-            with suppress(OSError):
-                os.utime(note)
+            for note in notes:
+                with suppress(OSError):
+                    os.utime(note)
 
     thread = Thread(target=beat, daemon=True)
     thread.start()

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, Group] = {
     "Run": {"run": run.run},
     "Results": {
         "evaluate": evaluate.evaluate,
+        "runs": results.runs,
         "compare": compare.compare,
         "figure": compare.figure,
         "report": results.report,

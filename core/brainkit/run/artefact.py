@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainkit.disk import UnwritableError, written_aside
 from brainkit.run import records, structure
+from brainkit.run.folder import lock_of
 from brainkit.run.structure import read_header
 
 if TYPE_CHECKING:
@@ -156,6 +157,11 @@ class Artefact:
     def stamp(self) -> str:
         """The stamp of its recipe."""
         return self.recipe.stamp
+
+    @property
+    def lock(self) -> Path:
+        """The lock that a process holds while it makes the file."""
+        return lock_of(self.path)
 
     @property
     def current(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,13 +14,65 @@ from typing import Any
 from brainkit.disk import UnwritableError, written_aside
 from brainkit.run import records
 from brainkit.run.artefact import Artefact
+from brainkit.run.folder import lock_of
 from brainkit.run.shared import Draw
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 WHOLE = "captions"
 """Stands for a stamp in records of the file, whose lines have one each."""
+GROWING = ".part"
+"""Ends the name of a file that grows beside it."""
 CHECK = "check"
 """What a line of a file that grows calls its own hash."""
+
+
+class CaptionLines(Mapping[Draw, Mapping[str, Any]]):
+    """The lines of the file and of what grows beside it, read again when another process adds some.
+
+    Attributes:
+        growing: a file of the lines that are not in the file yet.
+        damage: how the file differs from what was written, "" if not; then its lines do not count.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Begin with what is there."""
+        self._path, self.growing = path, path.with_name(path.name + GROWING)
+        self.damage = captions_damage(path)
+        self._damaged = _state(path) if self.damage else None
+        self._states: tuple[object, ...] = ()
+        self._lines: Mapping[Draw, Mapping[str, Any]] = {}
+
+    def __getitem__(self, draw: Draw) -> Mapping[str, Any]:
+        """Return the line of a draw."""
+        return self._now()[draw]
+
+    def __iter__(self) -> Iterator[Draw]:
+        """Go through the draws."""
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        """Return how many draws there are."""
+        return len(self._now())
+
+    def _now(self) -> Mapping[Draw, Mapping[str, Any]]:
+        states = (_state(self._path), _state(self.growing))
+        if states != self._states:
+            whole = states[0] != self._damaged
+            self._lines = {
+                **(read_captions(self._path) if whole else {}),
+                **read_captions(self.growing),
+            }
+            self._states = states
+        return self._lines
+
+
+def _state(path: Path) -> object:
+    """Return what changes with a file; None while there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 @dataclass(frozen=True)
@@ -34,6 +86,11 @@ class CaptionLine(Artefact):
 
     draw: Draw
     lines: Mapping[Draw, Mapping[str, Any]]
+
+    @property
+    def lock(self) -> Path:
+        """The lock of this line alone: processes may decode those of different images at once."""
+        return lock_of(self.path.with_name(f"{self.path.name}-{self.draw.name}"))
 
     @property
     def current(self) -> bool:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainkit.disk import writing
 from brainkit.errors import DataError, NotFiniteError
+from brainkit.locks import locked
 from brainkit.parts import resuming_walk
 from brainkit.run.artefact import Artefact, Recipe, write_png
 from brainkit.run.captions import (
     CaptionLine,
+    CaptionLines,
     caption_line,
-    captions_damage,
     confirm_captions,
-    read_captions,
     write_captions,
 )
-from brainkit.run.folder import Source
+from brainkit.run.folder import Source, lock_of
 from brainkit.run.journal import PATH, STRIP_FRAMES, strip_frames
 from brainkit.run.remembered import training_rows, training_stamps
 from brainkit.run.returned import loaded, named, pixels, sentences, way_out
@@ -76,11 +77,9 @@ def captions(
 ) -> Sequence[Artefact]:
     """Decode latents to captions, a line each draw of one file."""
     step, path = f"captions/{source}", run.folder.captions(source)
-    growing = path.with_name(path.name + ".part")
-    damage = captions_damage(path)
-    if damage:
-        run.work.say(f"{step}: {path.name} {damage}, so all of it is made again")
-    lines = {**({} if damage else read_captions(path)), **read_captions(growing)}
+    lines = CaptionLines(path)
+    if lines.damage:
+        run.work.say(f"{step}: {path.name} {lines.damage}, so all of it is made again")
     recipes = _recipes(run, step, "caption", latents, training)
     made = [
         CaptionLine(path, recipe, draw, lines)
@@ -88,21 +87,27 @@ def captions(
     ]
     with each(run, step, made, doing="decoding captions") as batches:
         for batch, decoded in _decoded(run, "caption", latents, batches, training):
-            with writing(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
             entries, texts = batch.of(made), sentences(run, decoded, len(batch))
-            with writing(path), growing.open("a", encoding="utf-8") as file:
-                for row in batch.writing_order(made):
-                    line = entries[row]
-                    lines[line.draw] = line.entry(texts[row])
-                    file.write(caption_line(lines[line.draw], checked=True))
+            told = [entries[row].entry(texts[row]) for row in batch.writing_order(made)]
+            with (
+                _alone_in(run, path),
+                writing(path),
+                lines.growing.open("a", encoding="utf-8") as (file),
+            ):
+                file.write("".join(caption_line(entry, checked=True) for entry in told))
     # Also of a run that was killed after its last batch.
-    if growing.exists() and not run.work.dry:
-        write_captions(path, lines)
-        growing.unlink()
+    if lines.growing.exists() and not run.work.dry:
+        with _alone_in(run, path):
+            write_captions(path, lines)
+            lines.growing.unlink(missing_ok=True)
     elif not run.work.dry:
         confirm_captions(path)
     return made
+
+
+def _alone_in(run: Run, path: Path) -> AbstractContextManager[None]:
+    """Keep other processes from writing the file of captions while the block runs."""
+    return locked(lock_of(path), path.name, run.work.say, remedy="with --work")
 
 
 def _recipes(

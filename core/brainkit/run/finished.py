@@ -16,7 +16,7 @@ from brainkit.parts import Mappable
 from brainkit.plugins import Registry
 from brainkit.run.config import RunConfig, read_config
 from brainkit.run.folder import RUN_FILE, Folder, found_runs, older
-from brainkit.run.line import alone, predictions, prepare
+from brainkit.run.line import at_work, predictions, prepare
 from brainkit.run.line import run as walk
 from brainkit.run.maps import facts
 from brainkit.run.maps.feature import FeatureMaps
@@ -204,7 +204,7 @@ def _mapped(features: Sequence[str], run: Run) -> list[Path]:
 
 def map_run(run: Run, features: Sequence[str]) -> str:
     """Write the maps of one run, and its report again if it has one; return tables and paths."""
-    paths = alone(run, partial(_mapped, features))
+    paths = at_work(run, partial(_mapped, features))
     try:
         require_finished(run, SCORING)
     except BrainkitError as error:

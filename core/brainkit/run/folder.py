@@ -26,6 +26,8 @@ training mean."""
 RUN_FILE = "run.toml"
 RUNS = "runs"
 """The folder of a subject that holds a folder for each run."""
+LOCKS = ".locks"
+"""The folder of the locks of a folder's files."""
 SHARED = ("features", "mean", "weights", "decoded", "latents")
 """Folders of a subject with files that runs share."""
 SUBJECT = re.compile(r"subj\d\d")
@@ -64,6 +66,16 @@ class Folder:
     def subject(self) -> Path:
         """The folder of the subject, which all runs share."""
         return self.root.parent.parent
+
+    @property
+    def shared(self) -> list[Path]:
+        """The folders of the subject that hold files which runs share."""
+        return [self.subject / name for name in SHARED]
+
+    @property
+    def others(self) -> list[Path]:
+        """The folders of the subject's other runs."""
+        return [path for path in self.root.parent.glob("*") if path != self.root]
 
     @property
     def work(self) -> Path:
@@ -238,6 +250,11 @@ def older(runs: Sequence[Path]) -> str:
         f"{names} {are} of an earlier brainkit, which kept one run a method: left as it was and "
         "passed over; the same `brainkit run` makes it anew"
     )
+
+
+def lock_of(path: Path) -> Path:
+    """Return the lock of a file of results, which whoever makes or removes the file holds."""
+    return path.parent / LOCKS / f"{path.name}.lock"
 
 
 @contextmanager

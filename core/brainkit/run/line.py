@@ -13,22 +13,24 @@ from typing import TypeVar
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.console import Say
-from brainkit.disk import UnwritableError, require_utf8, writing
-from brainkit.errors import BrainkitError, UsageError
+from brainkit.disk import UnwritableError, require_utf8
+from brainkit.errors import UsageError
+from brainkit.locks import locked
 from brainkit.plugins import Registry
 from brainkit.run.artefact import Artefact, write_text
 from brainkit.run.config import RunConfig
-from brainkit.run.folder import Source, held, older, older_runs, subject_folder
+from brainkit.run.folder import Source, lock_of, older, older_runs, subject_folder
 from brainkit.run.machine import quick_device, resolved_dtype
 from brainkit.run.orphans import remove_orphans
 from brainkit.run.own import fitted
 from brainkit.run.owner import claim, require_own
+from brainkit.run.presence import REMEDY, present
 from brainkit.run.shared import Predictions, Run, Work, data_of, run_file
 from brainkit.run.sources import of_source, sources_of
 
 T = TypeVar("T")
 
-__all__ = ["Run", "alone", "chosen_store", "default_home", "predictions", "prepare", "run"]
+__all__ = ["Run", "at_work", "chosen_store", "default_home", "predictions", "prepare", "run"]
 
 
 def prepare(
@@ -79,7 +81,7 @@ def _parted(run: Run) -> Run:
         return run
     from brainkit.run.clusters import held_out
 
-    return replace(run, held_out=alone(run, held_out))
+    return replace(run, held_out=at_work(run, held_out))
 
 
 def chosen_store(config: RunConfig, device: str) -> CheckpointStore:
@@ -130,6 +132,8 @@ def predictions(run: Run) -> Predictions:
     """Do the first half of the line: load, encode, fit and predict."""
     from brainkit.run import encode, load, regress
 
+    if not run.work.dry:
+        _begin(run)
     trials = load.load(run)
     features = {name: encode.encode(run, name) for name in run.method.encoders}
     weights = {name: regress.fit(run, name, trials, of) for name, of in features.items()}
@@ -139,8 +143,16 @@ def predictions(run: Run) -> Predictions:
     return Predictions(trials, features, weights, decoded)
 
 
-def alone(run: Run, do: Callable[[Run], T]) -> T:
-    """Do steps of a run while no other process writes into its folder; a dry run writes nothing.
+def _begin(run: Run) -> None:
+    """Take the run's folder, with a run file in it from the start."""
+    claim(run)
+    if not run.folder.run_file.exists():
+        with locked(lock_of(run.folder.run_file), "the run file", run.work.say, remedy=REMEDY):
+            _keep_settings(run)
+
+
+def at_work(run: Run, do: Callable[[Run], T]) -> T:
+    """Do steps of a run, and say so: other processes may work beside, but remove nothing.
 
     A folder that cannot be written, as on a read-only or full disk, serves when all is current.
 
@@ -150,31 +162,12 @@ def alone(run: Run, do: Callable[[Run], T]) -> T:
     if run.work.dry:
         return do(run)
     with ExitStack() as stack:
-        try:
-            stack.enter_context(held(run.work.root, run.work.say))
-        except UnwritableError as error:
-            return _looked(run, do, error)
-        with writing(run.work.root):
-            count = remove_orphans(run.work.root)
-        if count:
-            run.work.say(f"{count} files that a killed run left over are removed")
+        with suppress(UnwritableError):
+            stack.enter_context(present(run.work.root, run.work.say))
+            count = remove_orphans(run.work.root, run.folder.others)
+            if count:
+                run.work.say(f"{count} files that a killed run left over are removed")
         return do(run)
-
-
-def _looked(run: Run, do: Callable[[Run], T], error: UnwritableError) -> T:
-    """Return what steps return whose files are all current, without a lock; else raise."""
-    lines: list[str] = []
-    looking = replace(run, work=Work(run.work.root, lines.append, dry=True))
-    try:
-        value = do(looking)
-    except (OSError, BrainkitError):
-        raise error from None
-    if looking.work.computed:
-        raise error
-    for line in lines:
-        run.work.say(line)
-    run.work.kept.extend(looking.work.kept)
-    return value
 
 
 def run(run: Run) -> Path:
@@ -182,7 +175,7 @@ def run(run: Run) -> Path:
     work = run.work
     if old := older_runs(run.folder, run.config.unusual):
         work.say(f"{older(old)}, in {run.folder.root}")
-    path = alone(run, _walked)
+    path = at_work(run, _walked)
     summary = f"{len(work.computed)} steps {'to compute' if work.dry else 'computed'}"
     work.say(f"{summary}, {len(work.kept)} kept")
     return path
@@ -191,10 +184,6 @@ def run(run: Run) -> Path:
 def _walked(run: Run) -> Path:
     from brainkit.run import decode, publish, sample
 
-    if not run.work.dry:
-        claim(run)
-        if not run.folder.run_file.exists():
-            _keep_settings(run)
     known = predictions(run)
     latents: dict[Source, Mapping[str, Sequence[Artefact]]] = {}
     made: dict[Source, Mapping[str, Sequence[Artefact]]] = {}
@@ -204,9 +193,14 @@ def _walked(run: Run) -> Path:
         made[source] = decode.decode(of, source, latents[source], known.features)
     if "image" in latents["brain"]:
         decode.strips(run, latents["brain"]["image"], known.features)
-    if not run.work.dry:
-        _keep_settings(run)
-    return publish.publish(run, known, latents, made)
+    with ExitStack() as stack:
+        if not run.work.dry:
+            # Settings, scores and report are of one process. Without rights all has to be current.
+            with suppress(UnwritableError):
+                lock, what = lock_of(run.folder.run_file), f"the report of {run.name}"
+                stack.enter_context(locked(lock, what, run.work.say))
+            _keep_settings(run)
+        return publish.publish(run, known, latents, made)
 
 
 def _features(run: Run, source: Source, known: Predictions) -> Mapping[str, Artefact]:

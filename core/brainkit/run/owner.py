@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from brainkit.errors import UsageError
+from brainkit.locks import locked
 from brainkit.run.artefact import write_text
-from brainkit.run.folder import Folder
+from brainkit.run.folder import LOCKS, Folder, lock_of
 from brainkit.run.shared import Run
 from brainkit.run.structure import json_object
 
@@ -56,7 +57,7 @@ def require_own(run: Run) -> None:
 
 
 def _holds_files(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
+    return folder.is_dir() and any(path.name != LOCKS for path in folder.iterdir())
 
 
 def _whose(folder: Folder) -> str:
@@ -70,4 +71,7 @@ def claim(run: Run) -> None:
     """Write down whose a run's folder is, unless it says so already."""
     wanted = identity(run)
     if read_identity(run.folder) != wanted:
-        write_text(run.folder.identity, json.dumps(wanted, indent=1, ensure_ascii=False) + "\n")
+        path = run.folder.identity
+        with locked(lock_of(path), f"the folder of {run.name}", run.work.say, remedy="with --work"):
+            require_own(run)
+            write_text(path, json.dumps(wanted, indent=1, ensure_ascii=False) + "\n")

@@ -194,6 +194,7 @@ def shared_factor(run: Run, feature: str, part: Sharing, trials: Artefact) -> Ar
         inputs={"trials": trials.stamp},
     )
     factor = Artefact(run.folder.factor(recipe.stamp), recipe)
+    run.work.reached.add(factor.path)
     # Told once, by the first feature that needs it.
     if factor.current:
         confirm(run.work, factor)

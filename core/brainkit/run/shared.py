@@ -57,6 +57,7 @@ class Work:
         kept: names of the steps whose files were current.
         again: names of steps whose file is made even if it is current.
         seconds: how long each computed step took.
+        reached: files that the run needs, as far as it went.
     """
 
     root: Path
@@ -66,6 +67,7 @@ class Work:
     kept: list[str] = field(default_factory=list)
     again: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
+    reached: set[Path] = field(default_factory=set)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from brainkit.console import Bar, bar
 from brainkit.disk import require_no_folder
+from brainkit.locks import held_at_once, locked
 from brainkit.run.artefact import Artefact, sidecar, write_text
 from brainkit.run.shared import Run, Work
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from brainkit.parts import Progress
 
 T = TypeVar("T")
+REMEDY = "with --work"
 WITH_RECIPE = (".safetensors", ".png")
 """Files that have room for their recipe; others get it in a hidden file beside them."""
 
@@ -37,19 +40,32 @@ def one(
         size: what a dry run says about it, e.g. "3.9 GB".
     """
     work, step = run.work, artefact.recipe.step
+    work.reached.add(artefact.path)
     if artefact.current and step not in work.again:
         confirm(work, artefact)
         work.kept.append(step)
         work.say(f"{step}: kept")
         return artefact
-    work.computed.append(step)
-    why = artefact.why()
     if work.dry:
+        work.computed.append(step)
         target = artefact.path.relative_to(work.root)
-        work.say(f"{step}: would be computed ({why}), writes {target}, {size}".rstrip(", "))
+        line = f"{step}: would be computed ({artefact.why()}), writes {target}, {size}"
+        work.say(line.rstrip(", "))
         return artefact
     require_no_folder(artefact.path)
-    work.say(f"{step}: computing ({why})")
+    with locked(artefact.lock, step, work.say, remedy=REMEDY):
+        return _made(work, artefact, make)
+
+
+def _made(work: Work, artefact: Artefact, make: Callable[[Artefact], None]) -> Artefact:
+    """Make a file that this process holds, unless another one made it meanwhile."""
+    step = artefact.recipe.step
+    if artefact.current and step not in work.again:
+        work.kept.append(step)
+        work.say(f"{step}: made by another process meanwhile")
+        return artefact
+    work.computed.append(step)
+    work.say(f"{step}: computing ({artefact.why()})")
     began = time.monotonic()
     make(artefact)
     if artefact.path.suffix not in WITH_RECIPE:
@@ -107,12 +123,18 @@ class Batches:
     Attributes:
         groups: the rows of each.
         begin: shows the bar, when the first batch is taken.
-        end: does what is left to do when the files of a batch are made.
+        hold: takes the locks of a batch's files unless another process has one, which it returns.
+        stale: says whether a batch is still to be made.
+        wait: waits until another process leaves a lock, and says so.
+        end: does what is left to do when the files of a batch are made, and leaves its locks.
     """
 
     groups: Sequence[Sequence[int]]
     begin: Callable[[], Bar]
-    end: Callable[[Batch], None] = lambda batch: None
+    hold: Callable[[Sequence[int]], Path | None]
+    stale: Callable[[Sequence[int]], bool]
+    wait: Callable[[Path], None]
+    end: Callable[[Sequence[int]], None]
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -121,12 +143,22 @@ class Batches:
         if not self.groups:
             return
         shown, done, total = self.begin(), 0, sum(map(len, self.groups))
-        for rows in self.groups:
-            batch = Batch(rows, shown)
-            yield batch
-            self.end(batch)
-            done += len(rows)
-            shown.of(done, total)
+        waiting = list(self.groups)
+        while waiting:
+            # What another process makes now comes last: it is likely to be there then.
+            elsewhere: list[tuple[Sequence[int], Path]] = []
+            for rows in waiting:
+                if taken := self.hold(rows):
+                    elsewhere.append((rows, taken))
+                    continue
+                if self.stale(rows):
+                    yield Batch(rows, shown)
+                self.end(rows)
+                done += len(rows)
+                shown.of(done, total)
+            if len(elsewhere) == len(waiting):
+                self.wait(elsewhere[0][1])
+            waiting = [rows for rows, _ in elsewhere]
 
 
 @contextmanager
@@ -156,6 +188,7 @@ def each(
         places: each row's place among the run's draws, ascending, if rows are not the draws.
     """
     rows = list(zip(*files, strict=True))
+    run.work.reached.update(file.path for of in files for file in of)
     stale = {row for row, together in enumerate(rows) if not all(file.current for file in together)}
     groups = _groups(places or range(len(rows)), run.config.batch_size, stale)
     made = {row for group in groups for row in group}
@@ -175,13 +208,32 @@ def each(
             require_no_folder(file.path)
     began = time.monotonic()
     with ExitStack() as stack:
+        holding = stack.enter_context(ExitStack())
+
+        def hold(group: Sequence[int]) -> Path | None:
+            locks = {file.lock for row in group for file in rows[row]}
+            return holding.enter_context(held_at_once(locks, REMEDY))
+
+        def end(group: Sequence[int]) -> None:
+            confirm(run.work, *(file for row in group for file in rows[row]))
+            holding.close()
+
         yield Batches(
             groups=() if run.work.dry else groups,
             begin=lambda: stack.enter_context(bar(doing, len(made), unit)),
-            end=lambda batch: confirm(run.work, *(file for of in files for file in batch.of(of))),
+            hold=hold,
+            stale=lambda group: not all(file.current for row in group for file in rows[row]),
+            wait=lambda lock: _wait(run, step, lock),
+            end=end,
         )
     if stale and not run.work.dry:
         run.work.seconds[step] = round(time.monotonic() - began, 3)
+
+
+def _wait(run: Run, step: str, lock: Path) -> None:
+    """Wait until another process leaves a lock."""
+    with locked(lock, step, run.work.say, remedy=REMEDY):
+        pass
 
 
 def _groups(places: Sequence[int], size: int, stale: Set[int]) -> list[list[int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brainkit.run import Predictions, Run, held, predictions
+from brainkit.run import Predictions, Run, predictions
 
 
 def fit_mappers(run: Run) -> Predictions:
@@ -10,5 +10,4 @@ def fit_mappers(run: Run) -> Predictions:
 
     A later `brainkit run` with the same settings and work folder finds all of it current.
     """
-    with held(run.work.root, run.work.say):
-        return predictions(run)
+    return predictions(run)
