@@ -138,19 +138,12 @@ def meteor(
     Raises:
         DataError: synonyms are asked for and nltk's data have no WordNet.
     """
-    from nltk.translate.meteor_score import single_meteor_score
-
     if synonyms and not words.synonyms():
         raise DataError(
             "nltk has no WordNet here; `python -m nltk.downloader wordnet` fetches it, or leave "
             "synonyms out"
         )
-    stems, wordnet = words.Stems(), words.WordNet() if synonyms else words.NoSynonyms()
-
-    def pair(text: str, reference: str) -> float:
-        own, other = tokens(text), tokens(reference)
-        return float(single_meteor_score(other, own, stemmer=stems, wordnet=wordnet)) if own else 0
-
+    pair = partial(_meteor, synonyms)
     values = _best(decoded, _chosen(decoded, references, first_only), pair)
     name = _named(f"METEOR ({'WordNet' if synonyms else 'no synonyms'})", first_only)
     return scored(name, values, notes=(TOKENIZER_NOTE,), **METEOR)
@@ -175,6 +168,17 @@ def cider(decoded: Sequence[str], references: References, *, first_only: bool = 
         values.append(10 * sum(by_reference) / len(by_reference))
     notes = (f"word weights from the references of these {len(grams)} images", TOKENIZER_NOTE)
     return scored(_named("CIDEr", first_only), values, notes=notes, unit="0 to 10", worst=0.0)
+
+
+@lru_cache(maxsize=1 << 15)
+def _meteor(synonyms: bool, text: str, reference: str) -> float:
+    from nltk.translate.meteor_score import single_meteor_score
+
+    own, other = tokens(text), tokens(reference)
+    wordnet = words.WordNet() if synonyms else words.NoSynonyms()
+    if not own:
+        return 0.0
+    return float(single_meteor_score(other, own, stemmer=words.Stems(), wordnet=wordnet))
 
 
 def _best(decoded: Sequence[str], references: References, pair: Pair) -> list[float]:
@@ -219,6 +223,7 @@ def _lcs_f1(text: str, reference: str) -> float:
     return _f1(_lcs(mine, other), len(mine), len(other))
 
 
+@lru_cache(maxsize=1 << 15)
 def _lcs(first: Tokens, second: Tokens) -> int:
     """Return the length of the longest common subsequence."""
     row = [0] * (len(second) + 1)
