@@ -17,6 +17,8 @@ from brainkit.run.maps.regions import RegionMean
 from brainkit.run.shared import Run
 
 LAYOUT = 1
+DRAWING = 2
+"""Version of how pictures of maps look."""
 NAMED = 4
 """Regions of the highest mean that the report names."""
 
@@ -68,7 +70,7 @@ def artefact(run: Run, feature: str, kind: str, weights: Artefact) -> Artefact:
         f"maps/{feature}-{kind}",
         f"regressor.{feature}",
         inputs={"weights": weights.stamp},
-        extra=f"maps {LAYOUT}",
+        extra=f"maps {LAYOUT}" + f", drawing {DRAWING}" * (kind in ("slices", "flatmap")),
     )
 
 

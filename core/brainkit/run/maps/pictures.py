@@ -17,7 +17,7 @@ TITLES = {
     "selected": "share of the units of {feature} that use a voxel",
 }
 CUTS = 6
-MARGIN = 2
+MARGIN = 3
 DPI = 120
 COLOURS = "inferno_r"
 
@@ -27,8 +27,9 @@ def slices(
 ) -> NDArray[np.uint8]:
     """Draw axial and sagittal slices of each map, uint8 (height, width, 3).
 
-    Colours run from 0 to each map's maximum; cortex without importance is grey. Slices are spread
-    evenly over the mapped voxels, and the volume is cropped to them.
+    Colours run from 0 to the 99th percentile of each map, so that single voxels do not hide the
+    rest; the head, or cortex without importance, is grey. Slices are spread evenly over the mapped
+    voxels, and the volume is cropped to them.
     """
     from matplotlib import pyplot
     from PIL import Image
@@ -66,19 +67,42 @@ def _panel(
     image = cropped.image(values, places)
     under = cropped.cortex if cropped.cortex is not None else np.ones(cropped.shape, np.bool_)
     cortex = _like(image, under.astype(np.float32))
-    highest = float(values.max(initial=0)) or 1.0
+    highest = _highest(values)
+    how: dict[str, Any] = {"cmap": "Greys", "vmin": 0, "vmax": 5, "threshold": 0.5}
+    if cropped.anatomy is not None:
+        cortex = _like(image, cropped.anatomy)
+        most = float(np.percentile(cropped.anatomy, 99.5)) * 1.3
+        how = {"cmap": "gray", "vmin": 0, "vmax": most, "threshold": 0.1 * most}
     for line, axis in enumerate("zx"):
-        box = (0.0, 1 - (row + 0.52 + 0.45 * line) / rows, 0.88, 0.42 / rows)
+        box = (0.0, 1 - (row + 0.54 + 0.45 * line) / rows, 0.87, 0.36 / rows)
         display = plot_img(
             cortex, display_mode=axis, cut_coords=_cuts(cropped, places, "xyz".index(axis)),
-            figure=figure, axes=box, cmap="Greys", vmin=0, vmax=5, threshold=0.5, annotate=False,
-            colorbar=False, resampling_interpolation="nearest",
+            figure=figure, axes=box, annotate=False, colorbar=False, black_bg=False,
+            resampling_interpolation="nearest", **how,
         )  # fmt: skip
         display.add_overlay(image, cmap=COLOURS, vmin=0, vmax=highest, threshold=1e-9 * highest)
-        display.annotate(size=10, left_right=axis == "z", decimals=1)
+        _labelled(display, axis)
     bar = figure.add_axes((0.9, 1 - (row + 0.85) / rows, 0.012, 0.65 / rows))
-    figure.colorbar(ScalarMappable(Normalize(0, highest), COLOURS), cax=bar)
+    beyond = "max" if float(values.max(initial=0)) > highest else "neither"
+    figure.colorbar(ScalarMappable(Normalize(0, highest), COLOURS), cax=bar, extend=beyond)
     bar.tick_params(labelsize=10)
+
+
+def _highest(values: NDArray[np.float32]) -> float:
+    """Return where colours end: the 99th percentile of the values above 0, or 1."""
+    above = values[values > 0]
+    return float(np.percentile(above, 99)) if len(above) else 1.0
+
+
+def _labelled(display: Any, axis: str) -> None:
+    """Write above each slice where it lies, and above axial ones which side is which."""
+    for place, slice_axes in display.axes.items():
+        above = slice_axes.ax
+        above.text(0.5, 1.03, f"{axis} = {place:.1f}", transform=above.transAxes, ha="center",
+                   va="bottom", fontsize=9)  # fmt: skip
+        for x, side in ((0.11, "L"), (0.89, "R")) if axis == "z" else ():
+            above.text(x, 1.03, side, transform=above.transAxes, ha="center", va="bottom",
+                       fontsize=9)  # fmt: skip
 
 
 def _cropped(grid: Grid, xyz: NDArray[np.int32]) -> tuple[Grid, NDArray[np.int32]]:
@@ -90,7 +114,8 @@ def _cropped(grid: Grid, xyz: NDArray[np.int32]) -> tuple[Grid, NDArray[np.int32
     affine[:3, 3] += affine[:3, :3] @ start
     x, y, z = (int(size) for size in stop - start)
     cortex = None if grid.cortex is None else grid.cortex[inside]
-    return Grid((x, y, z), affine, cortex), start
+    anatomy = None if grid.anatomy is None else grid.anatomy[inside]
+    return Grid((x, y, z), affine, cortex, anatomy), start
 
 
 def _cuts(grid: Grid, xyz: NDArray[np.int32], axis: int) -> list[float]:
@@ -135,7 +160,7 @@ def flatmap(volume: NDArray[np.float32], subject: str, space: str) -> NDArray[np
     # pycortex counts axes from Z to X.
     drawing = cortex.Volume(
         np.ascontiguousarray(volume.T), subject, fitting[0], cmap="inferno_r",
-        vmin=0, vmax=float(volume.max(initial=0)) or 1.0,
+        vmin=0, vmax=_highest(volume),
     )  # fmt: skip
     drawn = io.BytesIO()
     figure = cortex.quickflat.make_figure(drawing, with_curvature=True, height=800)

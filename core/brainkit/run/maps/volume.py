@@ -28,11 +28,14 @@ class Grid:
         shape: voxels along X, Y and Z.
         affine: float64 (4, 4), voxel to millimetre, of the download's ROI volumes.
         cortex: bool (X, Y, Z), None where the download does not tell.
+        anatomy: float32 (X, Y, Z), the T1 image or the mean of the functional ones, None where the
+            download has neither.
     """
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
     cortex: NDArray[np.bool_] | None = None
+    anatomy: NDArray[np.float32] | None = None
 
     @staticmethod
     def of(root: Path, subject: Subject, roi: str) -> Grid:
@@ -46,7 +49,8 @@ class Grid:
         volume = next((name for name in CORTEX if (folder / f"{name}.nii.gz").exists()), None)
         cortex = load_roi_volume(root, subject, volume, layout).labels >= 0 if volume else None
         affine = roi_voxels(root, subject, roi, layout).affine
-        return Grid(layout.subject(subject).volume, affine, cortex)
+        shape = layout.subject(subject).volume
+        return Grid(shape, affine, cortex, anatomy_of(folder.parent, layout.resolution, shape))
 
     def image(self, values: NDArray[np.float32], xyz: NDArray[np.int32]) -> Any:
         """Return a NIfTI image, float32 (X, Y, Z), 0 where there is no voxel.
@@ -63,6 +67,24 @@ class Grid:
         image.header.set_xyzt_units("mm", "sec")
         image.header["cal_max"] = volume.max(initial=0)
         return image
+
+
+def anatomy_of(
+    folder: Path, resolution: str, shape: tuple[int, int, int]
+) -> NDArray[np.float32] | None:
+    """Read a picture of the head on the same grid; one that cannot be used is passed over."""
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    for name in (f"T1_to_{resolution}.nii.gz", "mean.nii.gz"):
+        try:
+            image = nibabel.load(folder / name)
+            values = np.asarray(image.dataobj, np.float32) if image.shape == shape else None
+        except (OSError, EOFError, ValueError, ImageFileError):
+            continue
+        if values is not None and np.isfinite(values).all() and values.max() > values.min():
+            return values
+    return None
 
 
 def write_nifti(path: Path, image: Any) -> None:
