@@ -43,6 +43,7 @@ TAKEN = {
     "name": {"text"},
     "use": {"table"},
     "options": {"table"},
+    "composition": {"table"},
 }
 
 

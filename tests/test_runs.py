@@ -322,3 +322,38 @@ def test_results_are_named_by_work_subject_or_run_folder_or_by_name(work, cli, c
 def test_shared_files_are_those_of_the_recipe(work):
     quick = roots(work)["quick"]
     assert shared(quick, "decoded/length").is_file()
+
+
+def test_the_command_of_a_run_gives_the_same_composition_again(nsd, registry, tmp_path):
+    from brainkit.run import configured
+    from brainkit.run.shared import reproduce_command
+
+    asked = RunConfig(
+        "toy", nsd=nsd, work=tmp_path, images=(nsd_image(nsd),), seed=3, ceiling=False, null=False,
+        samples=2, scores=("fid",), use={"regressor.length": "toy-halving", "sampler": "ddim"},
+        options={"sampler.steps": 4, "selection.sessions": [1, 2], "regressor.picture.alpha": 1e-3},
+    )  # fmt: skip
+    first = prepare(asked, registry, list, dry=True)
+    words = shlex.split(reproduce_command(first))
+    assert words[:3] == ["brainkit", "run", "toy"]
+    typed: dict[str, object] = {"work": tmp_path, "use": [], "option": [], "scores": []}
+    rest = iter(words[3:])
+    for word in rest:
+        if word in ("--no-ceiling", "--no-null"):
+            typed[word.removeprefix("--no-")] = False
+        elif word in ("--use", "-o", "--scores"):
+            typed[{"-o": "option"}.get(word, word[2:])].append(next(rest))
+        else:
+            value = next(rest)
+            typed[word[2:]] = int(value) if word in ("--seed", "--samples") else value
+    typed["nsd"] = Path(str(typed["nsd"]))
+    again = prepare(configured("toy", typed), registry, list, dry=True)
+    assert (again.name, again.digest, again.chosen) == (first.name, first.digest, first.chosen)
+    assert reproduce_command(again) == reproduce_command(first)
+
+
+def nsd_image(nsd: Path) -> int:
+    from brainkit.nsd import load_design
+
+    design = load_design(nsd, 1)
+    return int(design.image_ids[design.is_shared].min())

@@ -178,8 +178,9 @@ def _flags(
     if config.images is not None:
         ids = config.images
         yield "--images", str(ids) if isinstance(ids, int) else ",".join(map(str, ids)) + ","
-    if not config.ceiling:
-        yield "--no-ceiling", None
+    for name in ("ceiling", "null"):
+        if not getattr(config, name):
+            yield f"--no-{name}", None
     if not config.null:
         yield "--no-null", None
     if "samples" in differing.settings:
