@@ -207,6 +207,23 @@ def test_regions_have_names_and_the_voxels_they_were_given(lab, tmp_path):
     assert early.train.betas.shape[1] == int((areas[lab["mask"]] == 1).sum())
 
 
+def test_maps_average_over_the_regions_that_were_given(lab, tmp_path):
+    from brainkit.run.maps.regions import regions
+
+    own = np.arange(int(lab["mask"].sum())) % 3
+    root = write_dataset(
+        tmp_path / "own",
+        [recording(lab, regions={"thirds": own}, labels={"thirds": {1: "one", 2: "two"}})],
+        lab["folder"],
+        test=0.25,
+    )
+    where = regions(root, "sub-01", load_trials(root, "sub-01", RAW).voxel_xyz)
+    assert where == {
+        ("thirds", "one"): np.flatnonzero(own == 1).tolist(),
+        ("thirds", "two"): np.flatnonzero(own == 2).tolist(),
+    }
+
+
 @pytest.mark.parametrize("kind", ["csv", "tsv", "json"])
 def test_captions_come_from_tables_and_from_coco(kind, lab, cli):
     np.save(cli.folder / "betas.npy", np.concatenate(flat(lab)))

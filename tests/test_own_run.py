@@ -87,6 +87,10 @@ def test_the_report_says_that_small_networks_read_other_data(lab, cli_with):
     assert "BLEU" in page
     again = brainkit(*asked("unibrain", lab / "captioned", "-o", "sampler.steps=4"))
     assert "0 steps computed" in again.stderr
+    made = (brainkit.folder / told.stdout.splitlines()[-1]).parent
+    whose = ("--nsd", lab / "captioned", "--subject", "sub-CSI1", "--images", "given")
+    scored = brainkit("evaluate", made, *whose)
+    assert "Test images: the 10 that the data name" in scored.stdout
 
 
 def test_what_a_paper_selects_of_nsd_gives_way_to_all_that_was_imported(lab, cli_with):

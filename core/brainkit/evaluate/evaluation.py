@@ -20,6 +20,7 @@ from brainkit.evaluate.items import ImageSample, T, in_order, normal
 from brainkit.evaluate.pictures import Picture, is_pictures, read_draws, read_pictures
 from brainkit.evaluate.texts import is_captions, read_captions, read_ids, read_texts
 from brainkit.evaluate.truth import Parting, Truth, of_nsd, of_own, references
+from brainkit.names import subject_name
 from brainkit.report import ReportData, ReportRow, ScoreRow, metrics_json, write_report
 from brainkit.report.scores import ENOUGH, N_EXCHANGES
 from brainkit.run.artefact import write_text
@@ -291,7 +292,7 @@ def report_of(evaluation: Evaluation, command: str) -> ReportData:
     return ReportData(
         title=f"{evaluation.name} on {_data_name(truth, own)}",
         method=evaluation.name,
-        subject="" if own else f"subj{request.config.subject:02d}",
+        subject="" if own else subject_name(request.config.subject),
         n_train=truth.n_train,
         n_test=len(images),
         test_images=truth.about,

@@ -133,7 +133,7 @@ def _parted(root: Path, subject: Subject, tests: Parting) -> tuple[Ids, Ids, str
         about = f"{int(chosen.sum())} of {len(seen)} seen, named in {tests.whence}"
         return seen[~chosen], seen[chosen], about
     about = which_tested(
-        tests.split, len(test), len(seen), n_shared=layout.shared, n_sessions=sessions
+        tests.split, len(test), len(seen), n_shared=layout.n_shared, n_sessions=sessions
     )
     return train, test, about
 

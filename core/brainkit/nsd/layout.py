@@ -101,6 +101,11 @@ class Layout:
         return of.trials or (self.trials_per_session,) * of.sessions
 
     @property
+    def n_shared(self) -> int:
+        """Images shared by all subjects; 0 in data of one's own, which name their test images."""
+        return 0 if self.dataset else self.shared
+
+    @property
     def units(self) -> str:
         """What numbers of the betas are, as `SessionGrid` names it."""
         return "percent" if self.dataset else "int16x300"

@@ -174,7 +174,7 @@ def plan_trials(
         voxel_xyz=voxels.xyz,
         grids=grids,
         total_sessions=of_subject.sessions,
-        n_shared=0 if layout.dataset else layout.shared,
+        n_shared=layout.n_shared,
         bytes_read=sum(
             bytes_to_read(file.path, voxels.xyz, grid)
             for file, grid in zip(files, grids, strict=True)

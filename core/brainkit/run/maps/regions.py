@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from brainkit.errors import BrainkitWarning
 from brainkit.names import Subject
 from brainkit.nsd import read_layout, roi_indices
-from brainkit.nsd.files import roi_folder
+from brainkit.nsd.files import listed, roi_folder
 
 VOLUMES = (
     *("streams", "prf-visualrois"),
@@ -51,13 +51,19 @@ def regions(
     with warnings.catch_warnings():
         # A label without voxels is left out of the table; loading the trials has told.
         warnings.simplefilter("ignore", BrainkitWarning)
-        for volume in VOLUMES:
-            if (folder / f"{volume}.nii.gz").exists():
-                labels = roi_indices(root, subject, volume, xyz, layout)
-                positions_of |= {
-                    (volume, name): each.positions.tolist() for name, each in labels.items()
-                }
+        for volume in _volumes(folder, own=bool(layout.dataset)):
+            labels = roi_indices(root, subject, volume, xyz, layout)
+            positions_of |= {
+                (volume, name): each.positions.tolist() for name, each in labels.items()
+            }
     return {key: positions for key, positions in positions_of.items() if positions}
+
+
+def _volumes(folder: Path, *, own: bool) -> list[str]:
+    """Return the volumes whose labels are named: some of NSD's, or all of data of one's own."""
+    present = [path.name.removesuffix(".nii.gz") for path in listed(folder, ".nii.gz")]
+    wanted = [name for name in present if name != "nsdgeneral"] if own else VOLUMES
+    return [name for name in wanted if name in present]
 
 
 def region_means(
