@@ -73,6 +73,11 @@ def test_where_nothing_is_known_nothing_is_told(bash, line):
     assert bash(line) == []
 
 
+def test_runs_are_told_by_name(bash, cli, nsd):
+    cli("run", "toy", "--nsd", nsd, "--images", 2, "--no-ceiling", "--work", "w", "--name", "mine")
+    assert bash("brainkit report w mi") == ["mine"]
+
+
 def test_zsh_is_told_with_a_help(zsh):
     told = zsh("brainkit run toy -o sampler.st")
     assert '"sampler.steps=6":"' in told

@@ -290,11 +290,28 @@ class ReportEntry(TypedDict):
     metrics: Annotated[Path, "of the scores; docs/evaluation.md explains every key"]
 
 
+class RunEntry(TypedDict):
+    """A run of a folder of results."""
+
+    name: Annotated[str, "of its folder"]
+    method: Annotated[str, "name of the method"]
+    differs: Annotated[list[str], "what differs from the method's defaults"]
+    subject: Annotated[str, "folder of the subject"]
+    data: Annotated[str, "folder of the data"]
+    images: Annotated[int, "that are scored"]
+    date: Annotated[str, "when it was scored, ISO 8601; empty when it is not finished"]
+    seconds: Annotated[float, "that its steps took"]
+    scores: Annotated[dict[str, float | None], "by name"]
+    problem: Annotated[str, "why it has no scores; empty when it has"]
+    folder: Annotated[Path, "of the run"]
+
+
 COMMANDS: dict[str, Any] = {
     "run": RunDone,
     "run --dry-run": RunPlan,
     "evaluate": ReportEntry,
     "report": list[ReportEntry],
+    "runs": list[RunEntry],
     "compare": Compared,
     "list-plugins": list[PluginEntry],
     "check-plugin": PluginChecked,

@@ -30,7 +30,14 @@ def compare(
         list[str] | None,
         typer.Option(help="Only scores whose name has this in it. Repeatable."),
     ] = None,
-    format_: Annotated[Format, typer.Option("--format", help="How it is printed.")] = "table",
+    format_: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="table, markdown, latex, csv or json, as it is printed.",
+        ),
+    ] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     out: Annotated[
         Path | None,

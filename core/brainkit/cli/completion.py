@@ -75,6 +75,16 @@ def uses(ctx: typer.Context, incomplete: str) -> Completions:
     ]
 
 
+def runs(ctx: typer.Context, incomplete: str) -> Completions:
+    """Return each run in the folder that was typed before."""
+    from pathlib import Path
+
+    from brainkit.run.folder import found_runs
+
+    work = Path(ctx.params.get("work") or "brainkit-runs")
+    return [(each.root.name, each.subject.name) for each in found_runs(work)[0]]
+
+
 def scores(incomplete: str) -> Completions:
     """Return each group of scores."""
     from brainkit.metrics.groups import GROUPS

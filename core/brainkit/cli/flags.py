@@ -28,7 +28,12 @@ MethodName = Annotated[
     ),
 ]
 RunName = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="Of one run in that folder; see `runs`.")
+    str | None,
+    typer.Argument(
+        metavar="[NAME]",
+        help="Of one run in that folder; see `runs`.",
+        autocompletion=completion.runs,
+    ),
 ]
 OptionTexts = Annotated[
     list[str] | None,

@@ -31,7 +31,9 @@ def run(
     method: Annotated[
         str | None,
         typer.Argument(
-            metavar="[METHOD]", help="Name of a method, see list-plugins; not needed with --config."
+            metavar="[METHOD]",
+            help="Name of a method, see list-plugins; not needed with --config.",
+            autocompletion=completion.methods,
         ),
     ] = None,
     config: Annotated[
