@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runs import Ended, Reference, Tally, do, prepare
+from runs import Ended, Reference, Tally, do, do_limited, prepare
 
 
 def disks(method: str, folder: Path, *, n: int, seed: int) -> Tally:
@@ -92,7 +92,7 @@ def _limited(reference: Reference, work: Path, what: int, limit: int) -> str:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(what, (limit, resource.getrlimit(what)[1]))
 
-    ended = do(reference.command(work), reference.log, under)
+    ended = do_limited(reference.command(work), under)
     if ended.code not in (0, 1) or not ended.plain:
         return f"exit {ended.code}: {ended.said[-2000:]}"
     return _half_written(work) or reference.made_good(work)

@@ -80,19 +80,19 @@ def warm() -> None:
     import brainkit_unibrain.parts  # noqa: F401
 
 
-def begin(words: Sequence[object], log: Path, before: Callable[[], object] | None = None) -> int:
+def begin(words: Sequence[object], handle: int, before: Callable[[], object] | None = None) -> int:
     """Fork a process that runs the command; return its id.
 
     Args:
         words: after `brainkit`.
-        log: gets what it says.
+        handle: of an open file, which gets what it says and is closed here.
         before: is called in the process before the command.
     """
     sys.stdout.flush()
     child = os.fork()
     if child:
+        os.close(handle)
         return child
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     code = CRASHED
@@ -122,15 +122,31 @@ def wait(child: int, log: Path, began: float) -> Ended:
 
 
 def do(words: Sequence[object], log: Path, before: Callable[[], object] | None = None) -> Ended:
-    """Run the command to its end; arguments as of `begin`."""
+    """Run the command to its end; `log` gets what it says, other arguments as of `begin`."""
     began = time.monotonic()
-    return wait(begin(words, log, before), log, began)
+    return wait(begin(words, opened(log), before), log, began)
+
+
+def opened(log: Path) -> int:
+    """Return a handle of an empty file to write to."""
+    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+
+def do_limited(words: Sequence[object], before: Callable[[], object]) -> Ended:
+    """Run the command under limits on files, which what it says is free of; see `begin`."""
+    began = time.monotonic()
+    reading, writing = os.pipe()
+    # A pipe holds 64 KiB, more than a run says.
+    child = begin(words, writing, before)
+    _, status = os.waitpid(child, 0)
+    with open(reading, encoding="utf-8", errors="replace") as said:
+        return Ended(os.waitstatus_to_exitcode(status), said.read(), time.monotonic() - began)
 
 
 def kill_after(words: Sequence[object], log: Path, seconds: float) -> Ended:
     """Run the command, but kill it after so many seconds."""
     began = time.monotonic()
-    child = begin(words, log)
+    child = begin(words, opened(log))
     while time.monotonic() - began < seconds:
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             break

@@ -9,6 +9,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+from brainkit.checkpoints.contents import content
 from brainkit.checkpoints.limits import read_json
 from brainkit.errors import CheckpointError
 
@@ -94,7 +95,8 @@ def facts_below(folder: Path) -> dict[str, FileFacts]:
 def hashes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 (hex) of every file in a folder but its record, by their path in it.
 
-    A file that is older than the record and as large as that says is not read again.
+    A file that is as large as the record says is not read again, if it was neither written nor put
+    in its place after the record.
     """
     record, wrote = Record.read(folder), 0
     if record:
@@ -105,8 +107,9 @@ def hashes(folder: Path) -> dict[str, str]:
         name, facts = path.relative_to(folder).as_posix(), path.stat()
         if name != RECORD:
             told = known.get(name)
-            same = told is not None and told.size == facts.st_size and facts.st_mtime_ns <= wrote
-            found[name] = told.sha256 if told and same else _read(path, facts.st_mtime_ns)
+            changed = max(facts.st_mtime_ns, facts.st_ctime_ns)
+            same = told is not None and told.size == facts.st_size and changed <= wrote
+            found[name] = told.sha256 if told and same else content(path) or _read(path, changed)
     return found
 
 

@@ -93,6 +93,7 @@ def _fill(
                 made = features(run, feature, encoded, (len(batch), *rows.shape[1:]), batch)
                 growing.write(rows.name, begin, made.cpu().numpy())
                 shown.add(len(batch))
+    run.inputs.require_unchanged()
     growing.finish()
 
 

@@ -37,6 +37,7 @@ def load(run: Run) -> TrialsFile:
             )
         facts = {"sessions": trials.sessions, "warnings": trials.warnings}
         notes = {FACTS: json.dumps(facts)}
+        run.inputs.require_unchanged()
         write_tensors(artefact.path, _tensors(trials), recipe, notes)
 
     path = run.folder.trials(recipe.stamp)

@@ -22,6 +22,7 @@ from brainkit.run.artefact import Artefact, Recipe
 from brainkit.run.config import RunConfig, to_toml
 from brainkit.run.folder import Data, Folder, sanitised
 from brainkit.run.identity import Differences, command, differences, digest_of, run_name
+from brainkit.run.inputs import Inputs
 from brainkit.run.trials import TrialsFile
 from brainkit.seeds import seed_of
 
@@ -241,16 +242,17 @@ class Run:
         return np.searchsorted(self.image_ids[1], np.asarray(images, dtype=np.int64))
 
     @cached_property
+    def inputs(self) -> Inputs:
+        """The NSD files it reads, as they were when first asked for."""
+        return Inputs.of(self.nsd, self.config.subject, self.plan)
+
+    @cached_property
     def files(self) -> dict[str, str]:
         """A fingerprint of each group of NSD files: "betas", "images", "captions", "ids"."""
-        from brainkit.nsd.fingerprint import fingerprints
-
-        groups = fingerprints(self.nsd, self.config.subject, self.plan)
-        both = b"".join(ids.tobytes() for ids in self.image_ids)
-        if self.plan.split != "shared":
-            # The same ids in the same order may be parted elsewhere.
-            both += self.plan.split.encode()
-        return {**groups, "ids": sha256(both).hexdigest()[:16]}
+        # The same ids in the same order may be parted elsewhere.
+        split = b"" if self.plan.split == "shared" else self.plan.split.encode()
+        both = b"".join(ids.tobytes() for ids in self.image_ids) + split
+        return {**self.inputs.fingerprints, "ids": sha256(both).hexdigest()[:16]}
 
     def looking(self) -> Run:
         """Return a run of the same settings that computes nothing and says nothing."""
@@ -360,8 +362,7 @@ def chosen_images(
         if asked > len(test_ids):
             raise UsageError(f"--images is {asked}, but there are {len(test_ids)} test images")
         return test_ids[:asked]
-    unknown = [image for image in asked if image not in set(test_ids)]
-    if unknown:
+    if unknown := [image for image in asked if image not in set(test_ids)]:
         raise UsageError(
             f"--images has {unknown[:5]}, not among the {len(test_ids)} test images "
             f"(ids such as {list(test_ids[:3])})"
