@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from brainkit.method import Lookup, Method
 
 MINIATURE = "miniature."
+PLUGINS = "plugins"
+"""The table of a run file that says which distributions it was run with; it asks for nothing."""
 OF_DATA = ("selection.", "regressor.")
 """What of a preset for the miniature speaks of its data, not of its small networks."""
 Images = int | tuple[int, ...] | None
@@ -134,7 +136,7 @@ class RunConfig:
 
         These are values of the paper or the preset; the new part begins with its own defaults.
         """
-        method: Method = lookup("method", self.method)
+        method = self._plain(lookup)
         before = method.with_preset(self.preset_of(method)).with_options(self._of_data(method))
         after = before
         for address, name in self.use.items():
@@ -325,6 +327,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UsageError(f"run file {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"run file {path} is not TOML: {error}") from error
+    values.pop(PLUGINS, None)
     for name in values:
         if name not in SETTINGS:
             hint = did_you_mean(name, SETTINGS)
@@ -337,6 +340,15 @@ def read_config(path: Path) -> dict[str, Any]:
     return {
         name: here / value if isinstance(value, Path) else value for name, value in settings.items()
     }
+
+
+def recorded_plugins(path: Path) -> dict[str, str]:
+    """Return which distributions a run file was run with, and their versions."""
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8-sig")).get(PLUGINS)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return {}
+    return {str(name): str(version) for name, version in told.items()} if told else {}
 
 
 def to_toml(config: RunConfig, comment: str) -> str:

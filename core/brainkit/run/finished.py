@@ -14,7 +14,7 @@ from brainkit.method import KINDS
 from brainkit.names import subject_name
 from brainkit.parts import Mappable
 from brainkit.plugins import Registry
-from brainkit.run.config import RunConfig, read_config
+from brainkit.run.config import RunConfig, read_config, recorded_plugins
 from brainkit.run.folder import RUN_FILE, Folder, found_runs, older
 from brainkit.run.line import at_work, predictions, prepare
 from brainkit.run.line import run as walk
@@ -42,7 +42,8 @@ def rewritten(runs: Sequence[Folder], registry: Registry, say: Say) -> list[Path
     for folder in runs:
         lacking = unregistered(read_config(folder.run_file), registry)
         if lacking and folder.report.is_file():
-            say(f"{folder.root.name} keeps the report it has: no plugin registers {lacking}")
+            why = f"no plugin registers {lacking}{_remedy(folder, registry)}"
+            say(f"{folder.root.name} keeps the report it has: {why}")
             paths.append(folder.report)
             continue
         run = opened(folder, registry, quiet.append)
@@ -83,7 +84,14 @@ def opened(folder: Folder, registry: Registry, say: Say) -> Run:
     Raises:
         BrainkitError: the run file would not lead to this folder, or asks for what is not there.
     """
-    config = RunConfig(**{**read_config(folder.run_file), "work": folder.work})
+    settings = read_config(folder.run_file)
+    lacking = unregistered(settings, registry)
+    if lacking:
+        raise UsageError(
+            f"{folder.root.name} cannot be opened: no plugin registers {lacking}"
+            f"{_remedy(folder, registry)}"
+        )
+    config = RunConfig(**{**settings, "work": folder.work})
     run = prepare(config, registry, say)
     if run.folder.root != folder.root:
         raise BrainkitError(
@@ -107,6 +115,14 @@ def unregistered(settings: Mapping[str, Any], registry: Registry) -> str:
         if name not in registry.names(kind)
     ]
     return enumerated(lacking)
+
+
+def _remedy(folder: Folder, registry: Registry) -> str:
+    """Say what to install for a run whose plugins are not here; "" where nothing is recorded."""
+    here = {plugin.distribution.partition(" ")[0] for plugin in registry.plugins}
+    recorded = recorded_plugins(folder.run_file)
+    lacking = [f"{name} {version}" for name, version in recorded.items() if name not in here]
+    return f"; install {enumerated(lacking)}, with which it was run" if lacking else ""
 
 
 def again(folder: Folder) -> str:

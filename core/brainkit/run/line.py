@@ -25,7 +25,7 @@ from brainkit.run.orphans import remove_orphans
 from brainkit.run.own import fitted
 from brainkit.run.owner import claim, require_own
 from brainkit.run.presence import REMEDY, present
-from brainkit.run.shared import Predictions, Run, Work, data_of, run_file
+from brainkit.run.shared import Predictions, Run, Work, data_of, kept_file
 from brainkit.run.sources import of_source, sources_of
 
 T = TypeVar("T")
@@ -215,7 +215,7 @@ def _features(run: Run, source: Source, known: Predictions) -> Mapping[str, Arte
 
 def _keep_settings(run: Run) -> None:
     """Write the run file, unless it says the same already."""
-    path, text = run.folder.run_file, run_file(run)
+    path, text = run.folder.run_file, kept_file(run)
     with suppress(OSError, UnicodeDecodeError):
         if path.read_text(encoding="utf-8") == text:
             return

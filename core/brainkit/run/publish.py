@@ -142,7 +142,7 @@ def report_data(
         ),
         footnotes=footnotes(run, facts),
         options=dict(run.config.resolved(run.method).options),
-        versions=log_versions(),
+        versions={**log_versions(), **run.plugins},
         command=reproduce_command(run),
         run_toml=run_file(run),
         maps=maps.brain_maps(run, known.weights),
