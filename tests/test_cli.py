@@ -143,7 +143,7 @@ def test_dry_run_prints_a_plan_and_writes_nothing(cli, nsd, tmp_path):
         (("run", "toy", "--scores", "mindeye"), "--scores has 'mindeye'"),
         (("run", "toy", "--samples", "0"), "--samples is 0"),
         (("run", "toy", "--seed", "-1"), "--seed is -1"),
-        (("run", "toy", "--weights", "old"), "--weights is 'old', expected 'released' or 'random'"),
+        (("run", "toy", "--weights", "old"), "--weights is 'old', expected 'released'"),
         (("run", "toy", "--config", "absent.toml"), "absent.toml"),
         (("report", "absent"), "no finished run"),
     ],

@@ -103,7 +103,7 @@ def test_it_is_compared_with_a_run(cli):
     run = cli.run("toy", *tiny, "--images", 6)
     folder = evaluated(cli, run / "images", *tiny, "--images", 6)
     table = cli("compare", f"ours={run}", f"theirs={folder}", "--score", "SSIM").stdout
-    (row,) = [line.split() for line in table.splitlines() if line.startswith("SSIM")]
+    (row,) = [line.split() for line in table.splitlines() if line.startswith("SSIM ↑")]
     assert row[-1].strip("*") == row[-2].strip("*")
 
 

@@ -332,6 +332,6 @@ def test_a_method_whose_sizes_are_unknown_says_so_in_one_sentence(do):
 
 def test_other_weights_than_there_are_meet_a_suggestion():
     with pytest.raises(
-        UsageError, match=r"--weights is 'randm', expected 'released' or .* Did you mean 'random'"
+        UsageError, match=r"--weights is 'randm', expected 'released', .* Did you mean 'random'"
     ):
         RunConfig("mixed", weights="randm").check()

@@ -108,7 +108,8 @@ def evaluate(
 
     own = "released" if stimuli is not None else None
     typed = {**context.params, "weights": weights or own}
-    typed |= {"images": None} if images == GIVEN else {}
+    # Of a run, --null is another setting.
+    typed |= {"null": None, **({"images": None} if images == GIVEN else {})}
     named = None if tests is None else tuple(read_ids(tests))
     request = Request(
         paths=tuple(checked_path(path, "PATH") for path in paths),
