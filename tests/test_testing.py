@@ -211,3 +211,18 @@ def test_every_promise_of_methods_and_plugins_is_broken_above():
     assert methods == {each.__name__ for each in method.PROMISES}
     plugins = {promise for promise, _ in BROKEN_PLUGINS} | {"an_entry_point_names_it"}
     assert plugins == {each.__name__ for each in plugin.PROMISES}
+
+
+def test_a_broken_package_does_not_keep_the_kit_from_entry_points(tmp_path, monkeypatch):
+    from brainkit.testing.plugin import _modules_named
+
+    for name, points in {
+        "broken": b"\xff\xfe[brainkit",
+        "sound": b"[brainkit]\nmine = mine\n",
+    }.items():
+        folder = tmp_path / f"{name}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_bytes(points)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "mine" in _modules_named()

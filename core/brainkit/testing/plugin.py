@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.metadata import entry_points
+from contextlib import suppress
+from importlib.metadata import distributions
 from types import ModuleType
 from typing import Any
 
@@ -21,12 +22,21 @@ PART_PROMISES = tuple(
 
 def an_entry_point_names_it(module: ModuleType) -> None:
     """The installed distribution declares the module under the entry-point group `brainkit`."""
-    found = sorted(point.value for point in entry_points(group=PROJECT))
+    found = _modules_named()
     require(
         module.__name__ in found,
         f"no entry point of group {PROJECT!r} names {module.__name__} (they name {found}); "
         f"add it to [project.entry-points.{PROJECT}] and install the plugin again",
     )
+
+
+def _modules_named() -> list[str]:
+    """Return the modules that installed packages name as plugins; a broken package names none."""
+    found: set[str] = set()
+    for distribution in distributions():
+        with suppress(Exception):  # whatever its files make importlib raise
+            found |= {point.value for point in distribution.entry_points.select(group=PROJECT)}
+    return sorted(found)
 
 
 def it_is_admitted(module: ModuleType) -> None:
