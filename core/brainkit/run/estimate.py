@@ -23,7 +23,7 @@ from brainkit.data import Condition, Stimuli, TrainingRows
 from brainkit.parts import Decoder, Encoder, Sampler, remembers
 from brainkit.run.encode import ENCODED_AT_ONCE
 from brainkit.run.shared import Run
-from brainkit.run.sources import sources_of
+from brainkit.run.sources import of_source, sources_of
 from brainkit.run.tally import ShapeStore, Tally, descend
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def estimate(run: Run) -> Estimate:
     """Return what a run takes, as if nothing had been computed yet."""
     store, n_draws = ShapeStore.of(run.store), len(run.draws)
     batch = min(run.config.batch_size, n_draws)
-    copies = n_draws / batch * (1 + ("true" in sources_of(run)))
+    copies = sum(len(of_source(run, source).draws) for source in sources_of(run)) / batch
     needs, disk = [], _disk(run)
     for feature, encoder in run.method.encoders.items():
         work = partial(_encode, run, encoder, store)
