@@ -38,7 +38,7 @@ UNITS = {name: row for row, names in enumerate(ROWS) for name in names}
 # Within `run/`; its `__init__` only names what others may use.
 RUN_ROWS = [
     ["structure"],
-    ["records", "inputs"],
+    ["records", "inputs", "chosen"],
     ["folder"],
     ["artefact", "machine", "tally"],
     ["growing", "journal", "trials", "config"],

@@ -19,6 +19,7 @@ from brainkit.method import Method
 from brainkit.parts import checkpoints_of, described
 from brainkit.plugins import Registry
 from brainkit.run.artefact import Artefact, Recipe
+from brainkit.run.chosen import chosen_images
 from brainkit.run.config import RunConfig, to_toml
 from brainkit.run.folder import Data, Folder, sanitised
 from brainkit.run.identity import Differences, command, differences, digest_of, run_name
@@ -354,28 +355,6 @@ class Run:
 def image_seed(seed: int, image_id: int, output: str, sample: int = 1) -> int:
     """Derive the noise seed of one image, output and sample, in [0, 2**63)."""
     return seed_of(seed, image_id, output, *([sample] if sample > 1 else []))
-
-
-def chosen_images(
-    asked: int | tuple[int, ...] | None, test_ids: tuple[int, ...]
-) -> tuple[int, ...]:
-    """Return the ids of the test images to reconstruct.
-
-    Raises:
-        UsageError: an id is not among the test images, or more are asked for than there are.
-    """
-    if asked is None:
-        return test_ids
-    if isinstance(asked, int):
-        if asked > len(test_ids):
-            raise UsageError(f"--images is {asked}, but there are {len(test_ids)} test images")
-        return test_ids[:asked]
-    if unknown := [image for image in asked if image not in set(test_ids)]:
-        raise UsageError(
-            f"--images has {unknown[:5]}, not among the {len(test_ids)} test images "
-            f"(ids such as {list(test_ids[:3])})"
-        )
-    return tuple(sorted(set(asked)))
 
 
 def data_of(config: RunConfig, nsd: Path) -> Data:
