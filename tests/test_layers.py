@@ -40,7 +40,7 @@ RUN_ROWS = [
     ["structure"],
     ["records", "inputs", "chosen"],
     ["folder"],
-    ["artefact", "machine", "tally"],
+    ["artefact", "composition", "machine", "tally"],
     ["growing", "journal", "trials", "config"],
     ["identity"],
     ["shared", "own"],

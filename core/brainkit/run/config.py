@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from brainkit.errors import UsageError, did_you_mean
 from brainkit.names import NAME_OF_SUBJECT
 from brainkit.options import checked_path, option, options, pairs, parsed, validated
+from brainkit.run.composition import losses, require_writable
 from brainkit.run.folder import work_of
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class RunConfig:
         samples = method.samples if self.samples is None else self.samples
         scores = tuple(dict.fromkeys((*method.scores, *(self.scores or ()))))
         composed = replace(method.with_options(others), samples=samples, scores=scores).check()
-        _require_writable(composed)
+        require_writable(composed)
         return composed
 
     def _plain(self, lookup: Lookup) -> Method:
@@ -141,15 +142,7 @@ class RunConfig:
         after = before
         for address, name in self.use.items():
             after = after.with_part(address, name, lookup)
-        said = []
-        for (address, old), (_, new) in zip(before.parts(), after.parts(), strict=True):
-            own = [f"{each.name}={getattr(old, each.name)}" for each in _set_by_method(old)]
-            if old != new and own:
-                said.append(
-                    f"{address}: {new.name} replaces {old.name}, and with it {', '.join(own)}; "
-                    f"set options of {new.name} with -o {address}.NAME=VALUE"
-                )
-        return said
+        return losses(before, after)
 
     def preset_of(self, method: Method) -> str:
         """Return the name of the preset that a run of the method begins with."""
@@ -342,15 +335,6 @@ def read_config(path: Path) -> dict[str, Any]:
     }
 
 
-def recorded_plugins(path: Path) -> dict[str, str]:
-    """Return which distributions a run file was run with, and their versions."""
-    try:
-        told = tomllib.loads(path.read_text(encoding="utf-8-sig")).get(PLUGINS)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
-        return {}
-    return {str(name): str(version) for name, version in told.items()} if told else {}
-
-
 def to_toml(config: RunConfig, comment: str) -> str:
     """Write a configuration as TOML, options as nested tables; absent means the default.
 
@@ -368,33 +352,6 @@ def to_toml(config: RunConfig, comment: str) -> str:
         values["composition"] = dict(config.composition)
     values["options"] = _nested(config.options)
     return "".join(f"# {line}\n" for line in comment.splitlines()) + "\n" + tomli_w.dumps(values)
-
-
-def _set_by_method(part: Any) -> list[Field[Any]]:
-    """Return the options of a part that are not its own defaults."""
-    return [
-        each
-        for each in options(part)
-        if each.default is not MISSING and getattr(part, each.name) != each.default
-    ]
-
-
-def _require_writable(method: Method) -> None:
-    """Refuse options that `run.toml` could not hold, before anything is computed."""
-    for address, part in method.parts():
-        for each in options(part):
-            value = getattr(part, each.name)
-            if not _writable(value):
-                raise UsageError(
-                    f"{address}.{each.name} is of type {type(value).__name__}, which no run file "
-                    "can hold; expected numbers, texts, paths, or tuples of these"
-                )
-
-
-def _writable(value: Any) -> bool:
-    if isinstance(value, tuple | list):
-        return all(map(_writable, value))
-    return value is None or isinstance(value, bool | int | float | str | Path)
 
 
 def _written(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from brainkit.method import KINDS
 from brainkit.names import subject_name
 from brainkit.parts import Mappable
 from brainkit.plugins import Registry
-from brainkit.run.config import RunConfig, read_config, recorded_plugins
+from brainkit.run.config import PLUGINS, RunConfig, read_config
 from brainkit.run.folder import RUN_FILE, Folder, found_runs, older
 from brainkit.run.line import at_work, predictions, prepare
 from brainkit.run.line import run as walk
@@ -115,6 +116,15 @@ def unregistered(settings: Mapping[str, Any], registry: Registry) -> str:
         if name not in registry.names(kind)
     ]
     return enumerated(lacking)
+
+
+def recorded_plugins(path: Path) -> dict[str, str]:
+    """Return which distributions a run file was run with, and their versions."""
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8-sig")).get(PLUGINS)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return {}
+    return {str(name): str(version) for name, version in told.items()} if told else {}
 
 
 def _remedy(folder: Folder, registry: Registry) -> str:

@@ -18,6 +18,7 @@ from brainkit.errors import UsageError
 from brainkit.locks import locked
 from brainkit.plugins import Registry
 from brainkit.run.artefact import Artefact, write_text
+from brainkit.run.composition import made_with
 from brainkit.run.config import RunConfig
 from brainkit.run.folder import Source, lock_of, older, older_runs, subject_folder
 from brainkit.run.machine import quick_device, resolved_dtype
@@ -25,7 +26,7 @@ from brainkit.run.orphans import remove_orphans
 from brainkit.run.own import fitted
 from brainkit.run.owner import claim, require_own
 from brainkit.run.presence import REMEDY, present
-from brainkit.run.shared import Predictions, Run, Work, data_of, kept_file
+from brainkit.run.shared import Predictions, Run, Work, data_of, run_file
 from brainkit.run.sources import of_source, sources_of
 
 T = TypeVar("T")
@@ -215,8 +216,15 @@ def _features(run: Run, source: Source, known: Predictions) -> Mapping[str, Arte
 
 def _keep_settings(run: Run) -> None:
     """Write the run file, unless it says the same already."""
-    path, text = run.folder.run_file, kept_file(run)
+    path, text = run.folder.run_file, _kept_file(run)
     with suppress(OSError, UnicodeDecodeError):
         if path.read_text(encoding="utf-8") == text:
             return
     write_text(path, text)
+
+
+def _kept_file(run: Run) -> str:
+    """Return the text of `run.toml`: the settings, and the plugins that it was run with."""
+    import tomli_w
+
+    return f"{run_file(run)}\n{tomli_w.dumps({'plugins': made_with(run.method, run.registry)})}"

@@ -33,6 +33,7 @@ from brainkit.report import (
 from brainkit.report.scores import ENOUGH, LAYOUT, N_EXCHANGES
 from brainkit.run import leaks, maps
 from brainkit.run.artefact import Artefact, write_text
+from brainkit.run.composition import made_with
 from brainkit.run.folder import Source
 from brainkit.run.journal import PATH, strip_frames
 from brainkit.run.machine import log_versions
@@ -142,7 +143,7 @@ def report_data(
         ),
         footnotes=footnotes(run, facts),
         options=dict(run.config.resolved(run.method).options),
-        versions={**log_versions(), **run.plugins},
+        versions={**log_versions(), **made_with(run.method, run.registry)},
         command=reproduce_command(run),
         run_toml=run_file(run),
         maps=maps.brain_maps(run, known.weights),

@@ -306,14 +306,6 @@ class Run:
             inputs=dict(inputs),
         )
 
-    @property
-    def plugins(self) -> dict[str, str]:
-        """The distributions that method and parts are of, each with its version."""
-        parts = [("method", self.method), *self.method.parts()]
-        providers = [self.registry.provider(at.partition(".")[0], part) for at, part in parts]
-        named = sorted({each.distribution for each in providers if each and each.distribution})
-        return {name: version for name, _, version in (each.partition(" ") for each in named)}
-
     def who(self, address: str) -> str:
         """Name a part and its distribution for messages."""
         kind, part = address.partition(".")[0], self._part(address)
@@ -378,13 +370,6 @@ def data_of(config: RunConfig, nsd: Path) -> Data:
 def run_file(run: Run) -> str:
     """Return the settings of `run.toml`: every one and every option, but not where it lies."""
     return to_toml(run.config.resolved(run.method), reproduce_command(run))
-
-
-def kept_file(run: Run) -> str:
-    """Return the text of `run.toml`: the settings, and the plugins that it was run with."""
-    import tomli_w
-
-    return f"{run_file(run)}\n{tomli_w.dumps({'plugins': run.plugins})}"
 
 
 def reproduce_command(run: Run) -> str:
