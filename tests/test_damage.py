@@ -142,7 +142,7 @@ def test_every_file_of_a_finished_run_is_recorded(finished, settings):
 def test_a_run_that_is_as_it_was_computes_and_writes_nothing(again):
     running, work = again
     before = {path: path.read_bytes() for path in work.rglob(RECORDS)}
-    assert len(before) == 9
+    assert len(before) > 9
     assert running()[0] == []
     assert {path: path.read_bytes() for path in work.rglob(RECORDS)} == before
 
