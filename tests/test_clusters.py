@@ -140,3 +140,12 @@ def test_clusters_are_drawn_until_the_share_is_reached(share):
         assert sum(sizes) >= share * 60 or len(drawn) == 7
         seen.add(frozenset(drawn))
     assert len(seen) > 1
+
+
+def test_pruning_leaves_the_clusters_of_a_run(cli):
+    words = [word for name, value in CLUSTERS.items() for word in ("-o", f"{name}={value}")]
+    cli("run", "toy", *words, "--no-ceiling", "--images", 2)
+    (path,) = (cli.folder / "brainkit-runs").rglob("clusters-*.json")
+    cli("runs", "--prune", "--yes", code=None)
+    assert path.is_file()
+    assert "0 steps computed" in cli("run", "toy", *words, "--no-ceiling", "--images", 2).stderr

@@ -93,7 +93,9 @@ def _fill(
                 made = features(run, feature, encoded, (len(batch), *rows.shape[1:]), batch)
                 growing.write(rows.name, begin, made.cpu().numpy())
                 shown.add(len(batch))
-    run.inputs.require_unchanged()
+    # Before its clusters are known, a run cannot tell which files of betas it reads.
+    if run.method.selection.split != "clusters" or run.held_out:
+        run.inputs.require_unchanged()
     growing.finish()
 
 

@@ -73,7 +73,8 @@ def _spare(subject: Path, registry: Registry) -> Spare:
             walk(looking)
         except BrainkitError as error:
             return Spare(subject, refused=f"what {root.name} needs cannot be told: {error}")
-        reached |= looking.work.reached
+        # To know its test images a run may have read files already.
+        reached |= run.work.reached | looking.work.reached
     return Spare(subject, tuple(path for path in _shared(subject) if not _needed(path, reached)))
 
 
