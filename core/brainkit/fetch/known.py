@@ -127,8 +127,9 @@ def _of_trainings(found: Iterable[Checkpoint]) -> Iterator[Checkpoint]:
 
 def _of_scores() -> tuple[Checkpoint, ...]:
     from brainkit.metrics.networks.released import CHECKPOINTS
+    from brainkit.networks.minilm import MINILM
 
-    return CHECKPOINTS
+    return (*CHECKPOINTS, MINILM)
 
 
 def _read_by_scores(method: Method) -> list[Checkpoint]:
@@ -139,7 +140,9 @@ def _read_by_scores(method: Method) -> list[Checkpoint]:
     """
     from brainkit.metrics.groups import STANDARD, groups_named
     from brainkit.networks.clip import CLIP_L14
+    from brainkit.networks.minilm import MINILM
 
     asked = groups_named(method.scores, f"{method.name}: scores")
     groups = (STANDARD, *asked) if "image" in method.decoders else ()
-    return [CLIP_L14, *(checkpoint for group in groups for checkpoint in group.networks)]
+    of_pictures = [checkpoint for group in groups for checkpoint in group.networks]
+    return [CLIP_L14, *of_pictures, *([MINILM] if "caption" in method.decoders else [])]

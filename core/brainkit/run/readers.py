@@ -17,15 +17,19 @@ from brainkit.metrics.groups import CLIP, GROUPS, STANDARD, Reader, Seen
 from brainkit.metrics.networks.torchvision import CLASSIFIER, INCEPTION, NETWORKS
 from brainkit.metrics.networks.torchvision import missing as missing_from
 from brainkit.metrics.profiles import PROFILES
+from brainkit.metrics.score import Score, not_computed
 from brainkit.metrics.sentences import PROMPT
 from brainkit.metrics.standard import read_by
 from brainkit.networks.clip import CLIP_B32, CLIP_L14
 from brainkit.networks.clip.network import load_image_embedding, load_text_embedding
+from brainkit.networks.minilm import MINILM
+from brainkit.networks.minilm.network import load_sentence_embedding
 from brainkit.run.shared import Run
 
 TEXTS_AT_ONCE: Final = 64
-OF_CAPTIONS: Final = (CLIP_B32,)
+OF_CAPTIONS: Final = (CLIP_B32, MINILM)
 """Released networks that captions are read by beside the run's CLIP."""
+SENTENCES: Final = "sentence similarity, all-MiniLM-L6-v2"
 Pictures = NDArray[np.uint8]
 """uint8 (images, height, width, 3)."""
 
@@ -160,6 +164,8 @@ class TextReader:
 
 def text_readers(sight: Sight, stimuli: Pictures) -> Iterator[TextReader]:
     """Return the networks that captions are read by, one after the other, if they are there."""
+    if sight.networks == "released" and sight.store.has(MINILM):
+        yield TextReader(SENTENCES, _in_batches(load_sentence_embedding(sight.store)))
     if not sees(sight):
         return
     name = clip_name(sight)
@@ -174,10 +180,21 @@ def text_readers(sight: Sight, stimuli: Pictures) -> Iterator[TextReader]:
         )
 
 
+def unread_texts(sight: Sight) -> tuple[Score, ...]:
+    """Return the scores of captions that lack a released network, and why."""
+    lacks = missing_from(sight.store, MINILM) if sight.networks == "released" else ""
+    names = [f"{SENTENCES}@{of}" for of in ("allref", "1ref")]
+    return tuple(not_computed(name, lacks) for name in names if lacks)
+
+
 def _texts(sight: Sight, clip: Checkpoint) -> Callable[[Sequence[str]], NDArray[Any]]:
     """Load CLIP for texts: a function to float32 (texts, dim)."""
-    network = load_text_embedding(sight.store, clip)
+    return _in_batches(load_text_embedding(sight.store, clip))
 
+
+def _in_batches(
+    network: Callable[[Sequence[str]], torch.Tensor],
+) -> Callable[[Sequence[str]], NDArray[Any]]:
     def read(texts: Sequence[str]) -> NDArray[Any]:
         starts = range(0, max(len(texts), 1), TEXTS_AT_ONCE)
         with torch.no_grad():

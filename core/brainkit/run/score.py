@@ -176,7 +176,10 @@ def _caption_scorers(sight: Sight, shown: Stimuli, outputs: Mapping[str, Outputs
         seen = [each.ordered(order) for each in embedded[source][sample]]
         return metrics.caption_scores(decoded, shown.captions, embedded=seen)
 
-    scorers = [_over_samples("captions", captions, n_images, score)]
+    def unread(source: str, order: Order) -> tuple[Score, ...]:
+        return readers.unread_texts(sight) if order is None and source in captions else ()
+
+    scorers = [_over_samples("captions", captions, n_images, score), Scorer("captions", unread)]
     if sight.miniature:
         scenes = referee.scenes_of(shown.image_ids.tolist())
 

@@ -43,11 +43,15 @@ def clip_file(paths: Paths) -> bytes:
     return _content(CLIPTokenizer(vocabulary, _merges(paths[1], vocabulary)))
 
 
-def bert_file(paths: Paths) -> bytes:
-    """Return the content of a cased BERT's `tokenizer.json`.
+def bert_file(
+    paths: Paths, *, cased: bool = True, of: str = "google-bert/bert-base-cased"
+) -> bytes:
+    """Return the content of a BERT's `tokenizer.json`, which neither truncates nor pads.
 
     Args:
         paths: `vocab.txt`, one piece a line, or `tokenizer.json`, whose table is taken.
+        cased: whether capitals and accents are kept.
+        of: where the right file is published, for errors.
 
     Raises:
         CheckpointError: the file is damaged or of another tokenizer.
@@ -61,9 +65,9 @@ def bert_file(paths: Paths) -> bytes:
         what = f"no {', '.join(lacking)}" if lacking else f"[PAD] as number {vocabulary['[PAD]']}"
         raise CheckpointError(
             f"{path} has {what}, expected BERT's special tokens with [PAD] as number 0; give "
-            "vocab.txt of google-bert/bert-base-cased"
+            f"vocab.txt of {of}"
         )
-    return _content(BertTokenizer(vocabulary, do_lower_case=False))
+    return _content(BertTokenizer(vocabulary, do_lower_case=not cased))
 
 
 def gpt2_file(paths: Paths, added: Sequence[str] = ()) -> bytes:
