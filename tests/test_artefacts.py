@@ -256,6 +256,7 @@ def test_a_shared_file_is_compared_with_the_older_one_beside_it(tmp_path):
     write_tensors(tmp_path / "clips-0123456789abcdef.safetensors", {"x": torch.zeros(1)}, RECIPE)
     artefact = Artefact(tmp_path / f"clip-{RECIPE.stamp}.safetensors", RECIPE)
     assert artefact.why() == "alpha 1.0 -> 60000.0"
+    assert artefact.why([tmp_path / f"clip-{older.stamp}.safetensors"]) == "new"
     assert Artefact(tmp_path / f"other-{RECIPE.stamp}.safetensors", RECIPE).why() == "new"
 
 

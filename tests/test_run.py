@@ -67,6 +67,7 @@ def test_an_identical_second_run_computes_nothing(do):
     before = tree(folder.parents[1])
     second, _ = do()
     assert computing(first)
+    assert [line for line in first if "computing" in line and "(new" not in line] == []
     assert not computing(second)
     assert tree(folder.parents[1]) == before
 

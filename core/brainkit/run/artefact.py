@@ -12,7 +12,7 @@ import ast
 import json
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from glob import escape
@@ -190,8 +190,12 @@ class Artefact:
         with suppress(OSError, UnwritableError):
             self.record()
 
-    def why(self) -> str:
-        """Say why the file is not current: new, damaged, or what changed since it was made."""
+    def why(self, reached: Collection[Path] = ()) -> str:
+        """Say why the file is not current: new, damaged, or what changed since it was made.
+
+        Args:
+            reached: files of the same run, which are no earlier ones of this.
+        """
         damage = self.damage()
         if damage:
             return f"{self.path.name} {damage}"
@@ -200,7 +204,8 @@ class Artefact:
             return f"{self.path.name} has lost its recipe"
         if not older:
             # A shared file carries a stamp in its name or its folder's: others lie beside it.
-            beside = [recipe for path in self._beside() if (recipe := read_recipe(path))]
+            earlier = [path for path in self._beside() if path not in reached]
+            beside = [recipe for path in earlier if (recipe := read_recipe(path))]
             alike = [recipe for recipe in beside if self.recipe.is_like(recipe)]
             return min(map(self.recipe.changes, alike), key=len, default="new")
         return self.recipe.changes(older)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -104,7 +104,7 @@ class CaptionLine(Artefact):
     def confirm(self) -> None:
         """Do nothing: what is recorded is the whole file."""
 
-    def why(self) -> str:
+    def why(self, reached: Collection[Path] = ()) -> str:
         """Say why the line is not current."""
         return "its latent or the decoder changed" if self.lines else "new"
 

@@ -49,7 +49,7 @@ def one(
     if work.dry:
         work.computed.append(step)
         target = artefact.path.relative_to(work.root)
-        line = f"{step}: would be computed ({artefact.why()}), writes {target}, {size}"
+        line = f"{step}: would be computed ({artefact.why(work.reached)}), writes {target}, {size}"
         work.say(line.rstrip(", "))
         return artefact
     require_no_folder(artefact.path)
@@ -65,7 +65,7 @@ def _made(work: Work, artefact: Artefact, make: Callable[[Artefact], None]) -> A
         work.say(f"{step}: made by another process meanwhile")
         return artefact
     work.computed.append(step)
-    work.say(f"{step}: computing ({artefact.why()})")
+    work.say(f"{step}: computing ({artefact.why(work.reached)})")
     began = time.monotonic()
     make(artefact)
     if artefact.path.suffix not in WITH_RECIPE:
@@ -195,7 +195,8 @@ def each(
     unit = unit or run.unit
     confirm(run.work, *(file for row in set(range(len(rows))) - made for file in rows[row]))
     if stale:
-        why = _why([file for of in files for file in of if not file.current])
+        lacking = [file for of in files for file in of if not file.current]
+        why = _why(lacking, run.work.reached)
         again, n_kept = len(made - stale), len(rows) - len(made)
         reasons = [why, f"{n_kept} kept" * bool(n_kept), f"{again} with their batch" * bool(again)]
         which = f"{len(made)} of {len(rows)} {unit}"
@@ -247,11 +248,11 @@ def _groups(places: Sequence[int], size: int, stale: Set[int]) -> list[list[int]
     return [batch for batch in batches if not stale.isdisjoint(batch)]
 
 
-def _why(stale: Sequence[Artefact]) -> str:
+def _why(stale: Sequence[Artefact], reached: Set[Path]) -> str:
     """Say why the first of some files is made, one that is damaged before all others."""
     damaged = [file for file in stale if file.damage()]
     more = f" and {len(damaged) - 1} more are damaged" if len(damaged) > 1 else ""
-    return (damaged or stale)[0].why() + more
+    return (damaged or stale)[0].why(reached) + more
 
 
 def _announce(work: Work, step: str, which: str, why: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,11 @@ class TrialsFile(Artefact):
         """Whether the file is there, made by this recipe, and its facts can be read."""
         return super().current and bool(self.facts)
 
-    def why(self) -> str:
+    def why(self, reached: Collection[Path] = ()) -> str:
         """Say why the file is not current."""
         if super().current:
             return f"its facts, {self.older.name}, are lost or damaged"
-        return super().why()
+        return super().why(reached)
 
     @property
     def facts(self) -> dict[str, list[Any]]:
