@@ -45,7 +45,7 @@ RUN_ROWS = [
     ["identity"],
     ["shared", "own"],
     ["step", "captions", "orphans", "returned", "owner", "presence", "sources"],
-    ["watched", "remembered"],
+    ["watched", "remembered", "made"],
     ["load", "encode", "regress", "sample", "decode", "readers"],
     ["score", "maps", "leaks", "clusters"],
     ["outputs", "rows"],

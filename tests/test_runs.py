@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from brainkit.locks import BusyError
 from brainkit.run import prepare
 from brainkit.run.config import RunConfig, read_config
 from brainkit.run.identity import run_name
+from brainkit.run.listing import listed
 from brainkit.run.presence import present, removing
 
 NAMED = re.compile(r"toy(-[A-Za-z0-9._=+-]+)?-[0-9a-f]{8}")
@@ -174,8 +176,6 @@ def test_runs_are_listed_with_what_differs_and_their_scores(work, cli):
 @pytest.mark.parametrize("file", ["metrics.json", "identity.json", "run.toml"])
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"layout": 2, "scores": 5}', "\0\xff"])
 def test_damaged_folders_are_listed_too(work, file, text):
-    from brainkit.run.listing import listed
-
     (roots(work)["alpha"] / file).write_text(text, encoding="latin-1")
     found, old = listed(work)
     assert (len(found), old) == (3, [])
@@ -254,6 +254,17 @@ def test_fewer_images_are_the_same_run_partly_scored(work, cli, nsd):
     assert {path: path.read_bytes() for path in (root / "images").glob("nsd*.png")} == before
     metrics = json.loads((root / "metrics.json").read_text())
     assert (metrics["n_test"], len(metrics["images"])) == (3, 3)
+    (note,) = [note for note in metrics["footnotes"] if note.startswith("Partly scored")]
+    assert "of 1 more image," in note
+    assert note in unescape((root / "report.html").read_text(encoding="utf-8"))
+    told = {each["name"]: each for each in json.loads(cli("runs", work, "--json").stdout)}
+    assert (told[root.name]["images"], told[root.name]["more_images"]) == (3, 1)
+    assert " 3 of 4 " in cli("runs", work, env={"COLUMNS": "300"}).stdout
+    cli.run("toy", "--nsd", nsd, "--images", 4, "--work", work)
+    assert "Partly scored" not in (root / "report.html").read_text(encoding="utf-8")
+    (root / "metrics.json").unlink()
+    (lost,) = [each for each in listed(work)[0] if each.folder.root == root]
+    assert (lost.images, lost.more_images, lost.problem) == (0, 4, "not finished")
 
 
 # --- every command that is printed ----------------------------------------------------------------

@@ -31,6 +31,8 @@ LOCKS = ".locks"
 SHARED = ("features", "mean", "weights", "decoded", "latents")
 """Folders of a subject with files that runs share."""
 SUBJECT = re.compile(r"subj\d\d")
+PICTURE = re.compile(r"nsd(\d+)(-\d+)?\.png")
+"""The name of a draw's picture, with the image's id."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,12 @@ class Folder:
     def picture(self, source: Source, draw: Draw) -> Path:
         """Return where one draw's picture lies."""
         return self._of(source) / "images" / f"{draw.name}.png"
+
+    @property
+    def pictured(self) -> set[int]:
+        """The ids of the images of which there is a picture from the brain, scored or not."""
+        names = (path.name for path in (self._of("brain") / "images").glob("nsd*.png"))
+        return {int(found[1]) for name in names if (found := PICTURE.fullmatch(name))}
 
     def captions(self, source: Source) -> Path:
         """Return where the captions of all draws lie."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from brainkit.errors import BrainkitError
 from brainkit.report import read_metrics
 from brainkit.run.config import read_config
 from brainkit.run.folder import Folder, found_runs, older
+from brainkit.run.made import images_made
 from brainkit.run.owner import read_identity
 from brainkit.tables import Block, TextTable
 
@@ -28,6 +29,7 @@ class Listed:
         method: its name; "" where that is lost.
         differs: a word for each difference from the method's defaults.
         images: how many are scored; 0 of a run that is not finished.
+        more_images: how many have pictures or captions, but are not scored.
         date: when it was scored, as ISO 8601 has it; "" if unknown.
         seconds: that its steps took.
         scores: value by name; None where undefined.
@@ -38,6 +40,7 @@ class Listed:
     method: str = ""
     differs: tuple[str, ...] = ()
     images: int = 0
+    more_images: int = 0
     date: str = ""
     seconds: float = 0.0
     scores: Mapping[str, float | None] = field(default_factory=dict)
@@ -52,6 +55,7 @@ class Listed:
             "subject": self.folder.subject.name,
             "data": self.folder.subject.parent.name,
             "images": self.images,
+            "more_images": self.more_images,
             "date": self.date,
             "seconds": self.seconds,
             "scores": dict(self.scores),
@@ -62,13 +66,15 @@ class Listed:
     def cells(self) -> tuple[str, ...]:
         """Return it as a row of the table."""
         known = [(name, value) for name, value in self.scores.items() if value is not None]
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in known[:MAIN])
+        scores = "; ".join(f"{name} {value:.3f}" for name, value in known[:MAIN])
         return (
             self.folder.root.name,
             f"{self.folder.subject.parent.name}/{self.folder.subject.name}",
             self.method,
             ", ".join(self.differs) or "-",
-            str(self.images),
+            f"{self.images} of {self.images + self.more_images}"
+            if self.more_images
+            else str(self.images),
             self.date[:16].replace("T", " "),
             duration(self.seconds) if self.seconds else "",
             self.problem or scores,
@@ -101,16 +107,17 @@ def _listed(folder: Folder) -> Listed:
         folder,
         method=str(told.get("method") or _method(folder)),
         differs=tuple(map(str, differs)) if isinstance(differs, list) else (),
+        more_images=len(images_made(folder)),
     )
     if not folder.metrics.exists():
-        return Listed(folder, known.method, known.differs, problem="not finished")
+        return replace(known, problem="not finished")
     try:
         return _scored(known, read_metrics(folder.metrics))
     except BrainkitError as error:
         problem = str(error)
     except (TypeError, ValueError, LookupError, AttributeError):
         problem = f"{folder.metrics.name} is damaged"
-    return Listed(folder, known.method, known.differs, problem=problem)
+    return replace(known, problem=problem)
 
 
 def _method(folder: Folder) -> str:
@@ -122,11 +129,12 @@ def _method(folder: Folder) -> str:
 
 
 def _scored(known: Listed, metrics: Mapping[str, Any]) -> Listed:
-    return Listed(
-        known.folder,
+    scored = {int(each["image_id"]) for each in metrics["images"]}
+    return replace(
+        known,
         method=known.method or str(metrics["method"]),
-        differs=known.differs,
         images=int(metrics["n_test"]),
+        more_images=len(images_made(known.folder) - scored),
         date=str(metrics.get("date", "")),
         seconds=float(metrics.get("seconds") or 0),
         scores={str(each["name"]): _number(each["value"]) for each in metrics["scores"]},

@@ -37,6 +37,7 @@ from brainkit.run.composition import made_with
 from brainkit.run.folder import Source
 from brainkit.run.journal import PATH, strip_frames
 from brainkit.run.machine import log_versions
+from brainkit.run.made import images_made, more_made
 from brainkit.run.shared import Predictions, Run, reproduce_command, run_file
 from brainkit.run.sources import NULL, of_source
 from brainkit.run.step import one
@@ -246,6 +247,7 @@ def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
         f"{len(sessions)} sessions, {len(run.image_ids[0])} training images, "
         f"{len(run.image_ids[1])} test images of which {len(run.chosen)} are scored."
     )
+    notes += more_made(len(images_made(run.folder) - set(run.chosen)))
     notes += few_images(run)
     if run.method.selection.repeats == "single":
         notes.append(
@@ -326,7 +328,8 @@ def summary(run: Run) -> list[Block]:
     """Return what a run prints: the table of scores and which images are test images."""
     lines = [RANDOM_LINE] if run.networks == "random" else [SMALL_LINE] * run.small
     *scored, tested = score_blocks(run.folder.metrics)
-    return [*lines, *scored, *few_images(run), tested]
+    more = more_made(len(images_made(run.folder) - set(run.chosen)))
+    return [*lines, *scored, *few_images(run), *more, tested]
 
 
 def score_blocks(metrics: Path) -> list[Block]:
