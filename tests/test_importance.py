@@ -164,7 +164,7 @@ def mapped(download, toy, tmp_path_factory):
     work = tmp_path_factory.mktemp("mapped")
     folder = finish(download, work, registered(toy))
     said: list[str] = []
-    return folder, map_runs(runs(work), registered(toy), asked=(), say=said.append)[0]
+    return folder, map_runs(runs(work), registered(toy), asked=(), say=said.append)[0].text()
 
 
 def voxels(folder: Path) -> np.ndarray:
@@ -335,8 +335,8 @@ def test_a_feature_with_its_own_region_is_mapped_on_that_region_alone(
     early = np.asarray(regions_of(download, "streams").dataobj) == 1
     np.testing.assert_allclose(found[early], np.abs(weights).mean(1), rtol=1e-5)
     assert not found[~early].any()
-    assert "streams early" in printed
-    assert "floc" not in printed
+    assert "streams early" in printed.text()
+    assert "floc" not in printed.text()
 
 
 def test_one_feature_can_be_asked_for_from_within_the_folder_of_the_method(

@@ -67,7 +67,7 @@ def test_every_command_that_prints_json_has_a_schema():
     assert {command.split()[0] for command in schema.COMMANDS} == set(filter(takes_json, NAMES))
 
 
-WITHOUT = {"figure", "map", "new-plugin"}
+WITHOUT = {"figure", "new-plugin"}
 
 
 def test_every_command_that_prints_data_prints_json():
@@ -151,5 +151,9 @@ def test_a_run_and_its_plan_are_what_their_schemas_say(cli, nsd):
     assert Path(report["report"]).name == "report.html"
     (listed,) = checked("runs", cli("runs", "w", "--json").stdout)
     assert listed["folder"].endswith(listed["name"])
+    (mapped,) = checked("map", cli("map", "w", "--json").stdout)
+    assert {each["feature"] for each in mapped["maps"]} == {"picture", "length"}
+    assert mapped["maps"][0]["regions"]
+    assert all(Path(file).is_file() for file in mapped["files"])
     compared = checked("compare", cli("compare", "w", "--json").stdout)
     assert compared["scores"]

@@ -282,6 +282,34 @@ class Compared(TypedDict):
     notes: Annotated[list[str], "what a reader has to know"]
 
 
+class RegionEntry(TypedDict):
+    """A named region of the brain in a map."""
+
+    volume: Annotated[str, "of labels that names it"]
+    name: Annotated[str, "of the region"]
+    voxels: Annotated[int, "of it that are mapped"]
+    mean: Annotated[float, "over them"]
+
+
+class FeatureMapEntry(TypedDict):
+    """A map of one feature in numbers."""
+
+    feature: Annotated[str, "name of the feature"]
+    kind: Annotated[str, "weight or selected; docs/map.md"]
+    voxels: Annotated[int, "that are mapped"]
+    mean: Annotated[float, "over them"]
+    max: Annotated[float, "of the map"]
+    regions: Annotated[list[RegionEntry], "that the data name"]
+
+
+class MapEntry(TypedDict):
+    """The maps of a run."""
+
+    folder: Annotated[Path, "of the run"]
+    maps: Annotated[list[FeatureMapEntry], "of each feature that was mapped"]
+    files: Annotated[list[Path], "that were written, or are current"]
+
+
 class ReportEntry(TypedDict):
     """A report that was written."""
 
@@ -312,6 +340,7 @@ COMMANDS: dict[str, Any] = {
     "run --dry-run": RunPlan,
     "evaluate": ReportEntry,
     "report": list[ReportEntry],
+    "map": list[MapEntry],
     "runs": list[RunEntry],
     "compare": Compared,
     "list-plugins": list[PluginEntry],

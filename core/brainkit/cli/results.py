@@ -141,6 +141,7 @@ def map_voxels(
         list[str] | None,
         typer.Option("--feature", "-f", help="Which to map. Repeatable.  [default: all]"),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Map which voxels a run reads each feature from; its weights are enough.
 
@@ -150,14 +151,19 @@ def map_voxels(
     Examples:
         brainkit map brainkit-runs
         brainkit map brainkit-runs -f clip_image
+        brainkit map brainkit-runs --json
     """
     from brainkit.console import tell
     from brainkit.plugins import Registry
     from brainkit.run.finished import chosen_runs, map_runs
+    from brainkit.tables import Verbatim, show, show_json
 
     runs = chosen_runs(work, name, tell)
-    for text in map_runs(runs, Registry.installed(), asked=feature or (), say=tell):
-        print(text)
+    mapped = map_runs(runs, Registry.installed(), asked=feature or (), say=tell)
+    if as_json:
+        show_json([each.json() for each in mapped])
+    else:
+        show(*(Verbatim(each.text()) for each in mapped))
 
 
 def verify(work: ResultsFolder, name: RunName = None, as_json: AsJson = False) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from brainkit.run.maps import facts
 from brainkit.run.maps.feature import FeatureMaps
 from brainkit.run.publish import REPORTING, SCORING
 from brainkit.run.shared import Run
+from brainkit.schema import MapEntry
 
 
 def rewritten(runs: Sequence[Folder], registry: Registry, say: Say) -> list[Path]:
@@ -162,7 +164,7 @@ def require_finished(run: Run, passed_over: Collection[str]) -> None:
 
 def map_runs(
     folders: Sequence[Folder], registry: Registry, *, asked: Sequence[str], say: Say
-) -> list[str]:
+) -> list[MappedRun]:
     """Map features of runs and write their reports again.
 
     Args:
@@ -172,7 +174,7 @@ def map_runs(
         say: shows one line.
 
     Returns:
-        For each run the text to print: tables of regions and the paths of what was written.
+        For each run what was mapped and the paths of what was written.
 
     Raises:
         UsageError: there is no such feature, or a regressor that offers no map.
@@ -228,8 +230,56 @@ def _mapped(features: Sequence[str], run: Run) -> list[Path]:
     return [path for name in features for path in FeatureMaps(run, name, known).write()]
 
 
-def map_run(run: Run, features: Sequence[str]) -> str:
-    """Write the maps of one run, and its report again if it has one; return tables and paths."""
+@dataclass(frozen=True)
+class MappedRun:
+    """What `brainkit map` made of a run.
+
+    Attributes:
+        run: which.
+        maps: their numbers, by feature and kind.
+        paths: of what was written, the report the last, if the run has one.
+    """
+
+    run: Run
+    maps: Sequence[facts.Facts]
+    paths: Sequence[Path]
+
+    def text(self) -> str:
+        """Return tables of regions and the paths, as lines."""
+        kinds = dict.fromkeys(one.kind for one in self.maps)
+        tables = [f"{facts.HEADINGS[kind]}\n\n{facts.table(self.maps, kind)}\n" for kind in kinds]
+        title = f"{self.run.folder.root.name}, {subject_name(self.run.config.subject)}\n"
+        return "\n".join([title, *tables, *map(str, self.paths)])
+
+    def json(self) -> MapEntry:
+        """Return the same for programs."""
+        return {
+            "folder": str(self.run.folder.root),
+            "maps": [
+                {
+                    "feature": one.feature,
+                    "kind": one.kind,
+                    "voxels": one.voxels,
+                    "mean": one.mean,
+                    "max": one.largest,
+                    "regions": [
+                        {
+                            "volume": region.volume,
+                            "name": region.name,
+                            "voxels": region.voxels,
+                            "mean": region.mean,
+                        }
+                        for region in one.regions
+                    ],
+                }
+                for one in self.maps
+            ],
+            "files": list(map(str, self.paths)),
+        }
+
+
+def map_run(run: Run, features: Sequence[str]) -> MappedRun:
+    """Write the maps of one run, and its report again if it has one."""
     paths = at_work(run, partial(_mapped, features))
     try:
         require_finished(run, SCORING)
@@ -240,7 +290,4 @@ def map_run(run: Run, features: Sequence[str]) -> str:
     maps = [
         one for name in features for one in facts.read(run.folder.map(name, facts.ENDINGS["facts"]))
     ]
-    kinds = dict.fromkeys(one.kind for one in maps)
-    tables = [f"{facts.HEADINGS[kind]}\n\n{facts.table(maps, kind)}\n" for kind in kinds]
-    title = f"{run.folder.root.name}, {subject_name(run.config.subject)}\n"
-    return "\n".join([title, *tables, *map(str, paths)])
+    return MappedRun(run, maps, paths)
