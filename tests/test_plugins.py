@@ -54,7 +54,7 @@ def reason(load):
     return broken.broken
 
 
-CORE = ["fold-ridge", "ridge", "voxel-selected-ridge"]
+CORE = ["fold-ridge", "mean", "ridge", "shuffled", "voxel-selected-ridge"]
 
 
 def test_core_offers_its_parts():

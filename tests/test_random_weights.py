@@ -272,7 +272,7 @@ def test_a_run_with_random_weights_is_marked_everywhere(do, tmp_path):
 def test_pictures_by_random_weights_are_not_judged_by_networks(do):
     _, folder = do()
     scores = json.loads((folder / "metrics.json").read_text())["scores"]
-    judged = [each for each in scores if "top-1" in each["name"]]
+    judged = [each for each in scores if "way top-1" in each["name"]]
     assert judged
     assert all(each["value"] is None and "random weights" in each["notes"][0] for each in judged)
 

@@ -56,7 +56,8 @@ def prepared(nsd, registry, tmp_path):
     feature = next(iter(run.method.encoders))
     part = Described(str(table))
     method = run.method.with_part(f"encoder.{feature}", "described", lambda kind, name: part)
-    versions = SimpleNamespace(distribution=lambda kind, name: "brainkit-toy 1.0")
+    toy = SimpleNamespace(distribution="brainkit-toy 1.0", version="brainkit-toy 1.0")
+    versions = SimpleNamespace(provider=lambda kind, part: toy)
     return replace(run, method=method, registry=versions), feature, table, said
 
 

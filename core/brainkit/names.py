@@ -7,8 +7,8 @@ SHARED_FOLDERS = ("decoded", "features", "latents", "runs", "weights")
 """What lies in a subject's folder, where earlier releases had those of methods."""
 COMMANDS = (
     *("check-data", "check-plugin", "checkpoints", "compare", "doctor", "evaluate", "fetch"),
-    *("import-data", "list-plugins", "map", "new-plugin", "report", "run", "runs", "show"),
-    *("verify",),
+    *("figure", "import-data", "list-plugins", "map", "new-plugin", "report", "run", "runs"),
+    *("show", "verify"),
 )
 """The commands; a method of such a name would read like one."""
 Subject = int | str
