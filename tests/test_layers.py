@@ -47,7 +47,7 @@ RUN_ROWS = [
     ["step", "captions", "orphans", "returned", "owner", "presence", "sources"],
     ["watched", "remembered", "made"],
     ["load", "encode", "regress", "sample", "decode", "readers"],
-    ["score", "maps", "leaks", "clusters"],
+    ["score", "noise", "maps", "leaks", "clusters"],
     ["outputs", "rows"],
     ["publish"],
     ["line"],

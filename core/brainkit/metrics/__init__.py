@@ -17,6 +17,7 @@ from brainkit.metrics.features import (
     feature_cosine,
     variance_explained,
     without_gaps,
+    without_noise,
 )
 from brainkit.metrics.groups import FID, GROUPS, Group, Reader, Seen, groups_named
 from brainkit.metrics.identification import (
@@ -104,5 +105,6 @@ __all__ = [
     "voxel_correlation",
     "with_intervals",
     "without_gaps",
+    "without_noise",
     "word_scores",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -86,6 +87,29 @@ def variance_explained(targets: Any, predicted: Any, *, feature: str) -> Score:
 
     score = scored(f"{feature} variance explained", shares, unit="R2")
     return replace(score, resample=resample)
+
+
+def without_noise(score: Score, targets: Any, noise: float) -> Score:
+    """Return a share of variance explained with what it would be without noise in the responses.
+
+        R2 + noise / mean over items of sum (y - mean(y))**2
+
+    Noise that has nothing to do with item or prediction adds its own variance to the squared
+    error, and nothing else.
+
+    Args:
+        score: of `variance_explained`.
+        targets: (items, dim), the true features it is of.
+        noise: variance of a prediction by noise, summed over dim, mean over items.
+    """
+    true = np.asarray(targets, dtype=np.float32)
+    total = float(np.square(true - true.mean(axis=0)).sum(1, dtype=np.float64).mean())
+    ceiling = score.mean + noise / total if total > 0 else math.nan
+    note = (
+        f"noise ceiling {ceiling:.3f}: without the noise of the test responses, from ncsnr, as if "
+        "voxels had no noise in common"
+    )
+    return replace(score, noise_ceiling=ceiling, notes=(*score.notes, note))
 
 
 def direction_explained(targets: Any, predicted: Any, *, feature: str) -> Score:

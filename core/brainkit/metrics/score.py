@@ -57,6 +57,7 @@ class Score:
         worst: the least good value an item can have; NaN where there is none.
         resample: the value of other sets of the items; None where it is their mean.
         interval: of the value; None where it is not known.
+        noise_ceiling: the value without noise in what was measured, where it is estimated.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Score:
     worst: float = math.nan
     resample: Resampled | None = None
     interval: Interval | None = None
+    noise_ceiling: float | None = None
 
     @property
     def key(self) -> str:

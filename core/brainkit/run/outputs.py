@@ -13,6 +13,7 @@ from brainkit.parts import directions_of
 from brainkit.run.artefact import Artefact
 from brainkit.run.captions import printable_caption, read_captions
 from brainkit.run.folder import Source
+from brainkit.run.noise import predicted_noise
 from brainkit.run.readers import reader_of, sight_of
 from brainkit.run.score import Outputs, Scorer, feature_scorers
 from brainkit.run.shared import Draw, Predictions, Run
@@ -75,5 +76,6 @@ def prediction_scorers(run: Run, known: Predictions) -> list[Scorer]:
         true, predicted = (file.test().numpy()[rows] for file in files)
         direction = true.ndim == 2 and name in directions_of(run.method.conditioner)
         flat = (feature.reshape(len(rows), -1) for feature in (true, predicted))
-        scorers += feature_scorers(name, *flat, direction=direction)
+        noise = predicted_noise(run, known, name)
+        scorers += feature_scorers(name, *flat, direction=direction, noise=noise)
     return scorers

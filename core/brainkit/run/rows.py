@@ -112,5 +112,6 @@ def _row(score: Score, group: OutputGroup) -> ScoreRow:
         higher_is_better=score.higher_is_better,
         per_image=tuple(score.per_item.tolist()),
         exchange=None if score.chance is None else Level(value=score.chance),
+        noise_ceiling=score.noise_ceiling,
         notes=score.notes,
     )

@@ -211,7 +211,12 @@ def _embedded(
 
 
 def feature_scorers(
-    name: str, targets: NDArray[Any], decoded: NDArray[Any], *, direction: bool = False
+    name: str,
+    targets: NDArray[Any],
+    decoded: NDArray[Any],
+    *,
+    direction: bool = False,
+    noise: float | str = "",
 ) -> list[Scorer]:
     """Return what scores the predictions of one feature, before any generator.
 
@@ -222,6 +227,8 @@ def feature_scorers(
         targets: (images, dim), of the stimuli.
         decoded: (images, dim), predicted from the brain.
         direction: whether what follows reads the direction of the feature alone.
+        noise: variance of a prediction by noise, see `metrics.without_noise`; or a sentence why
+            it is not estimated, or nothing.
     """
     true, predicted, notes = metrics.without_gaps(targets, decoded)
     mean = np.broadcast_to(np.mean(true, axis=0, dtype=np.float32), np.shape(true))
@@ -237,7 +244,12 @@ def feature_scorers(
         return Scorer("features", score)
 
     def explained(true: Any, decoded: Any) -> tuple[Score, ...]:
-        scores = [metrics.variance_explained(true, decoded, feature=name)]
+        score = metrics.variance_explained(true, decoded, feature=name)
+        if isinstance(noise, float):
+            score = metrics.without_noise(score, true, noise)
+        elif noise:
+            score = replace(score, notes=(*score.notes, f"noise ceiling {noise}"))
+        scores = [score]
         if direction:
             scores.append(metrics.direction_explained(true, decoded, feature=name))
         return tuple(scores)
