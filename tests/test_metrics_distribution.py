@@ -10,6 +10,7 @@ from scipy.linalg import sqrtm
 
 from brainkit import metrics
 from brainkit.errors import DataError
+from brainkit.metrics.distribution import frechet_influences
 
 TOY = metrics.Reader("toy")
 RNG = np.random.default_rng(11)
@@ -171,3 +172,64 @@ def test_a_score_that_cannot_be_had_says_why():
     assert np.isnan(score.mean)
     assert score.n_defined == 0
     assert score.notes == ("not computed (weights missing, place them)",)
+
+
+def weighted_frechet(first, second, weights):
+    """The distance of weighted items, straight from its definition and scipy's matrix root."""
+    p, n = weights / weights.sum(), len(weights)
+    means = [p @ rows for rows in (first, second)]
+    away = [rows - mean for rows, mean in zip((first, second), means, strict=True)]
+    spreads = [(rows.T * p) @ rows * n / (n - 1) for rows in away]
+    root = np.trace(sqrtm(spreads[0] @ spreads[1]).real)
+    shift = ((means[0] - means[1]) ** 2).sum()
+    return shift + np.trace(spreads[0]) + np.trace(spreads[1]) - 2 * root
+
+
+def pair_of_sets(draw, n, dim):
+    first = draw.normal(size=(n, dim)) * np.linspace(0.5, 2, dim)
+    return first, 0.6 * first + draw.normal(size=(n, dim)) + 0.3
+
+
+def test_influences_are_derivatives_of_the_distance_by_weight():
+    first, second = pair_of_sets(np.random.default_rng(0), 20, 4)
+    found, step = frechet_influences(first, second), 1e-5
+    for item in range(0, 20, 3):
+        towards = np.eye(20)[item]
+        ends = [
+            weighted_frechet(first, second, (1 - t) * np.full(20, 1 / 20) + t * towards)
+            for t in (step, -step)
+        ]
+        assert found[item] == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-5)
+    assert found.sum() == pytest.approx(0, abs=1e-8)
+
+
+def test_influences_are_the_same_however_many_dimensions_say_nothing():
+    first, second = pair_of_sets(np.random.default_rng(1), 30, 4)
+    more = [np.hstack([rows, np.zeros((30, 40))]) for rows in (first, second)]
+    np.testing.assert_allclose(
+        frechet_influences(*more), frechet_influences(first, second), atol=1e-6
+    )
+
+
+def test_the_interval_of_the_distance_is_as_wide_as_other_images_move_it():
+    draw = np.random.default_rng(2)
+    scores = [
+        metrics.frechet_distance(*pair_of_sets(draw, 300, 6), network="x") for _ in range(200)
+    ]
+    spread = np.std([each.mean for each in scores], ddof=1)
+    widths = [(each.interval.high - each.interval.low) / (2 * 1.96) for each in scores]
+    assert np.mean(widths) == pytest.approx(spread, rel=0.15)
+    # 300 items of 6 dimensions leave a bias that is small beside the spread.
+    truth = metrics.frechet_distance(*pair_of_sets(draw, 200_000, 6), network="x").mean
+    held = np.mean([each.interval.low <= truth <= each.interval.high for each in scores])
+    assert held > 0.88
+    assert scores[0].interval.method == "delta method"
+    assert "bias" in scores[0].notes[-1]
+
+
+def test_sets_of_other_sizes_and_means_over_samples_have_no_interval():
+    first, second = pair_of_sets(np.random.default_rng(3), 12, 4)
+    assert metrics.frechet_distance(first, second[:9], network="x").interval is None
+    one = metrics.frechet_distance(first, second, network="x")
+    assert one.interval.low >= 0
+    assert metrics.over_samples([one, one]).interval is None

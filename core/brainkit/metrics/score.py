@@ -195,6 +195,7 @@ def over_samples(scores: Sequence[Score]) -> Score:
         n_defined=len(defined) if len(values) else first.n_defined,
         notes=(*notes, note),
         resample=_mean_resample(scores) if first.resample else None,
+        interval=None,
     )
 
 

@@ -263,7 +263,8 @@ def footnotes(run: Run, facts: Mapping[str, Any]) -> tuple[str, ...]:
         )
     notes.append(
         "Exchange: each image is scored against another image's reconstruction, which is the run "
-        "on test betas shuffled across images. Intervals are BCa bootstrap over images."
+        "on test betas shuffled across images. Intervals are BCa bootstrap over images, "
+        "of Fréchet distances by the delta method."
     )
     return tuple(notes)
 
