@@ -38,8 +38,10 @@ class Settings(TypedDict, total=False):
     dtype: str
     seed: int
     ceiling: bool
+    null: bool
     samples: int | None
     scores: Sequence[str] | None
+    controls: Sequence[str] | None
     preset: str | None
     name: str | None
 

@@ -85,6 +85,17 @@ def runs(ctx: typer.Context, incomplete: str) -> Completions:
     return [(each.root.name, each.subject.name) for each in found_runs(work)[0]]
 
 
+def controls(incomplete: str) -> Completions:
+    """Return each control, after those that were typed."""
+    from typing import get_args
+
+    from brainkit.run.folder import Control
+
+    typed = incomplete.rpartition(",")[0].split(",") if "," in incomplete else []
+    others = [name for name in get_args(Control) if name not in typed]
+    return [(",".join([*typed, name]), "control") for name in others]
+
+
 def scores(incomplete: str) -> Completions:
     """Return each group of scores."""
     from brainkit.metrics.groups import GROUPS

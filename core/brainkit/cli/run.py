@@ -64,6 +64,9 @@ def run(
     scores: Annotated[
         list[str] | None, typer.Option(help=about("scores"), autocompletion=completion.scores)
     ] = None,
+    controls: Annotated[
+        str | None, typer.Option(help=about("controls"), autocompletion=completion.controls)
+    ] = None,
     preset: Preset = None,
     name: Annotated[str | None, typer.Option(help=about("name"))] = None,
     use: UseTexts = None,

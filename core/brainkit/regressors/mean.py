@@ -29,6 +29,19 @@ def training_mean(feature: Tensor) -> Tensor:
     return mean.reshape(feature.shape[1:])
 
 
+def training_spread(feature: Tensor) -> Tensor:
+    """Return the standard deviation over trials of a feature, float32 (*shape), as `training_mean`.
+
+    It is that of the trials themselves, divided by their number.
+    """
+    import torch
+
+    spread = torch.empty(feature[0].numel())
+    for cut, targets in centred_targets(feature, None, spread.double(), TARGETS_AT_A_TIME):
+        spread[cut] = targets.std(0, correction=0).float()
+    return spread.reshape(feature.shape[1:])
+
+
 @dataclass(frozen=True)
 class Mean:
     """The mean of the training feature, whatever the brain did."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainkit.papers import Paper
+from brainkit.report.controls import signal
 from brainkit.report.scores import LAYOUT, ScoreRow, finite, score_json
 
 if TYPE_CHECKING:
@@ -217,6 +218,7 @@ def metrics_json(data: ReportData) -> dict[str, Any]:
         "seconds": sum(data.timings.values()),
         "n_exchanges": data.n_shuffles,
         "scores": [score_json(row) for row in data.scores],
+        **({"signal": said} if (said := signal(data.scores)) else {}),
         "images": [{"image_id": int(row.image_id), **_texts(row)} for row in data.rows],
         "warnings": list(data.warnings),
         "footnotes": list(data.footnotes),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainkit.console import duration
 from brainkit.disk import written_aside
+from brainkit.report.controls import signal
 from brainkit.report.data import (
     BrainMap,
     ReportData,
@@ -116,6 +117,8 @@ def rendered(data: ReportData) -> str:
             histograms=[drawn for row in data.scores if (drawn := histogram(row))],
             seconds=sum(data.timings.values()),
             scales={row.name: scale(row) for row in data.scores},
+            controls=list(dict.fromkeys(name for row in data.scores for name in row.controls)),
+            signal=signal(data.scores),
             meanings={row.name: meaning(row) for row in data.scores},
             kinds=[label for name, label in PICTURES.items() if _any(data.rows, name)],
             figures=[(f, data_uri(f.picture, Size(1200, 2_000_000))) for f in data.figures],

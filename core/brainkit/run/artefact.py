@@ -246,6 +246,21 @@ class Artefact:
         return self["decoded" if "decoded" in self else "test"]
 
 
+@dataclass(frozen=True)
+class Taken(Artefact):
+    """A file of features whose rows are other test images' than the run's.
+
+    Attributes:
+        rows: for each test image of the run which row of the file it has.
+    """
+
+    rows: tuple[int, ...] = ()
+
+    def test(self) -> Tensor:
+        """Return the features of the run's test images, (images, *shape)."""
+        return super().test()[list(self.rows)]
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with written_aside(path) as aside:

@@ -12,7 +12,7 @@ from brainkit.errors import UsageError, did_you_mean
 from brainkit.names import NAME_OF_SUBJECT
 from brainkit.options import checked_path, option, options, pairs, parsed, validated
 from brainkit.run.composition import losses, require_writable
-from brainkit.run.folder import work_of
+from brainkit.run.folder import Control, work_of
 
 if TYPE_CHECKING:
     from brainkit.method import Lookup, Method
@@ -71,6 +71,9 @@ class RunConfig:
     )
     scores: tuple[str, ...] | None = option(
         None, "group of scores beside the method's, e.g. mindeye2. Repeatable"
+    )
+    controls: tuple[Control, ...] | None = option(
+        None, "also run all images with noise, other-subject, text-only or image-only, with commas"
     )
     preset: str | None = option(None, "the method's own set of options, see show")
     name: str | None = option(
@@ -303,7 +306,11 @@ def _subject(text: Any) -> Any:
     return int(text) if isinstance(text, str) and text.isdecimal() else text
 
 
-READ: Mapping[str, Callable[[Any], Any]] = {"images": _images, "subject": _subject}
+READ: Mapping[str, Callable[[Any], Any]] = {
+    "images": _images,
+    "subject": _subject,
+    "controls": lambda text: tuple(text.split(",")) if isinstance(text, str) else text,
+}
 """How a setting is read that is typed in a form of its own."""
 
 

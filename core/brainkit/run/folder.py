@@ -20,15 +20,17 @@ from brainkit.names import Subject, subject_name
 if TYPE_CHECKING:
     from brainkit.run.shared import Draw
 
-Source = Literal["brain", "true", "null"]
-"""What reconstructions are made from: predicted features, those of the stimuli themselves, or the
-training mean."""
+Control = Literal["noise", "other-subject", "text-only", "image-only"]
+"""What predicted features are replaced by, all or some, where that is asked for."""
+Source = Literal["brain", "true", "null"] | Control
+"""What reconstructions are made from: predicted features, those of the stimuli themselves, the
+training mean, or a control."""
 RUN_FILE = "run.toml"
 RUNS = "runs"
 """The folder of a subject that holds a folder for each run."""
 LOCKS = ".locks"
 """The folder of the locks of a folder's files."""
-SHARED = ("features", "mean", "weights", "decoded", "latents")
+SHARED = ("features", "mean", "noise", "weights", "decoded", "latents")
 """Folders of a subject with files that runs share."""
 SUBJECT = re.compile(r"subj\d\d")
 PICTURE = re.compile(r"nsd(\d+)(-\d+)?\.png")
@@ -119,6 +121,10 @@ class Folder:
     def mean(self, feature: str, stamp: str) -> Path:
         """Return where the mean of a feature over the training trials lies."""
         return self._shared(f"mean/{feature}", stamp)
+
+    def noise(self, feature: str, stamp: str) -> Path:
+        """Return where noise in place of the predictions of a feature lies."""
+        return self._shared(f"noise/{feature}", stamp)
 
     def latent(self, output: str, stamp: str, draw: Draw) -> Path:
         """Return where the latent of an output, "image" or "caption", of one draw lies.

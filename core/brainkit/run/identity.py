@@ -181,12 +181,12 @@ def _flags(
     for name in ("ceiling", "null"):
         if not getattr(config, name):
             yield f"--no-{name}", None
-    if not config.null:
-        yield "--no-null", None
     if "samples" in differing.settings:
         yield "--samples", str(method.samples)
     for group in config.scores or ():
         yield "--scores", group
+    if config.controls:
+        yield "--controls", ",".join(config.controls)
     if differing.preset:
         yield "--preset", differing.preset
     for address, name in differing.use.items():

@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
 from brainkit.checkpoints import CheckpointStore
 from brainkit.console import Say
 from brainkit.disk import UnwritableError, require_utf8
-from brainkit.errors import UsageError
+from brainkit.errors import BrainkitError, UsageError
 from brainkit.locks import locked
+from brainkit.names import subject_name
 from brainkit.plugins import Registry
-from brainkit.run.artefact import Artefact, write_text
+from brainkit.run.artefact import Artefact, Taken, write_text
 from brainkit.run.composition import made_with
 from brainkit.run.config import RunConfig
 from brainkit.run.folder import Source, lock_of, older, older_runs, subject_folder
@@ -27,7 +29,7 @@ from brainkit.run.own import fitted
 from brainkit.run.owner import claim, require_own
 from brainkit.run.presence import REMEDY, present
 from brainkit.run.shared import Predictions, Run, Work, data_of, run_file
-from brainkit.run.sources import of_source, sources_of
+from brainkit.run.sources import SIDES, controls_of, of_source, require_controls, sources_of
 
 T = TypeVar("T")
 
@@ -70,9 +72,12 @@ def prepare(
     method = fitted(method, config, nsd, say)
     root = subject_folder(config.work, data_of(config, nsd), config.unusual, config.subject)
     prepared = _parted(Run(config, method, registry, Work(root, say, dry), store, nsd))
+    require_controls(prepared)
     # Looks at every file's header and at the ids asked for, before anything is computed.
     _ = prepared.chosen
     require_own(prepared)
+    if "other-subject" in controls_of(prepared):
+        _ = _other_subject(prepared)
     return prepared
 
 
@@ -188,8 +193,11 @@ def _walked(run: Run) -> Path:
     known = predictions(run)
     latents: dict[Source, Mapping[str, Sequence[Artefact]]] = {}
     made: dict[Source, Mapping[str, Sequence[Artefact]]] = {}
+    means = cache(partial(_means, run, known))
     for source in sources_of(run):
-        features, of = _features(run, source, known), of_source(run, source)
+        features, of = _features(run, source, known, means), of_source(run, source)
+        if source in controls_of(run):
+            known = replace(known, controls={**known.controls, source: features})
         latents[source] = sample.sample(of, source, features, known.features)
         made[source] = decode.decode(of, source, latents[source], known.features)
     if "image" in latents["brain"]:
@@ -204,14 +212,75 @@ def _walked(run: Run) -> Path:
         return publish.publish(run, known, latents, made)
 
 
-def _features(run: Run, source: Source, known: Predictions) -> Mapping[str, Artefact]:
-    """Return the features that a source reconstructs from."""
+def _features(
+    run: Run, source: Source, known: Predictions, means: Callable[[], Mapping[str, Artefact]]
+) -> Mapping[str, Artefact]:
+    """Return the features that a source reconstructs from; `means` are those of the null."""
+    if source == "null":
+        return means()
+    if source == "noise":
+        return _noise(run, known)
+    if source == "other-subject":
+        return _of_other_subject(run)
+    if source in SIDES:
+        encoders, first = run.method.encoders, (0,) * len(run.image_ids[1])
+        return {
+            name: known.decoded[name]
+            if encoders[name].reads == SIDES[source]
+            else Taken(mean.path, mean.recipe, first)
+            for name, mean in means().items()
+        }
+    return known.decoded if source == "brain" else known.features
+
+
+def _means(run: Run, known: Predictions) -> Mapping[str, Artefact]:
     from brainkit.run import regress
 
-    if source == "null":
-        of = known.features.items()
-        return {name: regress.mean(run, name, known.trials, features) for name, features in of}
-    return known.decoded if source == "brain" else known.features
+    of = known.features.items()
+    return {name: regress.mean(run, name, known.trials, features) for name, features in of}
+
+
+def _of_other_subject(run: Run) -> Mapping[str, Artefact]:
+    """Return what another subject's regressors predict for the same images from its own brain."""
+    other = _other_subject(run)
+    known = at_work(other, predictions)
+    whose = subject_name(other.config.subject)
+    run.work.computed += [f"{whose}/{step}" for step in other.work.computed]
+    rows = tuple(other.test_rows(run.image_ids[1].tolist()).tolist())
+    return {name: Taken(file.path, file.recipe, rows) for name, file in known.decoded.items()}
+
+
+def _other_subject(run: Run) -> Run:
+    """Return the run of the first other subject who saw all test images.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from brainkit.miniature.people import VOXELS
+
+    wanted = set(run.image_ids[1].tolist())
+    numbers = VOXELS if run.miniature else range(1, 9)
+    shared = run.method.selection.split == "shared" and not run.dataset
+    for subject in (each for each in numbers if shared and each != run.config.subject):
+        config = replace(run.config, subject=subject, images=None, name=None, controls=None)
+        # One without data is passed over for the next.
+        with suppress(BrainkitError):
+            other = prepare(config, run.registry, run.work.say, dry=run.work.dry, generating=False)
+            if wanted <= set(other.image_ids[1].tolist()):
+                return other
+    raise UsageError(
+        f"--controls is other-subject, but no other subject in {run.nsd} has all {len(wanted)} "
+        "test images of this run; add the data of one (split shared), or leave it out"
+    )
+
+
+def _noise(run: Run, known: Predictions) -> Mapping[str, Artefact]:
+    from brainkit.run import regress
+
+    return {
+        name: regress.noise(run, name, known.trials, features, known.decoded[name])
+        for name, features in known.features.items()
+    }
 
 
 def _keep_settings(run: Run) -> None:

@@ -72,10 +72,16 @@ def prediction_scorers(run: Run, known: Predictions) -> list[Scorer]:
         return []
     rows, scorers = run.test_rows(run.chosen), []
     for name in known.features:
-        files = known.features[name], known.decoded[name]
-        true, predicted = (file.test().numpy()[rows] for file in files)
+        pair = known.features[name], known.decoded[name]
+        true, predicted = (file.test().numpy()[rows] for file in pair)
         direction = true.ndim == 2 and name in directions_of(run.method.conditioner)
         flat = (feature.reshape(len(rows), -1) for feature in (true, predicted))
         noise = predicted_noise(run, known, name)
-        scorers += feature_scorers(name, *flat, direction=direction, noise=noise)
+        controls = {
+            control: files[name].test().numpy()[rows].reshape(len(rows), -1)
+            for control, files in known.controls.items()
+        }
+        scorers += feature_scorers(
+            name, *flat, direction=direction, noise=noise, controls=controls
+        )
     return scorers

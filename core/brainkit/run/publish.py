@@ -39,7 +39,7 @@ from brainkit.run.journal import PATH, strip_frames
 from brainkit.run.machine import log_versions
 from brainkit.run.made import images_made, more_made
 from brainkit.run.shared import Predictions, Run, reproduce_command, run_file
-from brainkit.run.sources import NULL, of_source
+from brainkit.run.sources import NULL, control_notes, controls_of, of_source
 from brainkit.run.step import one
 from brainkit.tables import Block, TextTable
 
@@ -47,6 +47,8 @@ REPORTING = ("metrics", "report")
 """The steps that only tell of the others' files, and are done again when these change."""
 SCORING = (*REPORTING, *leaks.STEPS)
 """What may be lacking of a finished run: an earlier brainkit did not look for leaks."""
+SHOWN: tuple[Source, ...] = ("brain", "true")
+"""Whose outputs the report shows of each image."""
 Made = Mapping[Source, Mapping[str, Sequence[Artefact]]]
 """Files by source and output, one a draw."""
 
@@ -142,7 +144,7 @@ def report_data(
             *(each for each in facts.get("warnings", ()) if each not in told),
             *warned,
         ),
-        footnotes=footnotes(run, facts),
+        footnotes=(*footnotes(run, facts), *control_notes(known)),
         options=dict(run.config.resolved(run.method).options),
         versions={**log_versions(), **made_with(run.method, run.registry)},
         command=reproduce_command(run),
@@ -170,7 +172,7 @@ def _scored(
         scorers = output_scorers(sight_of(run), stimuli, by_source, who=who)
         scorers += prediction_scorers(run, known)
         nulls = [source for source in {NULL: None, **by_source} if source.startswith(NULL)]
-        scores = score_rows(scorers, len(run.chosen), nulls=nulls)
+        scores = score_rows(scorers, len(run.chosen), nulls=nulls, controls=controls_of(run))
     warned = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
     return scores, tuple(dict.fromkeys(warned))
 
@@ -184,7 +186,7 @@ def _rows(
     captions = {
         source: sentences(run, of["caption"])[0]
         for source, of in made.items()
-        if "caption" in of and source != NULL
+        if "caption" in of and source in SHOWN
     }
     walked = latents["brain"].get("image", ())
     return tuple(
@@ -337,7 +339,9 @@ def score_blocks(metrics: Path) -> list[Block]:
     """Return what a written `metrics.json` tells: findings, scores, which images."""
     written = _written(metrics)
     found = [f"Finding: {each['sentence']}." for each in written["findings"]]
-    return [*found, *_table(written["scores"]), f"Test images: {written['test_images']}."]
+    controlled = [*_controls(written["scores"]), *filter(None, [written.get("signal")])]
+    tested = f"Test images: {written['test_images']}."
+    return [*found, *_table(written["scores"]), *controlled, tested]
 
 
 def _written(metrics: Path) -> Mapping[str, Any]:
@@ -368,6 +372,20 @@ def _table(scores: Sequence[Mapping[str, Any]]) -> list[Block]:
         if each["value"] is None and each["notes"][0].startswith("not computed")
     ]
     return [TextTable(SCORED, rows, right={1, 2, 3, 4, 5}), *missing]
+
+
+def _controls(scores: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """Return what was scored in place of the predictions, a line each, where that was asked for."""
+    rows = [
+        [f"{each['name']} {'↑' if each['higher_is_better'] else '↓'}", name, *_level(level)]
+        for each in scores
+        for name, level in each["controls"].items()
+    ]
+    return [TextTable(("score", "control", "value", "95 % interval"), rows, {2, 3})] * bool(rows)
+
+
+def _level(level: Mapping[str, Any]) -> tuple[str, str]:
+    return _decimals(level["value"]), _ends(level["interval"])
 
 
 def _decimals(value: float | None) -> str:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from brainkit.console import bar, human_size
 from brainkit.errors import UsageError
 from brainkit.parts import FitJournal, Mappable, Progress, Regressor, Sharing, resuming_fit
-from brainkit.regressors.mean import Mean, training_mean
+from brainkit.regressors.mean import Mean, training_mean, training_spread
 from brainkit.run.artefact import Artefact, Recipe, write_tensors
 from brainkit.run.journal import FileFitJournal
 from brainkit.run.returned import feature_shape, learned, predictions
 from brainkit.run.shared import Run
 from brainkit.run.sources import N_NULLS
 from brainkit.run.step import confirm, one
+from brainkit.seeds import seed_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -166,6 +167,46 @@ def mean(run: Run, feature: str, trials: Artefact, features: Artefact) -> Artefa
         write_tensors(artefact.path, {"decoded": row.repeat(N_NULLS, *[1] * row.ndim)}, recipe)
 
     return one(run, Artefact(run.folder.mean(feature, recipe.stamp), recipe), make)
+
+
+def noise(
+    run: Run, feature: str, trials: Artefact, features: Artefact, decoded: Artefact
+) -> Artefact:
+    """Draw noise in place of one feature's predictions, float16 (images, *shape).
+
+    Each number is Gaussian with mean and standard deviation of the training trials, and seeded by
+    the image. Units that are not predicted stay NaN.
+    """
+    recipe = Recipe(
+        f"noise/{feature}",
+        (f"seed={run.config.seed}",),
+        (run.version("regressor", Mean()),),
+        inputs={
+            "trials": trials.stamp,
+            f"features/{feature}": features.stamp,
+            f"decoded/{feature}": decoded.stamp,
+        },
+    )
+
+    def make(artefact: Artefact) -> None:
+        _, rows = training(run, feature, trials, features)
+        drawn = _drawn(run, feature, training_mean(rows), training_spread(rows))
+        drawn[:, decoded.test()[0].isnan()] = float("nan")
+        write_tensors(artefact.path, {"decoded": drawn}, recipe)
+
+    return one(run, Artefact(run.folder.noise(feature, recipe.stamp), recipe), make)
+
+
+def _drawn(run: Run, feature: str, mean: Tensor, spread: Tensor) -> Tensor:
+    """Draw a row for each test image, float16 (images, *shape)."""
+    import torch
+
+    ids, generator = run.image_ids[1].tolist(), torch.Generator()
+    drawn = torch.empty(len(ids), *mean.shape, dtype=torch.float16)
+    for row, image in enumerate(ids):
+        generator.manual_seed(seed_of(run.config.seed, image, "noise", feature))
+        drawn[row] = mean + spread * torch.randn(mean.shape, generator=generator)
+    return drawn
 
 
 @contextmanager

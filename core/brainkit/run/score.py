@@ -217,6 +217,7 @@ def feature_scorers(
     *,
     direction: bool = False,
     noise: float | str = "",
+    controls: Mapping[str, NDArray[Any]] | None = None,
 ) -> list[Scorer]:
     """Return what scores the predictions of one feature, before any generator.
 
@@ -229,10 +230,14 @@ def feature_scorers(
         direction: whether what follows reads the direction of the feature alone.
         noise: variance of a prediction by noise, see `metrics.without_noise`; or a sentence why
             it is not estimated, or nothing.
+        controls: (images, dim) each, in place of `decoded`.
     """
     true, predicted, notes = metrics.without_gaps(targets, decoded)
     mean = np.broadcast_to(np.mean(true, axis=0, dtype=np.float32), np.shape(true))
     rows = {"brain": predicted, NULL: mean}
+    for control, others in (controls or {}).items():
+        # The units that count are those that are predicted from the brain.
+        rows[control] = others if true is targets else metrics.without_gaps(others, decoded)[0]
 
     def scorer(metric: Callable[[Any, Any], tuple[Score, ...]]) -> Scorer:
         def score(source: str, order: Order) -> tuple[Score, ...]:

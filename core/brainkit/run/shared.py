@@ -81,12 +81,14 @@ class Predictions:
         features: true features, by name.
         weights: what regressors learned, by feature.
         decoded: features predicted for the test images, by name.
+        controls: by control what stands in place of these.
     """
 
     trials: TrialsFile
     features: Mapping[str, Artefact]
     weights: Mapping[str, Artefact]
     decoded: Mapping[str, Artefact]
+    controls: Mapping[str, Mapping[str, Artefact]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
