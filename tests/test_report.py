@@ -305,6 +305,7 @@ def test_the_scale_begins_where_no_brain_does_better():
     both = {"null": Level(value=0.4), "exchange": Level(value=0.6)}
     assert ScoreRow(name="x", value=0.7, **both).floor.value == 0.6
     assert ScoreRow(name="x", value=0.3, higher_is_better=False, **both).floor.value == 0.4
+    assert ScoreRow(name="x", value=0.7, null=Level(value=0.0)).floor.value == 0
     undefined = ScoreRow(name="x", value=0.7, null=Level(value=math.nan))
     assert undefined.floor is None
 

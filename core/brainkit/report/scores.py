@@ -85,7 +85,8 @@ class ScoreRow:
     @property
     def floor(self) -> Level | None:
         """Where the scale of the score begins: the better of null and exchange."""
-        levels = [each for each in (self.null, self.exchange) if each and finite(each.value)]
+        both = (self.null, self.exchange)
+        levels = [each for each in both if each and finite(each.value) is not None]
         sign = 1 if self.higher_is_better else -1
         return max(levels, key=lambda level: sign * level.value, default=None)
 
