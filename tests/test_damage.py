@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trees
 from PIL import Image
 
-from brainkit.errors import BrainkitError, UsageError
+from brainkit.errors import BrainkitError, DataError, UsageError
 from brainkit.run import prepare, run
 from brainkit.run.artefact import Artefact, Recipe, sidecar, write_text
 from brainkit.run.config import RunConfig
@@ -24,13 +25,9 @@ Damage = Callable[[Path], object]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    hidden = (RECORDS, "run.toml", "identity.json")
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in hidden)
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in files
-        if ".lock" not in path.name
-    }
+    """Return what is recorded: the content of all files, times left out, but for who made them."""
+    hidden = ("run.toml", "identity.json")
+    return {name: each for name, each in trees.tree(folder).items() if not name.endswith(hidden)}
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +150,7 @@ def test_damage_of_any_kind_is_made_good_to_the_byte(again, finished, kind):
     path, whole = one_of(work, FILES[kind]), tree(finished)
     for name, damage in DAMAGES.items():
         damage(path)
-        step = {"latents": "latents/brain", "images": "images/brain", "captions": "captions/brain"}
+        step = {"images": "images/brain", "captions": "captions/brain"}
         computed, lines = running()
         wanted = step.get(kind, kind)
         assert [each for each in computed if each.startswith(wanted)], (name, lines)
@@ -278,6 +275,29 @@ def test_a_record_of_other_options_does_not_count(tmp_path):
     assert [each.stamp for each in records_in(tmp_path)["a.json"]] == [first.stamp, second.stamp]
 
 
+@pytest.mark.parametrize("kind", ["features", "decoded", "latents", "images", "captions"])
+def test_a_file_that_is_spoilt_while_a_run_goes_on_feeds_no_step(
+    again, finished, settings, registry, kind
+):
+    running, work = again
+    said: list[str] = []
+    reader, opening = ("images", "*.png") if kind == "latents" else ("metrics", "metrics.json")
+    for each in work.glob(f"*/subj01/runs/*/**/{opening}"):
+        each.unlink()
+
+    def say(line: str) -> None:
+        if line.startswith(reader) and not said:
+            said.append(line)
+            for path in work.glob(f"*/subj01/{FILES[kind]}"):
+                flip(0.9)(path)
+
+    with pytest.raises(DataError, match=r"was changed after it was written; run the same command"):
+        run(prepare(settings(work), registry, say))
+    assert said
+    running()
+    assert tree(work) == tree(finished)
+
+
 def test_a_record_that_was_cut_off_spoils_no_other(tmp_path):
     for name in ("a", "b"):
         write_text(tmp_path / name, name)
@@ -329,7 +349,7 @@ def test_verify_finds_what_a_run_would_not_look_at(again, cli):
     report = json.loads(cli("verify", work, "--json", code=1).stdout)
     assert report["damaged"] == [{"file": str(path), "what": "was changed after it was written"}]
     path.unlink()
-    assert "latents/brain" in running()[0]
+    assert {"latents/brain", "latents/null"} & set(running()[0])
     assert cli("verify", work).stdout.endswith("files sound, 0 damaged\n")
 
 

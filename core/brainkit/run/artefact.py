@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainkit.disk import UnwritableError, written_aside
+from brainkit.errors import DataError
 from brainkit.run import records, structure
 from brainkit.run.folder import lock_of
 from brainkit.run.structure import read_header
@@ -180,6 +181,14 @@ class Artefact:
             return structure.broken(self.path) if is_current(self.path, self.recipe) else ""
         return known
 
+    def intact(self) -> Path:
+        """Return the path for a step to open, once the file is known to be as it was written.
+
+        Raises:
+            DataError: it went or was changed after the run had looked at it.
+        """
+        return unharmed(self.path, self.damage())
+
     def record(self) -> None:
         """Write down what the finished file is, unless it is, for `damage` to compare it with."""
         if not records.is_recorded(self.path, self.stamp):
@@ -230,7 +239,7 @@ class Artefact:
         """Return a tensor mapped from disk: its numbers are read when they are used."""
         from safetensors import safe_open
 
-        with safe_open(self.path, framework="pt") as file:
+        with safe_open(self.intact(), framework="pt") as file:
             tensor: Tensor = file.get_tensor(name)
         return tensor
 
@@ -238,7 +247,7 @@ class Artefact:
         """Return every tensor by name, mapped from disk."""
         from safetensors import safe_open
 
-        with safe_open(self.path, framework="pt") as file:
+        with safe_open(self.intact(), framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
     def test(self) -> Tensor:
@@ -259,6 +268,23 @@ class Taken(Artefact):
     def test(self) -> Tensor:
         """Return the features of the run's test images, (images, *shape)."""
         return super().test()[list(self.rows)]
+
+
+def unharmed(path: Path, damage: str) -> Path:
+    """Return the path of a file that is there and that nothing is wrong with.
+
+    Args:
+        path: of the file.
+        damage: how it differs from what was written; "" if it does not.
+
+    Raises:
+        DataError: says what is wrong.
+    """
+    if not path.is_file():
+        damage = "is not there any more"
+    if damage:
+        raise DataError(f"{path} {damage}; run the same command again, which makes it anew")
+    return path
 
 
 def write_text(path: Path, text: str) -> None:

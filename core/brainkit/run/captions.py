@@ -13,7 +13,7 @@ from typing import Any
 
 from brainkit.disk import UnwritableError, written_aside
 from brainkit.run import records
-from brainkit.run.artefact import Artefact
+from brainkit.run.artefact import Artefact, unharmed
 from brainkit.run.folder import lock_of
 from brainkit.run.shared import Draw
 
@@ -100,6 +100,14 @@ class CaptionLine(Artefact):
     def damage(self) -> str:
         """Return nothing: lines that a damaged file lost are not among its lines."""
         return ""
+
+    def intact(self) -> Path:
+        """Return the path of the file, once all of it is known to be as it was written.
+
+        Raises:
+            DataError: it went or was changed after the run had looked at it.
+        """
+        return unharmed(self.path, captions_damage(self.path))
 
     def confirm(self) -> None:
         """Do nothing: what is recorded is the whole file."""

@@ -101,7 +101,7 @@ def _read(run: Run, artefact: Artefact) -> tuple[int, ...]:
             "run"
         )
     try:
-        told = json.loads(artefact.path.read_text(encoding="utf-8"))
+        told = json.loads(artefact.intact().read_text(encoding="utf-8"))
         return tuple(sorted(int(i) for each in told if each["held_out"] for i in each["image_ids"]))
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise DataError(

@@ -56,7 +56,7 @@ def findings(run: Run, artefact: Artefact) -> tuple[Finding, ...]:
         DataError: the file of `look` is damaged.
     """
     try:
-        found = json.loads(artefact.path.read_text(encoding="utf-8"))
+        found = json.loads(artefact.intact().read_text(encoding="utf-8"))
         of_images = [*_copies(run, found["photographs"]), *_near(run, found)]
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise DataError(

@@ -54,13 +54,13 @@ def outputs(run: Run, source: Source, made: Mapping[str, Sequence[Artefact]]) ->
 
 def pictures(run: Run, made: Sequence[Artefact]) -> list[NDArray[np.uint8]]:
     """Read the pictures of all draws: for each sample uint8 (images, height, width, 3)."""
-    read = [np.asarray(Image.open(each.path).convert("RGB")) for each in made]
+    read = [np.asarray(Image.open(each.intact()).convert("RGB")) for each in made]
     return [np.stack(read[first :: run.method.samples]) for first in range(run.method.samples)]
 
 
 def sentences(run: Run, made: Sequence[Artefact]) -> list[list[str]]:
     """Read the captions of all draws: for each sample one an image."""
-    lines = read_captions(made[0].path)
+    lines = read_captions(made[0].intact())
     samples = range(1, run.method.samples + 1)
     texts = {draw: printable_caption(line["caption"]) for draw, line in lines.items()}
     return [[texts[Draw(image, sample)] for image in run.chosen] for sample in samples]

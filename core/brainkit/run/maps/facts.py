@@ -169,7 +169,7 @@ def brain_maps(run: Run, weights: Mapping[str, Artefact]) -> tuple[BrainMap, ...
 
 
 def _brain_map(run: Run, feature: str, weights: Artefact) -> BrainMap:
-    maps = read(artefact(run, feature, "facts", weights).path)
+    maps = read(artefact(run, feature, "facts", weights).intact())
     weight = next(each for each in maps if each.kind == "weight")
     ranked = sorted(weight.regions, key=lambda region: region.mean, reverse=True)
     scale = weight.mean or 1.0

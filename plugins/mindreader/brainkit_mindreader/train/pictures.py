@@ -49,7 +49,7 @@ def training_pictures(run: Run, side: int) -> Pictures:
             np.save(file, pictures, allow_pickle=False)
 
     path = run.folder.root / "training" / f"pictures-{side}.npy"
-    mapped: Pictures = np.load(one(run, Artefact(path, recipe), make).path, mmap_mode="r")
+    mapped: Pictures = np.load(one(run, Artefact(path, recipe), make).intact(), mmap_mode="r")
     return mapped
 
 
