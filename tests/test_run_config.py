@@ -12,6 +12,7 @@ import tomli_w
 from brainkit.errors import UsageError
 from brainkit.run import RunConfig, configured
 from brainkit.run.config import SETTINGS, about, flag, read_config, to_toml
+from brainkit.run.line import made_miniature
 
 # One value of every type that TOML has, and what each setting takes of them.
 VALUES = {
@@ -54,7 +55,8 @@ def written(folder: Path, **values: object) -> Path:
 
 
 def test_every_setting_is_tried():
-    assert tuple(TAKEN) == SETTINGS == tuple(each.name for each in fields(RunConfig))
+    assert tuple(TAKEN) == SETTINGS
+    assert {each.name for each in fields(RunConfig)} == {*SETTINGS, "origins"}
 
 
 @pytest.mark.parametrize("kind", VALUES)
@@ -164,6 +166,35 @@ def test_what_was_typed_wins_over_the_file_and_joins_its_tables(tmp_path):
         "toy", seed=4, scores=("fid",), use={"regressor.look": "mean", "sampler": "ddim"},
         options={"sampler.steps": 9, "sampler.eta": 0.5},
     )  # fmt: skip
+
+
+WRONG = {
+    "sampler.steps": ("many", "sampler.steps is 'many', expected a whole number of 1 or more; .*"),
+    "sampler.nosuch": (1, "ddim has no option 'nosuch' .*"),
+    "nosuch.steps": (1, "toy has no part 'nosuch' .*"),
+    "steps": (1, "option 'steps' has no part; .*"),
+}
+
+
+@pytest.mark.parametrize("address", WRONG)
+def test_a_wrong_option_of_a_run_file_is_told_with_the_file(address, tmp_path, registry):
+    value, sentence = WRONG[address]
+    path = written(tmp_path, method="toy", options={address: value})
+    with pytest.raises(UsageError, match=f"^run file {path}: {sentence}$"):
+        configured(None, {}, file=path).composed(registry.get)
+    # What was typed over it is not the file's.
+    typed = {"option": [f"{address}={value}"]}
+    with pytest.raises(UsageError, match=f"^{sentence}$"):
+        configured(None, typed, file=path).composed(registry.get)
+
+
+def test_a_part_and_a_difficulty_of_a_run_file_are_told_with_the_file(tmp_path, registry):
+    path = written(tmp_path, method="toy", use={"sampler": "nosuch"})
+    with pytest.raises(UsageError, match=f"^run file {path}: .*'nosuch'"):
+        configured(None, {}, file=path).composed(registry.get)
+    path = written(tmp_path, method="toy", options={"miniature": {"voxels": "few"}})
+    with pytest.raises(UsageError, match=f"^run file {path}: miniature.voxels is 'few', expected"):
+        made_miniature(configured(None, {}, file=path), lambda line: None)
 
 
 @pytest.mark.parametrize("name", ["work", "nsd", "checkpoints"])

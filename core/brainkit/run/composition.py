@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,21 @@ from brainkit.options import options
 if TYPE_CHECKING:
     from brainkit.method import Method
     from brainkit.plugins import Registry
+
+
+@contextmanager
+def told_of(file: Path | None) -> Iterator[None]:
+    """Name the run file, if there is one, in the sentence about a value that it has.
+
+    Raises:
+        UsageError: the block raised one.
+    """
+    try:
+        yield
+    except UsageError as error:
+        if file is None:
+            raise
+        raise UsageError(f"run file {file}: {error}") from error
 
 
 def losses(before: Method, after: Method) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from brainkit.errors import UsageError, did_you_mean
 from brainkit.names import NAME_OF_SUBJECT
 from brainkit.options import checked_path, option, options, pairs, parsed, validated
-from brainkit.run.composition import losses, require_writable
+from brainkit.run.composition import losses, require_writable, told_of
 from brainkit.run.folder import Control, work_of
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class RunConfig:
         use: address -> name of another part there.
         options: dotted address -> value, checked by the part it belongs to.
         composition: address -> name of the part there, of a method that no plugin registers.
+        origins: address of an option or replaced part -> the run file that says so, for messages.
     """
 
     method: str
@@ -85,6 +86,7 @@ class RunConfig:
     use: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     composition: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, Path] = field(default_factory=dict, repr=False, compare=False)
 
     def check(self) -> RunConfig:
         """Check every setting, which is named by its flag, and return the configuration.
@@ -92,8 +94,8 @@ class RunConfig:
         Raises:
             UsageError: says the value met and the values expected.
         """
-        for each in options(self):
-            checked_setting(each.name, getattr(self, each.name), flag(each.name))
+        for name in SETTINGS:
+            checked_setting(name, getattr(self, name), flag(name))
         return self
 
     @property
@@ -119,11 +121,15 @@ class RunConfig:
         method = self._plain(lookup)
         method = method.with_preset(self.preset_of(method)).with_options(self._of_data(method))
         for address, name in self.use.items():
-            method = method.with_part(address, name, lookup)
-        others = {a: v for a, v in self.options.items() if not a.startswith(MINIATURE)}
+            with told_of(self.origins.get(address)):
+                method = method.with_part(address, name, lookup)
+        for address, value in self.options.items():
+            if not address.startswith(MINIATURE):
+                with told_of(self.origins.get(address)):
+                    method = method.with_options({address: value})
         samples = method.samples if self.samples is None else self.samples
         scores = tuple(dict.fromkeys((*method.scores, *(self.scores or ()))))
-        composed = replace(method.with_options(others), samples=samples, scores=scores).check()
+        composed = replace(method, samples=samples, scores=scores).check()
         require_writable(composed)
         return composed
 
@@ -196,7 +202,7 @@ class RunConfig:
         return replace(self, options=values | hard, preset=preset, samples=samples)
 
 
-SETTINGS = tuple(each.name for each in fields(RunConfig))
+SETTINGS = tuple(each.name for each in fields(RunConfig) if each.name != "origins")
 
 
 def about(name: str) -> str:
@@ -278,8 +284,11 @@ def configured(
         if name not in ("method", "use", "options") and typed.get(name) not in (None, [], ()):
             value = READ.get(name, lambda text: text)(typed[name])
             values[name] = checked_setting(name, value, flag(name))
-    values["use"] = {**values.get("use", {}), **pairs(typed.get("use") or (), "--use")}
-    values["options"] = {**values.get("options", {}), **_options(typed.get("option") or ())}
+    use, over = pairs(typed.get("use") or (), "--use"), _options(typed.get("option") or ())
+    own, more = values.get("use", {}), values.get("options", {})
+    if file:
+        values["origins"] = dict.fromkeys([*(own.keys() - use), *(more.keys() - over)], file)
+    values |= {"use": {**own, **use}, "options": {**more, **over}}
     return RunConfig(**values).check()
 
 
@@ -350,10 +359,10 @@ def to_toml(config: RunConfig, comment: str) -> str:
     import tomli_w
 
     values: dict[str, Any] = {}
-    for each in fields(config):
-        value = getattr(config, each.name)
-        if value is not None and each.name not in ("work", "use", "options", "composition"):
-            values[each.name] = _plain(value)
+    for name in SETTINGS:
+        value = getattr(config, name)
+        if value is not None and name not in ("work", "use", "options", "composition"):
+            values[name] = _plain(value)
     values["use"] = dict(config.use)
     if config.composition:
         values["composition"] = dict(config.composition)

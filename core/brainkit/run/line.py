@@ -20,8 +20,8 @@ from brainkit.locks import locked
 from brainkit.names import subject_name
 from brainkit.plugins import Registry
 from brainkit.run.artefact import Artefact, Taken, write_text
-from brainkit.run.composition import made_with
-from brainkit.run.config import RunConfig
+from brainkit.run.composition import made_with, told_of
+from brainkit.run.config import MINIATURE, RunConfig
 from brainkit.run.folder import Source, lock_of, older, older_runs, subject_folder
 from brainkit.run.machine import quick_device, resolved_dtype
 from brainkit.run.orphans import remove_orphans
@@ -121,7 +121,10 @@ def made_miniature(config: RunConfig, say: Say) -> Path:
             f"--subject is {config.subject}, but the miniature has subjects 1, 2, 5 and 7; choose "
             "one of these, or give --nsd"
         )
-    difficulty, subjects = replaced(Difficulty(), config.difficulty, "miniature"), [config.subject]
+    difficulty, subjects = Difficulty(), [config.subject]
+    for name, value in config.difficulty.items():
+        with told_of(config.origins.get(f"{MINIATURE}{name}")):
+            difficulty = replaced(difficulty, {name: value}, "miniature")
     if not is_made(difficulty=difficulty, subjects=subjects):
         say("miniature: making the simulated subject (once)")
     return miniature(difficulty=difficulty, subjects=subjects).nsd
