@@ -6,7 +6,9 @@ import http.client
 import os
 import socket
 import struct
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
@@ -114,13 +116,15 @@ def test_hosts_that_need_no_proxy_are_asked_themselves(server, proxies, forward,
 
 UNUSABLE = {
     "socks4://127.0.0.1:9": "give it as http://HOST:PORT or socks5h://HOST:PORT",
-    **({} if find_spec("socksio") else {"socks5h://127.0.0.1:9": "pip install socksio"}),
+    "socks5h://127.0.0.1:9": "pip install socksio",
 }
 
 
 @pytest.mark.parametrize("address", UNUSABLE)
 def test_a_proxy_that_cannot_be_used_is_told_by_the_first_question(address, proxies, tmp_path):
     proxies.setenv("ALL_PROXY", address)
+    # As it is where nobody installed it.
+    proxies.setitem(sys.modules, "socksio", None)
     proxies.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     words = (
         f"the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used .*{UNUSABLE[address]}"
@@ -168,13 +172,36 @@ def socks(seen: list[tuple[str, int]]) -> tuple[socket.socket, str]:
     return listener, f"socks5h://127.0.0.1:{listener.getsockname()[1]}"
 
 
-@pytest.mark.skipif(find_spec("socksio") is None, reason="no socksio, which SOCKS proxies need")
-def test_bytes_take_a_socks_proxy_which_also_finds_the_host(server, proxies, tmp_path):
+@pytest.mark.skipif(
+    find_spec("socksio") is None,
+    reason="pip install socksio: no SOCKS proxy works without it, as the test above has it",
+)
+def test_questions_and_bytes_take_a_socks_proxy_which_finds_hosts(server, proxies, tmp_path):
     seen: list[tuple[str, int]] = []
     listener, address = socks(seen)
     proxies.setenv("ALL_PROXY", address)
     url = elsewhere(server)
     with listener:
         path: Path = download(Remote(url), tmp_path / "file.pth")
+        assert remote_size(url) == len(CONTENT)
     assert path.read_bytes() == CONTENT
-    assert seen[0][0] == "hub.invalid"
+    assert {host for host, _ in seen} == {"hub.invalid"}
+
+
+def test_questions_and_bytes_wait_equally_long(proxies):
+    """The way out accepts every connection and never says a word."""
+    proxies.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    for module in (client, hub):
+        proxies.setattr(module, "TIMEOUT", 0.2)
+    origin = Origin((RemoteFile("a"),), "MIT", repository="toys/net")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        proxies.setenv("ALL_PROXY", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        for asking in (
+            lambda: hub.find(origin, connect=True),
+            lambda: remote_size("http://hub.invalid/a"),
+        ):
+            began = time.monotonic()
+            with pytest.raises(CheckpointError, match="cannot be reached"):
+                asking()
+            # The library's own patience is ten seconds.
+            assert time.monotonic() - began < 8

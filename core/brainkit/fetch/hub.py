@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainkit.checkpoints.record import listed
 from brainkit.errors import CheckpointError
-from brainkit.fetch.client import unusable_proxy
+from brainkit.fetch.client import TIMEOUT, unusable_proxy
 from brainkit.fetch.download import Remote, begun, download, unreachable
 from brainkit.weights import Origin, RemoteFile
 
@@ -157,7 +157,9 @@ def fetch(file: HubFile, progress: Callable[[int, int], Any] = lambda done, size
         )
         download(remote, file.blob, progress, lock=file.lock)
     try:
-        return Path(hf_hub_download(file.repository, file.path, revision=file.commit))
+        return Path(
+            hf_hub_download(file.repository, file.path, revision=file.commit, etag_timeout=TIMEOUT)
+        )
     except Exception as error:
         raise _explained(error, file.repository, file.path, file.commit) from error
 
@@ -252,11 +254,15 @@ def _metadata(repository: str, file: RemoteFile, revision: str) -> HfFileMetadat
     from huggingface_hub.errors import RevisionNotFoundError
 
     try:
-        return get_hf_file_metadata(hf_hub_url(repository, file.path, revision=revision))
+        return get_hf_file_metadata(
+            hf_hub_url(repository, file.path, revision=revision), timeout=TIMEOUT
+        )
     except RevisionNotFoundError:
         if not file.sha256:
             raise
-        return get_hf_file_metadata(hf_hub_url(repository, file.path, revision="main"))
+        return get_hf_file_metadata(
+            hf_hub_url(repository, file.path, revision="main"), timeout=TIMEOUT
+        )
 
 
 def _endpoint() -> str:
