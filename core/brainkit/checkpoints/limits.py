@@ -10,6 +10,8 @@ from brainkit.errors import CheckpointError
 
 MAX_JSON = 10_000_000
 """Bytes of a configuration or record; usual ones have under 100 kB."""
+LARGEST_SIZE = 1 << 31
+"""Whole number that no size in a configuration reaches: widths, depths, sides, ids of tokens."""
 LARGE = 1 << 28
 """Bytes from which on a file is looked at for holes."""
 
@@ -27,6 +29,26 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def check_sizes(config: Any) -> None:
+    """Refuse a configuration with a number that no network has, before anything is made of it.
+
+    Args:
+        config: the value of its file.
+
+    Raises:
+        ValueError: names the key and the number.
+    """
+    left = [("", config)]
+    while left:
+        name, value = left.pop()
+        if isinstance(value, dict):
+            left += [(f"{name}.{key}" if name else str(key), inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            left += [(name, inner) for inner in value]
+        elif isinstance(value, int) and abs(value) >= LARGEST_SIZE:
+            raise ValueError(f"its {name} is {value}, sizes are below {LARGEST_SIZE}")
 
 
 def check_holes(path: Path) -> None:

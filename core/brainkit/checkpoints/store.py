@@ -66,12 +66,17 @@ class CheckpointStore:
         return (self._place(checkpoint) / WEIGHTS).is_file()
 
     def config(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Return the configuration of the checkpoint's network."""
-        from brainkit.checkpoints.limits import read_json
+        """Return the configuration of the checkpoint's network.
+
+        Raises:
+            CheckpointError: it is missing, is no JSON object, or has a size that no network has.
+        """
+        from brainkit.checkpoints.limits import check_sizes, read_json
 
         path = self.folder(checkpoint) / "config.json"
         try:
             loaded = read_json(path)
+            check_sizes(loaded)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} is not a network configuration: {error}") from error
         if not isinstance(loaded, dict):

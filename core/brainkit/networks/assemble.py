@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
-from brainkit.errors import CheckpointError, enumerated
+from brainkit.errors import CheckpointError, enumerated, reason
 
 if TYPE_CHECKING:
     from brainkit.weights import Shapes
 
 Network = TypeVar("Network", bound=nn.Module)
+SLACK = 100
+"""Parts of a network for each tensor of its weights, and tensors it may have more, at most."""
 
 
 def assemble(make: Callable[[], Network], weights: Mapping[str, Tensor], name: str) -> Network:
@@ -25,13 +32,54 @@ def assemble(make: Callable[[], Network], weights: Mapping[str, Tensor], name: s
         name: of the checkpoint, for errors.
 
     Raises:
-        CheckpointError: says which tensors are missing, too many or misshapen.
+        CheckpointError: the configuration makes no network, or a far larger one than the weights
+            are of; or says which tensors are missing, too many or misshapen.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), bounded(len(weights), name):
         network = make()
     load_strictly(network, weights, name, assign=True)
     _number_places(network)
     return network
+
+
+@contextmanager
+def bounded(tensors: int, name: str) -> Iterator[None]:
+    """Stop a network from being built that is far larger than its weights, as a damaged one may be.
+
+    Sizes come from a file. Widths cost nothing on the meta device, but a depth of a million takes
+    the memory of a million layers before anything could compare it with the weights.
+
+    Args:
+        tensors: that its weights have.
+        name: of the checkpoint, for errors.
+
+    Raises:
+        CheckpointError: it has too many parts, or its constructor fails.
+    """
+    left = SLACK * (tensors + SLACK)
+
+    def count(module: nn.Module, name: str, registered: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"it asks for a far larger network than the {tensors} tensors make")
+
+    hooks = (
+        register_module_parameter_registration_hook(count),
+        register_module_module_registration_hook(count),
+    )
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # what constructors of libraries raise of sizes that are none
+        raise CheckpointError(
+            f"config.json of checkpoint {name!r} makes no network ({reason(error)}); delete its "
+            f"folder and run `brainkit fetch {name}`, or correct it"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def load_strictly(

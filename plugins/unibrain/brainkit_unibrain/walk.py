@@ -10,7 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 
+from brainkit.errors import CheckpointError
+
 Part = Literal["in", "res", "down", "up", "out"]
+DEEPEST = 64
+"""Blocks that a level of the walk has at most."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,20 @@ class FourFlowConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FourFlowConfig:
-        """Read the sizes from a checkpoint's configuration, ignoring entries that are not sizes."""
+        """Read the sizes from a checkpoint's configuration, ignoring entries that are not sizes.
+
+        Raises:
+            CheckpointError: it asks for a depth that no denoiser has.
+        """
         known: dict[str, Any] = {
             field.name: values[field.name] for field in fields(cls) if field.name in values
         }
         known |= {name: tuple(v) for name, v in known.items() if isinstance(v, list)}
+        if not 0 <= known.get("num_res_blocks", 0) <= DEEPEST:
+            raise CheckpointError(
+                f"a four-flow denoiser's num_res_blocks is {known['num_res_blocks']}, expected at "
+                f"most {DEEPEST}; correct its config.json"
+            )
         return cls(**known)
 
     @property

@@ -8,9 +8,11 @@ from typing import Any, Literal, get_args
 
 from brainkit.errors import CheckpointError
 
-SMALLEST = 4
-"""Side of the first feature map in pixels."""
+SMALLEST, LARGEST = 4, 4096
+"""Sides of the first feature map and of the largest picture in pixels."""
 COLOURS = 3
+DEEPEST = 64
+"""Layers that a mapping network has at most."""
 HALVED = 4
 """Blocks at so many of the largest sides follow autocast; the others stay in float32."""
 Merge = Literal["max", "signed_max", "mean"]
@@ -32,8 +34,8 @@ class GeneratorShape:
         merge: what becomes of several branches; "signed_max" takes the entry of largest magnitude.
 
     Raises:
-        CheckpointError: the resolution is no power of 2 from 8 on, there is no condition, or the
-            merge is unknown.
+        CheckpointError: the resolution is no power of 2 from 8 to 4096, the mapping too deep, there
+            is no condition, or the merge is unknown.
     """
 
     resolution: int = 256
@@ -49,10 +51,15 @@ class GeneratorShape:
 
     def __post_init__(self) -> None:
         side = self.resolution
-        if side < 2 * SMALLEST or side & (side - 1):
+        if not 2 * SMALLEST <= side <= LARGEST or side & (side - 1):
             raise CheckpointError(
-                f"a generator's resolution is {side}, expected a power of 2 from 8 on; correct "
-                "its config.json"
+                f"a generator's resolution is {side}, expected a power of 2 from 8 to "
+                f"{LARGEST}; correct its config.json"
+            )
+        if not 0 < self.mapping_layers <= DEEPEST:
+            raise CheckpointError(
+                f"a generator's mapping_layers are {self.mapping_layers}, expected 1 to {DEEPEST}; "
+                "correct its config.json"
             )
         if self.merge not in get_args(Merge):
             raise CheckpointError(
