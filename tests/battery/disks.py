@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import signal
@@ -33,8 +34,11 @@ def _cases(reference: Reference, place: Path) -> dict[str, Callable[[], str]]:
         "a name of 300 characters": lambda: _refused(reference, place / ("n" * 300)),
         "a name that is not UTF-8": lambda: _refused(reference, Path(f"{place}/\udcff")),
         "a dangling link": lambda: _refused(reference, _link(place / "work")),
-        "12 open files": lambda: _limited(reference, place / "work", resource.RLIMIT_NOFILE, 12),
     }
+    for more in (1, 4, 8):
+        cases[f"{more} more open files"] = lambda more=more: _limited(
+            reference, place / "work", resource.RLIMIT_NOFILE, _open_files() + more
+        )
     for size in (0, 100, 3_000, 30_000, 300_000):
         cases[f"files of at most {size} bytes"] = lambda size=size: _limited(
             reference, place / "work", resource.RLIMIT_FSIZE, size
@@ -82,6 +86,11 @@ def _half_written(work: Path) -> str:
     """Say which files are neither whole nor to be gone on from; `verify` reads all others."""
     left = [path.name for path in work.rglob("*.[0-9]*.part")]
     return f"half-written: {left}" if left else ""
+
+
+def _open_files() -> int:
+    """Return the number above that of every file this process has open."""
+    return max(int(each) for each in os.listdir("/dev/fd")) + 1
 
 
 def _limited(reference: Reference, work: Path, what: int, limit: int) -> str:

@@ -95,12 +95,14 @@ def begin(words: Sequence[object], handle: int, before: Callable[[], object] | N
         return child
     os.dup2(handle, 1)
     os.dup2(handle, 2)
+    # What they know of the file they wrote to until now holds of this one no more.
+    sys.stdout, sys.stderr = (open(each, "w", closefd=False) for each in (1, 2))  # noqa: SIM115
     code = CRASHED
     try:
-        if before:
-            before()
         from brainkit.__main__ import main
 
+        if before:
+            before()
         sys.argv = ["brainkit", *map(str, words)]
         main()
         code = 0
