@@ -37,7 +37,7 @@ ROWS = [
 UNITS = {name: row for row, names in enumerate(ROWS) for name in names}
 # Within `run/`; its `__init__` only names what others may use.
 RUN_ROWS = [
-    ["structure"],
+    ["structure", "typed"],
     ["records", "inputs", "chosen"],
     ["folder"],
     ["artefact", "composition", "machine", "tally"],

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainkit.disk import UnwritableError, written_aside
-from brainkit.errors import DataError
 from brainkit.run import records, structure
 from brainkit.run.folder import lock_of
 from brainkit.run.structure import read_header
@@ -187,7 +186,7 @@ class Artefact:
         Raises:
             DataError: it went or was changed after the run had looked at it.
         """
-        return unharmed(self.path, self.damage())
+        return records.unharmed(self.path, self.damage())
 
     def record(self) -> None:
         """Write down what the finished file is, unless it is, for `damage` to compare it with."""
@@ -268,23 +267,6 @@ class Taken(Artefact):
     def test(self) -> Tensor:
         """Return the features of the run's test images, (images, *shape)."""
         return super().test()[list(self.rows)]
-
-
-def unharmed(path: Path, damage: str) -> Path:
-    """Return the path of a file that is there and that nothing is wrong with.
-
-    Args:
-        path: of the file.
-        damage: how it differs from what was written; "" if it does not.
-
-    Raises:
-        DataError: says what is wrong.
-    """
-    if not path.is_file():
-        damage = "is not there any more"
-    if damage:
-        raise DataError(f"{path} {damage}; run the same command again, which makes it anew")
-    return path
 
 
 def write_text(path: Path, text: str) -> None:

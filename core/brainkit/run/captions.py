@@ -13,8 +13,9 @@ from typing import Any
 
 from brainkit.disk import UnwritableError, written_aside
 from brainkit.run import records
-from brainkit.run.artefact import Artefact, unharmed
+from brainkit.run.artefact import Artefact
 from brainkit.run.folder import lock_of
+from brainkit.run.records import unharmed
 from brainkit.run.shared import Draw
 
 SURROGATE = re.compile("[\ud800-\udfff]")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +13,7 @@ from brainkit.names import NAME_OF_SUBJECT
 from brainkit.options import checked_path, option, options, pairs, parsed, validated
 from brainkit.run.composition import losses, require_writable, told_of
 from brainkit.run.folder import Control, work_of
+from brainkit.run.typed import READ
 
 if TYPE_CHECKING:
     from brainkit.method import Lookup, Method
@@ -294,33 +295,6 @@ def configured(
 
 def _options(texts: Sequence[str]) -> dict[str, Any]:
     return {address: parsed(text) for address, text in pairs(texts, "-o").items()}
-
-
-def _images(text: Any) -> Images:
-    if not isinstance(text, str) or text == "all":
-        return None if text == "all" else text
-    try:
-        numbers = tuple(int(number) for number in text.split(",") if number.strip())
-    except ValueError:
-        numbers = ()
-    if not numbers or min(numbers) < 0:
-        raise UsageError(
-            f"--images is {text!r}, expected a count such as 10 or ids such as 3,17,52"
-        )
-    # "3," is the one way to ask for a single id.
-    return numbers if "," in text else numbers[0]
-
-
-def _subject(text: Any) -> Any:
-    return int(text) if isinstance(text, str) and text.isdecimal() else text
-
-
-READ: Mapping[str, Callable[[Any], Any]] = {
-    "images": _images,
-    "subject": _subject,
-    "controls": lambda text: tuple(text.split(",")) if isinstance(text, str) else text,
-}
-"""How a setting is read that is typed in a form of its own."""
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -81,7 +81,5 @@ def prediction_scorers(run: Run, known: Predictions) -> list[Scorer]:
             control: files[name].test().numpy()[rows].reshape(len(rows), -1)
             for control, files in known.controls.items()
         }
-        scorers += feature_scorers(
-            name, *flat, direction=direction, noise=noise, controls=controls
-        )
+        scorers += feature_scorers(name, *flat, direction=direction, noise=noise, controls=controls)
     return scorers

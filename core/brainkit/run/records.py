@@ -12,6 +12,7 @@ from hashlib import file_digest
 from pathlib import Path
 
 from brainkit.disk import writing
+from brainkit.errors import DataError
 from brainkit.run.structure import cut_off, json_object
 
 RECORDS = ".records.jsonl"
@@ -134,3 +135,20 @@ def file_sha256(path: Path) -> str:
 def _sha256(path: Path, size: int, mtime_ns: int, ctime_ns: int) -> str:
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
+
+
+def unharmed(path: Path, damage: str) -> Path:
+    """Return the path of a file that is there and that nothing is wrong with.
+
+    Args:
+        path: of the file.
+        damage: how it differs from what was written; "" if it does not.
+
+    Raises:
+        DataError: says what is wrong.
+    """
+    if not path.is_file():
+        damage = "is not there any more"
+    if damage:
+        raise DataError(f"{path} {damage}; run the same command again, which makes it anew")
+    return path
