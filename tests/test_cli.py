@@ -12,6 +12,8 @@ import sys
 import pytest
 from trees import timeless
 
+from brainkit.report.scores import INTERVAL
+
 
 def test_list_plugins_names_parts_and_methods(cli):
     listed = cli("list-plugins").stdout
@@ -55,6 +57,13 @@ def test_run_prints_scores_and_the_report_on_stdout_and_progress_on_stderr(cli, 
     again = cli("run", "toy", "--nsd", nsd, "--images", "4", "--work", "w")
     assert "0 steps computed" in again.stderr
     assert again.stdout == done.stdout
+
+
+def test_tables_of_scores_say_what_their_intervals_are(cli, nsd):
+    done = cli("run", "toy", "--nsd", nsd, "--images", 4, "--work", "w")
+    assert f"Intervals: {INTERVAL}." in done.stdout
+    page = next((cli.folder / "w").rglob("report.html")).read_text(encoding="utf-8")
+    assert f"shown ({INTERVAL};" in page
 
 
 def test_few_images_are_told_which_scores_they_lack(cli, nsd, tmp_path):

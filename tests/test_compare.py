@@ -74,6 +74,21 @@ def test_columns_hold_each_runs_value_and_the_best_is_marked(tmp_path):
     assert len(found.ids) == 20
 
 
+def test_runs_that_show_other_pictures_under_an_id_are_refused(tmp_path):
+    shown = data()
+    other = replace(shown.rows[3], stimulus=255 - shown.rows[3].stimulus)
+    drawn = replace(shown, method="other", rows=(*shown.rows[:3], other, *shown.rows[4:]))
+    with pytest.raises(UsageError, match=f"different pictures of image {other.image_id},"):
+        side_by_side(tmp_path, shown, drawn)
+    side_by_side(tmp_path, shown, replace(drawn, rows=shown.rows))
+
+
+def test_a_comparison_says_which_images_are_test_images_and_what_the_error_is(tmp_path):
+    found = side_by_side(tmp_path, data(), data(method="other"))
+    assert f"Test images: {data().test_images}." in found.notes
+    assert any("± is the standard error" in note for note in found.notes)
+
+
 def test_subjects_of_one_composition_share_a_column_that_has_their_mean(tmp_path):
     runs = [data(), data(better=0.2, subject="subj02"), data(better=0.5, method="other")]
     found = side_by_side(tmp_path, *runs, data(better=0.1, subject="subj02", method="other"))

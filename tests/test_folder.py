@@ -19,10 +19,8 @@ NAMES = re.compile(
     r"|captions\.jsonl|metrics\.json|report\.html|run\.toml|identity\.json|runs|subj\d\d"
 )
 JOINING = (".glob", ".rglob", ".joinpath", ".with_name")
-# These have files of other folders under the same names: checkpoints, the training of them, and
-# results of any program.
+# These have files of other folders under the same names: checkpoints and the training of them.
 OTHERS = (
-    "evaluate/",
     "miniature/",
     "training/",
     "checkpoints/",

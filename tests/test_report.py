@@ -251,6 +251,12 @@ def test_scale_puts_the_share_between_chance_and_ceiling():
     assert scale(DATA.scores[1]) is None
 
 
+@pytest.mark.parametrize(("true", "null", "higher"), [(0.2, 0.3, True), (0.9, 0.4, False)])
+def test_true_features_no_better_than_the_null_make_no_scale(true, null, higher):
+    levels = {"true": Level(value=true), "null": Level(value=null)}
+    assert scale(ScoreRow(name="x", value=0.35, higher_is_better=higher, **levels)) is None
+
+
 def test_a_score_within_the_spread_of_chance_is_called_so():
     levels = {"true": Level(value=0.9), "exchange": Level(value=0.5, sd=0.02)}
     noise = ScoreRow(name="x", value=0.52, sem=0.01, **levels)

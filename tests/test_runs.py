@@ -17,7 +17,7 @@ from brainkit.locks import BusyError
 from brainkit.run import prepare
 from brainkit.run.config import RunConfig, read_config
 from brainkit.run.identity import run_name
-from brainkit.run.listing import listed
+from brainkit.run.listing import blocks, listed
 from brainkit.run.presence import present, removing
 
 NAMED = re.compile(r"toy(-[A-Za-z0-9._=+-]+)?-[0-9a-f]{8}")
@@ -170,6 +170,13 @@ def test_runs_are_listed_with_what_differs_and_their_scores(work, cli):
     metrics = json.loads((roots(work)["alpha"] / "metrics.json").read_text())
     assert alpha["scores"] == {each["name"]: each["value"] for each in metrics["scores"]}
     assert alpha["date"] == metrics["date"]
+    assert alpha["test_images"] == metrics["test_images"]
+    assert f"Test images: {metrics['test_images']}." in cli("runs", work).stdout.replace("\n", " ")
+    metrics["test_images"] = "others"
+    (roots(work)["alpha"] / "metrics.json").write_text(json.dumps(metrics))
+    told = blocks(*listed(work), work)
+    assert "Scores compare among runs of the same test images only." in told
+    assert f"others: {roots(work)['alpha'].name}." in told
     assert cli("runs", work / "nothing").stdout.startswith(f"{work / 'nothing'} holds no runs"[:20])
 
 

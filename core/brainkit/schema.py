@@ -328,6 +328,7 @@ class RunEntry(TypedDict):
     data: Annotated[str, "folder of the data"]
     images: Annotated[int, "that are scored"]
     more_images: Annotated[int, "that have pictures or captions and are not scored"]
+    test_images: Annotated[str, "which those are taken from; empty when it is not finished"]
     date: Annotated[str, "when it was scored, ISO 8601; empty when it is not finished"]
     seconds: Annotated[float, "that its steps took"]
     scores: Annotated[dict[str, float | None], "by name"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -108,8 +108,8 @@ def compared(results: Sequence[Results], wanted: Sequence[str] = ()) -> Comparis
         wanted: parts of names or keys of scores; empty for all.
 
     Raises:
-        UsageError: they are of different data or splits, two are of one column and subject, they
-            have no image in common, or no score is called so.
+        UsageError: they are of different data, splits or pictures, two are of one column and
+            subject, they have no image in common, or no score is called so.
     """
     _require_one(results, "data", "data", "scores compare on one data set only")
     _require_one(results, "split", "test images", "scores compare within one split only")
@@ -117,6 +117,7 @@ def compared(results: Sequence[Results], wanted: Sequence[str] = ()) -> Comparis
     common = set.intersection(*({*run.ids} for run in results))
     if not common:
         raise UsageError("the runs have no image in common; run them on the same --images")
+    _require_same_pictures(results, common)
     columns, subjects, notes = _of_common_subjects(columns)
     ids = np.array(sorted(common), np.int64)
     lines = _lines(columns, ids, wanted)
@@ -135,6 +136,19 @@ def _require_one(results: Sequence[Results], name: str, what: str, why: str) -> 
     if len(found) > 1:
         told = "; ".join(f"{each.path.parent} has {value!r}" for value, each in found.items())
         raise UsageError(f"the runs have different {what}, and {why}: {told}")
+
+
+def _require_same_pictures(results: Sequence[Results], common: Set[int]) -> None:
+    """Check that image ids mean the same pictures to all, where they say which they are."""
+    known: dict[int, tuple[str, Results]] = {}
+    for each in results:
+        for image in sorted(common & each.pictures.keys()):
+            picture, first = known.setdefault(image, (each.pictures[image], each))
+            if picture != each.pictures[image]:
+                raise UsageError(
+                    f"{first.path.parent} and {each.path.parent} have different pictures of image "
+                    f"{image}, and scores compare on the same pictures only"
+                )
 
 
 def _columns(results: Sequence[Results]) -> tuple[Composition, ...]:
@@ -305,6 +319,8 @@ def _notes(
 ) -> list[str]:
     runs = [run for column in columns for run in column.runs]
     notes = list(dict.fromkeys(run.note for run in runs if run.note))
+    tests = list(dict.fromkeys(run.test_images for run in runs if run.test_images))
+    notes += [f"Test images: {'; or '.join(tests)}."] if tests else []
     counts = sorted({len(run.ids) for run in runs})
     if counts != [len(ids)]:
         absent = [
@@ -331,7 +347,8 @@ def _notes(
     if len(columns) > 1:
         notes.append(
             f"Tests: {n_tests}, of differences of the same images in pairs, by {N_FLIPS} draws of "
-            "signs, two-sided; p after Holm's correction over all of them."
+            "signs, two-sided; p after Holm's correction over all of them. ± is the standard error "
+            "of the difference over images."
             if n_tests
             else f"Nothing is tested: that takes {FEWEST} images with values in both columns."
         )

@@ -28,6 +28,8 @@ class Results:
         data: name of the data, which tells the miniature from NSD.
         settings: what else decides the numbers, name to text: preset, samples, seed, options.
         split: which images are test images; empty if results do not say.
+        test_images: the same in words.
+        pictures: a hash of what each image id shows, where results say.
         ids: image ids, in the file's order.
         scores: the file's objects by key.
         captions: decoded ones by image id.
@@ -46,6 +48,8 @@ class Results:
     captions: Mapping[int, str] = field(default_factory=dict)
     label: str = ""
     note: str = ""
+    test_images: str = ""
+    pictures: Mapping[int, str] = field(default_factory=dict)
 
     def values(self, key: str, ids: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Return the value of each image, NaN if undefined; None if only the whole set has one.
@@ -109,6 +113,12 @@ def read_results(path: Path, label: str = "") -> Results:
             },
             label=label,
             note=found.get("note", ""),
+            test_images=found["test_images"],
+            pictures={
+                int(each["image_id"]): str(each["picture"])
+                for each in found["images"]
+                if "picture" in each
+            },
         )
     except (TypeError, LookupError, AttributeError, ValueError) as error:
         raise DataError(f"{path} lacks what a comparison needs ({error!r}); run again") from error

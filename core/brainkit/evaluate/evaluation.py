@@ -128,7 +128,7 @@ class Evaluation:
     def name(self) -> str:
         """What its folder and its method are called: the folder or file of the outputs."""
         first = self.request.paths[0]
-        inner = first.name in ("images", "captions.jsonl")
+        inner = first in _parts(first.parent)
         return (first.absolute().parent.name if inner else first.stem) or "outputs"
 
     def score(self) -> tuple[tuple[ScoreRow, ...], tuple[str, ...]]:
@@ -241,8 +241,13 @@ def _outputs(paths: Sequence[Path]) -> tuple[Path | None, Path | None]:
 
 
 def _within(path: Path) -> list[Path]:
-    parts = [path / "images", path / "captions.jsonl"]
-    return [part for part in parts if part.exists()] or [path]
+    return [part for part in _parts(path) if part.exists()] or [path]
+
+
+def _parts(path: Path) -> tuple[Path, Path]:
+    """Return where a run has pictures and captions; other programs may lay out theirs so."""
+    folder = Folder(path)
+    return folder.pictures("brain"), folder.captions("brain")
 
 
 def _truth(request: Request, say: Say) -> Truth:

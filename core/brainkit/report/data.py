@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,7 +220,9 @@ def metrics_json(data: ReportData) -> dict[str, Any]:
         "n_exchanges": data.n_shuffles,
         "scores": [score_json(row) for row in data.scores],
         **({"signal": said} if (said := signal(data.scores)) else {}),
-        "images": [{"image_id": int(row.image_id), **_texts(row)} for row in data.rows],
+        "images": [
+            {"image_id": int(row.image_id), **_pixels(row), **_texts(row)} for row in data.rows
+        ],
         "warnings": list(data.warnings),
         "footnotes": list(data.footnotes),
         "options": {address: _plain(value) for address, value in data.options.items()},
@@ -238,6 +241,14 @@ def said_first(data: ReportData) -> tuple[str, ...]:
         (SMALL_LINE, data.small),
     )
     return tuple(line for line, true in lines if true)
+
+
+def _pixels(row: ReportRow) -> dict[str, str]:
+    """Return a hash of the stimulus, where its pixels are at hand."""
+    shown = row.stimulus
+    if shown is None or isinstance(shown, Path | bytes):
+        return {}
+    return {"picture": sha256(shown.tobytes()).hexdigest()[:16]}
 
 
 def _texts(row: ReportRow) -> dict[str, str]:

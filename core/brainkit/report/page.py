@@ -21,7 +21,7 @@ from brainkit.report.data import (
 from brainkit.report.histograms import histogram
 from brainkit.report.pictures import Size, data_uri, parted, size_for
 from brainkit.report.scales import meaning, number, scale
-from brainkit.report.scores import GROUPS, ScoreRow, finite
+from brainkit.report.scores import GROUPS, INTERVAL, ScoreRow, finite
 from brainkit.report.values import csv_uri, images_csv, score_names
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def rendered(data: ReportData) -> str:
         .render(
             data=data,
             said_first=said_first(data),
+            interval=INTERVAL,
             severities=SEVERITIES,
             cards=cards,
             names=names,

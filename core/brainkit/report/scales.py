@@ -35,12 +35,17 @@ class Scale:
 
 
 def scale(row: ScoreRow) -> Scale | None:
-    """Place a score between its floor and the true features'; None where either is missing."""
+    """Place a score between its floor and the true features'; None where there is no such way.
+
+    That is where either is missing, or the true features are no better than the floor.
+    """
     levels = (level.value if level else None for level in (row.floor, row.true))
     value, chance, ceiling = (finite(x) for x in (row.value, *levels))
     if value is None or chance is None or ceiling is None or math.isclose(chance, ceiling):
         return None
     span, inner = ceiling - chance, 100 - 2 * MARGIN
+    if (span > 0) != row.higher_is_better:
+        return None
 
     def place(number: float) -> float:
         return min(max(MARGIN + inner * (number - chance) / span, 0), 100)
@@ -90,14 +95,15 @@ def meaning(row: ScoreRow) -> str:
 def number(value: float | None) -> str:
     """Write a number for reading: three decimals, fewer when large, a dash when undefined.
 
-    >>> number(-0.12345), number(123.4567), number(None)
-    ('−0.123', '123.5', '–')
+    >>> number(-0.12345), number(-0.0001), number(123.4567), number(None)
+    ('−0.123', '0.000', '123.5', '–')
     """
     known = finite(value)
     if known is None:
         return "–"
     decimals = 3 if abs(known) < 10 else 2 if abs(known) < 100 else 1
-    return f"{known:.{decimals}f}".replace("-", "−")
+    # With "z" what rounds to zero has no sign.
+    return f"{known:z.{decimals}f}".replace("-", "−")
 
 
 def _within_chance(row: ScoreRow) -> bool:

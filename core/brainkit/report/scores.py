@@ -18,6 +18,8 @@ N_EXCHANGES = 5
 """How often outputs are exchanged between images."""
 ENOUGH = 3
 """Images from which on outputs of one can be exchanged with those of others."""
+INTERVAL = "95 % BCa bootstrap over images"
+"""What every interval is, in the legend of tables."""
 OutputGroup = Literal["pictures", "captions", "features"]
 GROUPS: tuple[OutputGroup, ...] = ("pictures", "captions", "features")
 """What is scored, in the order of reports."""

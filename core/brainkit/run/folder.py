@@ -136,14 +136,18 @@ class Folder:
         """
         return self.subject / "latents" / f"{output}-{stamp}" / f"{draw.name}.safetensors"
 
+    def pictures(self, source: Source) -> Path:
+        """Return the folder of all draws' pictures."""
+        return self._of(source) / "images"
+
     def picture(self, source: Source, draw: Draw) -> Path:
         """Return where one draw's picture lies."""
-        return self._of(source) / "images" / f"{draw.name}.png"
+        return self.pictures(source) / f"{draw.name}.png"
 
     @property
     def pictured(self) -> set[int]:
         """The ids of the images of which there is a picture from the brain, scored or not."""
-        names = (path.name for path in (self._of("brain") / "images").glob("nsd*.png"))
+        names = (path.name for path in self.pictures("brain").glob("nsd*.png"))
         return {int(found[1]) for name in names if (found := PICTURE.fullmatch(name))}
 
     def captions(self, source: Source) -> Path:

@@ -30,6 +30,7 @@ class Listed:
         differs: a word for each difference from the method's defaults.
         images: how many are scored; 0 of a run that is not finished.
         more_images: how many have pictures or captions, but are not scored.
+        test_images: which those are taken from, in words; "" of a run that is not finished.
         date: when it was scored, as ISO 8601 has it; "" if unknown.
         seconds: that its steps took.
         scores: value by name; None where undefined.
@@ -41,6 +42,7 @@ class Listed:
     differs: tuple[str, ...] = ()
     images: int = 0
     more_images: int = 0
+    test_images: str = ""
     date: str = ""
     seconds: float = 0.0
     scores: Mapping[str, float | None] = field(default_factory=dict)
@@ -56,6 +58,7 @@ class Listed:
             "data": self.folder.subject.parent.name,
             "images": self.images,
             "more_images": self.more_images,
+            "test_images": self.test_images,
             "date": self.date,
             "seconds": self.seconds,
             "scores": dict(self.scores),
@@ -95,9 +98,24 @@ def blocks(runs: Sequence[Listed], old: Sequence[Path], path: Path) -> list[Bloc
     shown: list[Block] = []
     if runs:
         shown.append(TextTable(HEADINGS, [run.cells() for run in runs], right={4}))
+        shown += _tests(runs)
     elif not old:
         shown.append(f"{path} holds no runs")
     return [*shown, older(old)] if old else shown
+
+
+def _tests(runs: Sequence[Listed]) -> list[str]:
+    """Return which test images the runs' scores are of: runs of different ones do not compare."""
+    names: dict[str, list[str]] = {}
+    for run in runs:
+        if run.test_images:
+            names.setdefault(run.test_images, []).append(run.folder.root.name)
+    if len(names) < 2:
+        return [f"Test images: {tested}." for tested in names]
+    return [
+        "Scores compare among runs of the same test images only.",
+        *(f"{tested}: {', '.join(of)}." for tested, of in names.items()),
+    ]
 
 
 def _listed(folder: Folder) -> Listed:
@@ -135,6 +153,7 @@ def _scored(known: Listed, metrics: Mapping[str, Any]) -> Listed:
         method=known.method or str(metrics["method"]),
         images=int(metrics["n_test"]),
         more_images=len(images_made(known.folder) - scored),
+        test_images=str(metrics.get("test_images", "")),
         date=str(metrics.get("date", "")),
         seconds=float(metrics.get("seconds") or 0),
         scores={str(each["name"]): _number(each["value"]) for each in metrics["scores"]},

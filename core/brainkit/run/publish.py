@@ -30,7 +30,7 @@ from brainkit.report import (
     read_metrics,
     write_report,
 )
-from brainkit.report.scores import ENOUGH, LAYOUT, N_EXCHANGES
+from brainkit.report.scores import ENOUGH, INTERVAL, LAYOUT, N_EXCHANGES
 from brainkit.run import leaks, maps
 from brainkit.run.artefact import Artefact, write_text
 from brainkit.run.composition import made_with
@@ -371,7 +371,8 @@ def _table(scores: Sequence[Mapping[str, Any]]) -> list[Block]:
         for each in scores
         if each["value"] is None and each["notes"][0].startswith("not computed")
     ]
-    return [TextTable(SCORED, rows, right={1, 2, 3, 4, 5}), *missing]
+    legend = [f"Intervals: {INTERVAL}."] if any(each["interval"] for each in scores) else []
+    return [TextTable(SCORED, rows, right={1, 2, 3, 4, 5}), *legend, *missing]
 
 
 def _controls(scores: Sequence[Mapping[str, Any]]) -> list[Block]:

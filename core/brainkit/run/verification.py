@@ -56,7 +56,7 @@ def verify(folder: Path) -> Verification:
     Raises:
         UsageError: there are no results.
     """
-    found = [(path, _found(path)) for path in _results(folder)]
+    found = [(path, _found(path)) for path in _results(folder)] if folder.is_dir() else []
     if not found:
         raise UsageError(f"{folder} holds no results; give the --work of a run, or a folder below")
     return Verification(
