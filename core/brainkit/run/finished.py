@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainkit.console import Say
+from brainkit.disk import UnwritableError
 from brainkit.errors import BrainkitError, UsageError, did_you_mean, enumerated
 from brainkit.method import KINDS
 from brainkit.names import subject_name
@@ -52,7 +53,13 @@ def rewritten(runs: Sequence[Folder], registry: Registry, say: Say) -> list[Path
         run = opened(folder, registry, quiet.append)
         require_finished(run, SCORING)
         run.work.again.update(REPORTING)
-        paths.append(walk(run))
+        try:
+            paths.append(walk(run))
+        except UnwritableError as error:
+            # What is there serves if it is current; else the sentence comes again.
+            run.work.again.clear()
+            paths.append(walk(run))
+            say(f"{folder.root.name} keeps the report it has: {error}")
     return paths
 
 
