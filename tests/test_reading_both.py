@@ -41,7 +41,8 @@ class Described:
         def measure(stimuli):
             said = float(Path(self.table).read_text())
             pairs = zip(stimuli.images, stimuli.captions, strict=True)
-            return torch.tensor([[each.mean() / 255, len(texts), said] for each, texts in pairs])
+            rows = [[each.mean() / 255, len(texts), said] for each, texts in pairs]
+            return torch.tensor(rows, dtype=torch.float32)
 
         return measure
 
@@ -57,7 +58,7 @@ def prepared(nsd, registry, tmp_path):
     part = Described(str(table))
     method = run.method.with_part(f"encoder.{feature}", "described", lambda kind, name: part)
     toy = SimpleNamespace(distribution="brainkit-toy 1.0", version="brainkit-toy 1.0")
-    versions = SimpleNamespace(provider=lambda kind, part: toy)
+    versions = SimpleNamespace(provider=lambda kind, part: toy, get=registry.get)
     return replace(run, method=method, registry=versions), feature, table, said
 
 

@@ -40,6 +40,7 @@ TAKEN = {
     "null": {"truth"},
     "samples": {"whole"},
     "scores": set(),
+    "controls": set(),
     "preset": {"text"},
     "name": {"text"},
     "use": {"table"},

@@ -3,7 +3,7 @@
 import re
 
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-SHARED_FOLDERS = ("decoded", "features", "latents", "runs", "weights")
+SHARED_FOLDERS = ("decoded", "features", "latents", "mean", "noise", "runs", "weights")
 """What lies in a subject's folder, where earlier releases had those of methods."""
 COMMANDS = (
     *("check-data", "check-plugin", "checkpoints", "compare", "doctor", "evaluate", "fetch"),
