@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,19 +106,11 @@ def read_results(path: Path, label: str = "") -> Results:
             split=split if split in ("", "shared") else found["test_images"],
             ids=tuple(int(each["image_id"]) for each in found["images"]),
             scores={each["key"] or each["name"]: each for each in found["scores"]},
-            captions={
-                int(each["image_id"]): each["caption"]
-                for each in found["images"]
-                if each.get("caption") is not None
-            },
+            captions=_of_images(found["images"], "caption"),
             label=label,
             note=found.get("note", ""),
             test_images=found["test_images"],
-            pictures={
-                int(each["image_id"]): str(each["picture"])
-                for each in found["images"]
-                if "picture" in each
-            },
+            pictures=_of_images(found["images"], "picture"),
         )
     except (TypeError, LookupError, AttributeError, ValueError) as error:
         raise DataError(f"{path} lacks what a comparison needs ({error!r}); run again") from error
@@ -133,3 +125,9 @@ def read_results(path: Path, label: str = "") -> Results:
             "run again"
         )
     return results
+
+
+def _of_images(images: Sequence[Mapping[str, Any]], key: str) -> dict[int, str]:
+    """Return what is told of images by their ids, of those of which it is told."""
+    told = {int(each["image_id"]): each.get(key) for each in images}
+    return {image: str(text) for image, text in told.items() if text is not None}

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from brainkit.run import regress
     from brainkit.run.artefact import (
         RECIPE_KEY,
+        UNCHANGED,
         Artefact,
         Recipe,
         read_recipe,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RECIPE_KEY",
+    "UNCHANGED",
     "Artefact",
     "Predictions",
     "Recipe",
@@ -47,7 +49,7 @@ __all__ = [
 ]
 _MODULES = {
     "artefact": (
-        *("RECIPE_KEY", "Artefact", "Recipe", "read_recipe"),
+        *("RECIPE_KEY", "UNCHANGED", "Artefact", "Recipe", "read_recipe"),
         *("write_tensors", "write_text", "written_aside"),
     ),
     "config": ("RunConfig", "configured"),

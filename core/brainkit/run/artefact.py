@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 LAYOUT = 1
 RECIPE_KEY = "brainkit"
+UNCHANGED = "asked for again"
+"""What is said of two recipes that do not differ."""
 STAMPED = re.compile(r"-[0-9a-f]{16}$")
 """Ends the names of files, or folders of files, that runs share."""
 
@@ -87,7 +89,7 @@ class Recipe:
             differences.append("artefact layout changed")
         if old.get("step", self.step) != self.step:
             differences.append(f"step {old['step']} -> {self.step}")
-        return ", ".join(differences) or "asked for again"
+        return ", ".join(differences) or UNCHANGED
 
 
 def _table_changes(before: Mapping[str, str], now: Mapping[str, str], word: str = "") -> list[str]:

@@ -377,7 +377,8 @@ STRANGE = {
 @pytest.mark.parametrize("tensors", STRANGE.values(), ids=STRANGE)
 def test_networks_that_are_no_generator_are_refused(tensors, tmp_path):
     source = snapshot(tmp_path / "a.pkl", G_ema=network(tensors), D=None)
-    assert "mindreader-generator has" in refused(source, tmp_path)
+    said = refused(source, tmp_path)
+    assert "mindreader-generator has" in said or "a generator has a resolution of" in said
 
 
 def test_names_of_a_file_are_told_as_they_may_be_printed(tmp_path):

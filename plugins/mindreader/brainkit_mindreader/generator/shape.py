@@ -34,8 +34,8 @@ class GeneratorShape:
         merge: what becomes of several branches; "signed_max" takes the entry of largest magnitude.
 
     Raises:
-        CheckpointError: the resolution is no power of 2 from 8 to 4096, the mapping too deep, there
-            is no condition, or the merge is unknown.
+        CheckpointError: the resolution is no power of 2 from 8 on, there is no condition, or the
+            merge is unknown.
     """
 
     resolution: int = 256
@@ -51,15 +51,10 @@ class GeneratorShape:
 
     def __post_init__(self) -> None:
         side = self.resolution
-        if not 2 * SMALLEST <= side <= LARGEST or side & (side - 1):
+        if side < 2 * SMALLEST or side & (side - 1):
             raise CheckpointError(
-                f"a generator's resolution is {side}, expected a power of 2 from 8 to "
-                f"{LARGEST}; correct its config.json"
-            )
-        if not 0 < self.mapping_layers <= DEEPEST:
-            raise CheckpointError(
-                f"a generator's mapping_layers are {self.mapping_layers}, expected 1 to {DEEPEST}; "
-                "correct its config.json"
+                f"a generator's resolution is {side}, expected a power of 2 from 8 on; correct "
+                "its config.json"
             )
         if self.merge not in get_args(Merge):
             raise CheckpointError(
@@ -71,9 +66,20 @@ class GeneratorShape:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> GeneratorShape:
-        """Read a configuration file's table, ignoring what is not a size."""
+        """Read a configuration file's table, ignoring what is not a size.
+
+        Raises:
+            CheckpointError: a size is none that a generator can have, or far beyond any.
+        """
         known = {each.name: config[each.name] for each in fields(cls) if each.name in config}
-        return cls(**known | {"f_dims": tuple(known.get("f_dims", cls.f_dims))})
+        shape = cls(**known | {"f_dims": tuple(known.get("f_dims", cls.f_dims))})
+        for name, most in {"resolution": LARGEST, "mapping_layers": DEEPEST}.items():
+            if getattr(shape, name) > most:
+                raise CheckpointError(
+                    f"a generator has a {name} of {getattr(shape, name)}, expected at most {most}; "
+                    "correct its config.json"
+                )
+        return shape
 
     def config(self) -> dict[str, Any]:
         """Return the table for a configuration file."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from brainkit.checkpoints import WEIGHTS, CheckpointStore
 from brainkit.errors import UsageError
-from brainkit.run import Artefact, Predictions, Run, held, read_recipe
+from brainkit.run import UNCHANGED, Artefact, Predictions, Run, held, read_recipe
 from brainkit.run import Recipe as MadeBy
 from brainkit_mindreader.checkpoints import DISCRIMINATOR, GENERATOR
 from brainkit_mindreader.generator.discriminator import Semantic
@@ -209,7 +209,7 @@ def resumable(saved: Path, made_by: MadeBy, store: CheckpointStore) -> MadeBy:
     if begun and begun == old:
         made_by = replace(made_by, weights=old["weights"])
     changes = made_by.changes(old)
-    if changes != "changed":
+    if changes != UNCHANGED:
         raise UsageError(
             f"{saved} is of a training with other settings ({changes}); give the same ones to go "
             "on, another --work, or --resume no to begin again in its place"
