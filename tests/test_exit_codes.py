@@ -34,7 +34,6 @@ DATA = {
     "figure": ("junk/metrics.json",),
     "fetch": ("alexnet", "--offline"),
     "check-data": ("absent",),
-    "import-data": ("new", "--stimuli", "absent", "--betas", "absent", *IMPORTED),
 }
 
 

@@ -73,6 +73,7 @@ def opened(browser, url):
         context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
         contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(120_000)  # of a busy machine, in milliseconds
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
         page.goto(where)
