@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import NormalDist
 from typing import Final
 
@@ -44,6 +45,11 @@ class Draws:
         counts = np.bincount(flat, minlength=count * n_images).reshape(count, n_images)
         return cls(counts.astype(np.float64))
 
+    @cached_property
+    def _sets(self) -> Values:
+        """The draws, and the images without each one in turn."""
+        return np.concatenate([self.counts, 1 - np.eye(self.counts.shape[1])])
+
     def interval(self, score: Score, level: float = LEVEL) -> Interval | None:
         """Return a score's interval, or None where it has no value of its own for other images.
 
@@ -53,9 +59,10 @@ class Draws:
         Source: Efron 1987, Better bootstrap confidence intervals, equations 2.3 and 7.3.
         """
         n_draws, n_images = self.counts.shape
-        without_one = 1 - np.eye(n_images)
-        values = score.over(np.concatenate([self.counts, without_one]))
-        if n_images < FEWEST or values is None or not np.isfinite(score.mean):
+        if n_images < FEWEST or not np.isfinite(score.mean):
+            return None
+        values = score.over(self._sets)
+        if values is None:
             return None
         drawn, left_out = values[:n_draws], values[n_draws:]
         drawn, left_out = drawn[np.isfinite(drawn)], left_out[np.isfinite(left_out)]

@@ -75,7 +75,10 @@ def _spare(subject: Path, registry: Registry) -> Spare:
             return Spare(subject, refused=f"what {root.name} needs cannot be told: {error}")
         # To know its test images a run may have read files already.
         reached |= run.work.reached | looking.work.reached
-    return Spare(subject, tuple(path for path in _shared(subject) if not _needed(path, reached)))
+    # Of a folder of latents all images stay: a run may have been asked for fewer than it has.
+    folders = {path.parent for path in reached if STAMPED.search(path.parent.name)}
+    spare = (path for path in _shared(subject) if path.parent not in folders)
+    return Spare(subject, tuple(path for path in spare if not _needed(path, reached)))
 
 
 def _shared(subject: Path) -> Iterator[Path]:
@@ -91,10 +94,7 @@ def _shared(subject: Path) -> Iterator[Path]:
 
 def _needed(path: Path, reached: set[Path]) -> bool:
     made = made_of(path)
-    # Of a folder of latents all images stay: a run may have been asked for fewer than it has.
-    folders = {each.parent for each in reached if STAMPED.search(each.parent.name)}
-    facts = made.with_suffix(".safetensors")
-    return made in reached or facts in reached or path.parent in folders
+    return made in reached or made.with_suffix(".safetensors") in reached
 
 
 def prune(found: Sequence[Spare], registry: Registry, say: Say) -> int:

@@ -46,11 +46,12 @@ def sample(
     doing = f"sampling {' and '.join(made)} from {source} features"
     with each(run, f"latents/{source}", *made.values(), doing=doing) as batches:
         if batches:
-            _check_gaps(run, {name: features[name].test() for name in run.method.conditioner.needs})
+            tensors = {name: features[name].test() for name in run.method.conditioner.needs}
+            _check_gaps(run, tensors)
             condition = loaded(
                 run, "conditioner", training=training_rows(run, "conditioner", training)
             )
-            _walk(run, source, features, made, batches, condition)
+            _walk(run, source, tensors, made, batches, condition)
     return made
 
 
@@ -71,14 +72,13 @@ def _latents(run: Run, output: str, inputs: Mapping[str, str]) -> list[Artefact]
 def _walk(
     run: Run,
     source: Source,
-    features: Mapping[str, Artefact],
+    tensors: Mapping[str, Tensor],
     made: Mapping[str, Sequence[Artefact]],
     batches: Batches,
     condition: Callable[[Mapping[str, Tensor]], object],
 ) -> None:
     import torch
 
-    tensors = {name: features[name].test() for name in run.method.conditioner.needs}
     with torch.no_grad():
         for batch in batches:
             images = [draw.image for draw in batch.of(run.draws)]
