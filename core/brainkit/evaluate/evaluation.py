@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -30,7 +29,7 @@ from brainkit.run.line import chosen_store, made_miniature
 from brainkit.run.machine import log_versions, quick_device
 from brainkit.run.publish import test_set_of
 from brainkit.run.readers import Sight
-from brainkit.run.rows import score_rows
+from brainkit.run.rows import collected, score_rows
 from brainkit.run.score import Outputs, output_scorers
 from brainkit.run.sources import NULL
 
@@ -133,14 +132,12 @@ class Evaluation:
 
     def score(self) -> tuple[tuple[ScoreRow, ...], tuple[str, ...]]:
         """Return the scores, and what was warned of meanwhile."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with collected() as warned:
             nulls = {f"{NULL} {draw}": each for draw, each in enumerate(self.nulls)}
             sources = {"brain": self.outputs, **nulls}
             scorers = output_scorers(self.sight, self.stimuli, sources)
             scores = score_rows(scorers, len(self.images), nulls=tuple(nulls))
-        told = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
-        return scores, tuple(dict.fromkeys(told))
+        return scores, tuple(warned)
 
 
 def evaluate(request: Request, say: Say, command: str = "") -> Folder:

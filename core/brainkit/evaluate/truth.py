@@ -17,6 +17,7 @@ from brainkit.evaluate.pictures import read_pictures
 from brainkit.evaluate.texts import read_references
 from brainkit.names import Subject
 from brainkit.report import Finding
+from brainkit.run.leaks import duplicates, photographs
 
 Pictures = NDArray[np.uint8]
 """uint8 (images, height, width, 3)."""
@@ -142,18 +143,8 @@ def _copies(
     root: Path, split: str, train: NDArray[np.int32], images: Sequence[str]
 ) -> tuple[Finding, ...]:
     """Tell of scored images that are training images under another id."""
-    from brainkit.nsd.twins import leak, repeated_photographs
-
     scored = np.asarray([int(each) for each in images], np.int32)
-    try:
-        twice = repeated_photographs(root, np.concatenate([train, scored]))
-    except DataError as error:
-        why = f"whether test images are training images was not looked at: {error}"
-        return (Finding("duplicates", "unchecked", why),)
-    sentence = leak(twice, split, train, scored)
-    seen = {image for each in twice if {*each.ids} & {*train.tolist()} for image in each.ids}
-    copied = tuple(sorted(seen & {*scored.tolist()}))
-    return (Finding("duplicates", "leak", sentence, copied),) if sentence else ()
+    return duplicates(photographs(root, np.concatenate([train, scored])), split, train, scored)
 
 
 def of_own(stimuli: Path, *, ids: Sequence[str] | None, array: str | None) -> Truth:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from brainkit.errors import DataError, enumerated
@@ -15,10 +15,13 @@ from brainkit.run.shared import Run
 from brainkit.run.step import one
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
     from brainkit.data import Integers
+    from brainkit.nsd.twins import Photograph
 
 STEPS = (f"features/{EMBEDDING}", "leaks")
 """What looking is called in a run."""
@@ -43,7 +46,9 @@ def look(run: Run) -> Artefact:
 
     def make(artefact: Artefact) -> None:
         rows = embedded["all"].float().numpy() if embedded else None
-        found = {"photographs": _photographs(run, every), "nearest": _nearest(run, every, rows)}
+        twice = photographs(run.nsd, every)
+        told = twice if isinstance(twice, str) else [[each.ids, each.how] for each in twice]
+        found = {"photographs": told, "nearest": _nearest(run, every, rows)}
         write_text(artefact.path, json.dumps(found) + "\n")
 
     return one(run, Artefact(run.folder.leaks(recipe.stamp), recipe), make)
@@ -57,7 +62,9 @@ def findings(run: Run, artefact: Artefact) -> tuple[Finding, ...]:
     """
     try:
         found = json.loads(artefact.intact().read_text(encoding="utf-8"))
-        of_images = [*_copies(run, found["photographs"]), *_near(run, found)]
+        twice = _told(found["photographs"])
+        copies = duplicates(twice, run.plan.split, run.image_ids[0], _scored(run))
+        of_images = [*copies, *_near(run, found["nearest"], copies)]
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise DataError(
             f"{artefact.path} does not tell which images are alike; delete it and run again"
@@ -74,14 +81,51 @@ def _sees(run: Run) -> bool:
     return sees(sight_of(run))
 
 
-def _photographs(run: Run, every: Integers) -> Any:
-    """Return the ids of photographs that are there twice, and what each pair shares."""
+def photographs(root: Path, image_ids: Integers) -> list[Photograph] | str:
+    """Return the photographs that are there twice, or why that cannot be told.
+
+    Args:
+        root: of the NSD download.
+        image_ids: int32 (images,), among which to look.
+    """
     from brainkit.nsd.twins import repeated_photographs
 
     try:
-        return [[each.ids, each.how] for each in repeated_photographs(run.nsd, every)]
+        return repeated_photographs(root, image_ids)
     except DataError as error:
         return str(error)
+
+
+def duplicates(
+    twice: Sequence[Photograph] | str, split: str, train: Integers, scored: Integers
+) -> tuple[Finding, ...]:
+    """Tell of scored images that are training images under another id.
+
+    Args:
+        twice: as `photographs` returns them.
+        split: its name.
+        train: int (images,), ids of the training images.
+        scored: int (images,), ids of the images scored.
+    """
+    from brainkit.nsd.twins import leak
+
+    if isinstance(twice, str):
+        why = f"whether test images are training images was not looked at: {twice}"
+        return (Finding("duplicates", "unchecked", why),)
+    sentence = leak(twice, split, train, scored)
+    trained = set(train.tolist())
+    parted = {image for each in twice if trained & {*each.ids} for image in each.ids}
+    copied = tuple(sorted(parted & {*scored.tolist()}))
+    return (Finding("duplicates", "leak", sentence, copied),) if sentence else ()
+
+
+def _told(written: Any) -> list[Photograph] | str:
+    """Return what the file of `look` says of photographs as `photographs` returned it."""
+    from brainkit.nsd.twins import Photograph
+
+    if isinstance(written, str):
+        return written
+    return [Photograph(tuple(ids), how) for ids, how in written]
 
 
 def _nearest(run: Run, every: Integers, embedded: NDArray[np.float32] | None) -> Any:
@@ -99,32 +143,9 @@ def _nearest(run: Run, every: Integers, embedded: NDArray[np.float32] | None) ->
     return [[int(one), int(other), round(float(alike), 5)] for one, other, alike in pairs]
 
 
-def _copies(run: Run, photographs: Any) -> Iterator[Finding]:
-    """Tell of photographs that are training and test image under two ids."""
-    from brainkit.nsd.twins import Photograph, leak
-
-    if isinstance(photographs, str):
-        yield Finding(
-            kind="duplicates",
-            severity="unchecked",
-            sentence=f"whether test images are training images was not looked at: {photographs}",
-        )
-        return
-    known = [Photograph(tuple(ids), how) for ids, how in photographs]
-    sentence = leak(known, run.plan.split, run.image_ids[0], _scored(run))
-    if sentence:
-        yield Finding("duplicates", "leak", sentence, tuple(sorted(_copied(run, photographs))))
-
-
-def _copied(run: Run, photographs: Sequence[Any]) -> set[int]:
-    """Return the scored images that are training images under another id."""
-    train, test = set(run.image_ids[0].tolist()), set(run.chosen)
-    return {image for ids, _ in photographs if train & {*ids} for image in ids if image in test}
-
-
-def _near(run: Run, found: Mapping[str, Any]) -> Iterator[Finding]:
-    """Tell of test images that look like a training image."""
-    if found["nearest"] is None:
+def _near(run: Run, nearest: Any, copies: Sequence[Finding]) -> Iterator[Finding]:
+    """Tell of test images that look like a training image, but for copies that were told of."""
+    if nearest is None:
         why = "pictures are not judged by random weights"
         if run.networks != "random":
             why = "its weights are not in the store; `brainkit fetch clip-vit-l14` brings them"
@@ -134,9 +155,9 @@ def _near(run: Run, found: Mapping[str, Any]) -> Iterator[Finding]:
             sentence=f"CLIP did not look whether test images resemble training images: {why}",
         )
         return
-    copies = set() if isinstance(found["photographs"], str) else _copied(run, found["photographs"])
-    chosen, alike = set(run.chosen) - copies, ALIKE[run.networks]
-    near = [each for each in found["nearest"] if each[0] in chosen and each[2] >= alike]
+    told = {image for finding in copies for image in finding.ids}
+    chosen, alike = set(run.chosen) - told, ALIKE[run.networks]
+    near = [each for each in nearest if each[0] in chosen and each[2] >= alike]
     if near:
         yield Finding(
             kind="near-duplicates",

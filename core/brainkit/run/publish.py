@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -160,11 +159,10 @@ def _scored(
     """Return the scores and what was warned of meanwhile."""
     from brainkit.run.outputs import outputs, prediction_scorers
     from brainkit.run.readers import sight_of
-    from brainkit.run.rows import score_rows
+    from brainkit.run.rows import collected, score_rows
     from brainkit.run.score import Outputs, output_scorers
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with collected() as warned:
         by_source: dict[str, Outputs] = {}
         for source, of in made.items():
             by_source |= outputs(of_source(run, source), source, of)
@@ -173,8 +171,7 @@ def _scored(
         scorers += prediction_scorers(run, known)
         nulls = [source for source in {NULL: None, **by_source} if source.startswith(NULL)]
         scores = score_rows(scorers, len(run.chosen), nulls=nulls, controls=controls_of(run))
-    warned = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
-    return scores, tuple(dict.fromkeys(warned))
+    return scores, tuple(warned)
 
 
 def _rows(

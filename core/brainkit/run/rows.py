@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,17 @@ from brainkit.report.scores import ENOUGH, N_EXCHANGES, Level, OutputGroup, Scor
 if TYPE_CHECKING:
     from brainkit.metrics.score import Order
     from brainkit.run.score import Scorer
+
+
+@contextmanager
+def collected() -> Iterator[list[str]]:
+    """Collect what is warned of while the block runs, each sentence once, for the report."""
+    sentences: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield sentences
+    told = (str(each.message) for each in caught if issubclass(each.category, UserWarning))
+    sentences += dict.fromkeys(told)
 
 
 def score_rows(
