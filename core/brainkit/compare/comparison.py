@@ -293,14 +293,9 @@ def _difference(
     line: Line, first: Composition, second: Composition, ids: NDArray[np.int64]
 ) -> Difference | None:
     """Test two columns by one score; None where it has no values of these images to be paired."""
-    whole = all(len(run.ids) == len(ids) for column in (first, second) for run in column.runs)
     known = [run.value(line.key, ids) for column in (first, second) for run in column.runs]
     of = [[run.values(line.key, ids) for run in column.runs] for column in (first, second)]
-    if (
-        None in known
-        or any(each is None for side in of for each in side)
-        or (not whole and any(value is None for value in known))
-    ):
+    if None in known or any(each is None for side in of for each in side):
         return None
     sides = [np.mean([each for each in side if each is not None], axis=0) for side in of]
     differences = sides[0] - sides[1]

@@ -52,8 +52,7 @@ def arrow(line: Line) -> str:
 
 def marked(line: Line, place: int) -> str:
     """Return a value of a line for reading, the best of several marked by a star."""
-    value = line.values[place]
-    return "–" if value is None else f"{value:.3f}" + "*" * (place == line.best)
+    return _bold(line, place, "{}*")
 
 
 def p_value(p: float) -> str:
@@ -88,7 +87,7 @@ def markdown(comparison: Comparison, published: Numbers) -> str:
         for line in comparison.lines
     ]
     lines = [*_pipes(["score", *labels], rows), "", heading(comparison)]
-    lines += [f"{note}" for note in comparison.notes]
+    lines += comparison.notes
     if comparison.differences:
         table = _tests(comparison.differences)
         lines += ["", *_pipes(table.headings, table.rows)]
@@ -138,7 +137,7 @@ def latex(comparison: Comparison, published: Numbers) -> str:
         *(f"% {text}" for text in comments),
         r"\begin{tabular}{l" + "r" * len(comparison.columns) + "}",
         r"\toprule",
-        *(" & ".join(cells) + r" \\" for cells in (labels,)),
+        " & ".join(labels) + r" \\",
         r"\midrule",
         *(" & ".join(cells) + r" \\" for cells in rows),
         r"\bottomrule",

@@ -72,7 +72,7 @@ def bleu(
     )
     whole = partial(_bleu_of_sets, counts)
     score = scored(
-        _named(f"BLEU-{order}", first_only),
+        with_references(f"BLEU-{order}", first_only),
         whole(np.eye(len(counts))),
         notes=(BLEU_NOTE, TOKENIZER_NOTE),
         unit="BLEU",
@@ -95,7 +95,7 @@ def rouge(
     """
     pair = _lcs_f1 if kind == "rougeL" else partial(_grams_f1, int(kind[5:]))
     values = _best(decoded, _chosen(decoded, references, first_only), pair)
-    return scored(_named(f"ROUGE-{kind[5:]}", first_only), values, **F1)
+    return scored(with_references(f"ROUGE-{kind[5:]}", first_only), values, **F1)
 
 
 def rouge_l_coco(
@@ -114,7 +114,7 @@ def rouge_l_coco(
         recall = max(n / max(len(other), 1) for n, other in zip(common, others, strict=True))
         below = recall + BETA**2 * precision
         values.append((1 + BETA**2) * precision * recall / below if below else 0.0)
-    name = _named("ROUGE-L (COCO)", first_only)
+    name = with_references("ROUGE-L (COCO)", first_only)
     return scored(name, values, notes=(TOKENIZER_NOTE,), **F1)
 
 
@@ -145,7 +145,7 @@ def meteor(
         )
     pair = partial(_meteor, synonyms)
     values = _best(decoded, _chosen(decoded, references, first_only), pair)
-    name = _named(f"METEOR ({'WordNet' if synonyms else 'no synonyms'})", first_only)
+    name = with_references(f"METEOR ({'WordNet' if synonyms else 'no synonyms'})", first_only)
     return scored(name, values, notes=(TOKENIZER_NOTE,), **METEOR)
 
 
@@ -167,7 +167,9 @@ def cider(decoded: Sequence[str], references: References, *, first_only: bool = 
         by_reference = [_cider(caption, _weighted(gram, rarity, never_seen)) for gram in own]
         values.append(10 * sum(by_reference) / len(by_reference))
     notes = (f"word weights from the references of these {len(grams)} images", TOKENIZER_NOTE)
-    return scored(_named("CIDEr", first_only), values, notes=notes, unit="0 to 10", worst=0.0)
+    return scored(
+        with_references("CIDEr", first_only), values, notes=notes, unit="0 to 10", worst=0.0
+    )
 
 
 @lru_cache(maxsize=1 << 15)
@@ -187,7 +189,7 @@ def _best(decoded: Sequence[str], references: References, pair: Pair) -> list[fl
     ]
 
 
-def _named(metric: str, first_only: bool) -> str:
+def with_references(metric: str, first_only: bool) -> str:
     """Add to a metric's name which references it used."""
     return f"{metric}@{'1ref' if first_only else 'allref'}"
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from brainkit.metrics.captions import References, word_scores
+from brainkit.metrics.captions import References, with_references, word_scores
 from brainkit.metrics.correlation import WORST, correlation_or_worst
 from brainkit.metrics.score import (
     COSINE,
@@ -87,7 +87,7 @@ def text_cosine(
         first_only: whether only the first reference counts.
     """
     cosines = _closest(decoded, references, first_only)
-    return scored(f"{network}@{'1ref' if first_only else 'allref'}", cosines, **COSINE)
+    return scored(with_references(network, first_only), cosines, **COSINE)
 
 
 def clip_scores(captions: Embedded) -> tuple[Score, ...]:
@@ -106,7 +106,7 @@ def clip_scores(captions: Embedded) -> tuple[Score, ...]:
         closest = np.maximum(_closest(captions.decoded, captions.references, first_only), 0)
         both = of_images + closest
         means = np.divide(2 * of_images * closest, both, out=np.zeros_like(both), where=both > 0)
-        name = f"RefCLIP-S, {captions.network}@{'1ref' if first_only else 'allref'}"
+        name = with_references(f"RefCLIP-S, {captions.network}", first_only)
         found.append(scored(name, means, **REF_CLIP_S))
     return tuple(found)
 

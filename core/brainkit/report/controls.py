@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from brainkit.report.scores import Level, ScoreRow, finite
+from brainkit.report.scores import Level, ScoreRow
 
 WITHOUT = ("noise", "other-subject")
 """Controls that have nothing of this brain; the others have a part of its predictions."""
@@ -15,10 +15,7 @@ UNSEEN = 5e-4
 
 def without_signal(row: ScoreRow) -> Level | None:
     """Return the best that is to be had without this brain: floor, noise, other subjects."""
-    levels = (row.floor, *(row.controls.get(control) for control in WITHOUT))
-    known = [each for each in levels if each and finite(each.value) is not None]
-    sign = 1 if row.higher_is_better else -1
-    return max(known, key=lambda level: sign * level.value, default=None)
+    return row.best(row.floor, *(row.controls.get(control) for control in WITHOUT))
 
 
 def signal(scores: Sequence[ScoreRow]) -> str:
@@ -38,12 +35,12 @@ def signal(scores: Sequence[ScoreRow]) -> str:
 
 
 def _gain(row: ScoreRow) -> str:
-    value, without = finite(row.value), without_signal(row)
-    if value is None or without is None:
+    without = without_signal(row)
+    gain = row.gain(without)
+    if without is None or gain is None:
         return ""
-    gain = value - without.value if row.higher_is_better else without.value - value
     if gain < UNSEEN:
-        return f"{row.name} none of {value:.3f}"
+        return f"{row.name} none of {row.value:.3f}"
     if row.higher_is_better:
-        return f"{row.name} {gain:.3f} of {value:.3f}"
+        return f"{row.name} {gain:.3f} of {row.value:.3f}"
     return f"{row.name} {gain:.3f} below {without.value:.3f}"

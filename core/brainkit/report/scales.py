@@ -107,11 +107,8 @@ def number(value: float | None) -> str:
 
 
 def _within_chance(row: ScoreRow) -> bool:
-    value, floor = finite(row.value), row.floor
-    if value is None or floor is None:
-        return False
-    gain = value - floor.value if row.higher_is_better else floor.value - value
-    return gain <= 2 * math.hypot(_sd(row) or 0, finite(row.sem) or 0)
+    gain = row.gain(row.floor)
+    return gain is not None and gain <= 2 * math.hypot(_sd(row) or 0, finite(row.sem) or 0)
 
 
 def _sd(row: ScoreRow) -> float | None:

@@ -87,10 +87,19 @@ class ScoreRow:
     @property
     def floor(self) -> Level | None:
         """Where the scale of the score begins: the better of null and exchange."""
-        both = (self.null, self.exchange)
-        levels = [each for each in both if each and finite(each.value) is not None]
+        return self.best(self.null, self.exchange)
+
+    def best(self, *levels: Level | None) -> Level | None:
+        """Return the best of some levels of the score; None where none is known."""
+        known = [each for each in levels if each and finite(each.value) is not None]
         sign = 1 if self.higher_is_better else -1
-        return max(levels, key=lambda level: sign * level.value, default=None)
+        return max(known, key=lambda level: sign * level.value, default=None)
+
+    def gain(self, level: Level | None) -> float | None:
+        """Return by how much the score is better than a level; None where either is not known."""
+        if level is None or finite(self.value) is None:
+            return None
+        return self.value - level.value if self.higher_is_better else level.value - self.value
 
     @property
     def note(self) -> str:
