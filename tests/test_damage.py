@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trees
+from damaging import EVERYWHERE, Damage, cut, dangling, flipped
 from PIL import Image
 
 from brainkit.errors import BrainkitError, DataError, UsageError
@@ -20,8 +20,6 @@ from brainkit.run.maps import facts
 from brainkit.run.publish import summary
 from brainkit.run.records import RECORDS, records_in
 from brainkit.run.verification import verify
-
-Damage = Callable[[Path], object]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -67,19 +65,6 @@ def again(settings, registry, finished, tmp_path):
     return running, work
 
 
-def flip(position: float) -> Damage:
-    def flipping(path: Path) -> None:
-        content = bytearray(path.read_bytes())
-        content[int(position * (len(content) - 1))] ^= 1
-        path.write_bytes(content)
-
-    return flipping
-
-
-def cut(share: float) -> Damage:
-    return lambda path: os.truncate(path, int(share * path.stat().st_size))
-
-
 def swap(path: Path) -> None:
     other = next(each for each in sorted(path.parent.glob(f"*{path.suffix}")) if each != path)
     first, second = path.read_bytes(), other.read_bytes()
@@ -89,11 +74,6 @@ def swap(path: Path) -> None:
 
 def edit(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"a", b"e", 1).replace(b"0", b"1", 1))
-
-
-def dangle(path: Path) -> None:
-    path.unlink()
-    path.symlink_to(path.parent / "nowhere")
 
 
 FILES = {
@@ -110,17 +90,9 @@ FILES = {
     "report": "runs/*/report.html",
 }
 DAMAGES: dict[str, Damage] = {
-    "flipped at the start": flip(0.001),
-    "flipped in the middle": flip(0.5),
-    "flipped at the end": flip(1),
-    "cut in the header": cut(0.01),
-    "cut in the middle": cut(0.5),
-    "cut at the end": cut(0.999),
-    "emptied": cut(0),
-    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0more"),
-    "not UTF-8": lambda path: path.write_bytes(b"\xff\xfe\0" * 9),
+    **EVERYWHERE,
     "another shape": lambda path: path.write_text("[[1, 2], 3]\n"),
-    "dangling": dangle,
+    "dangling": dangling,
 }
 
 
@@ -289,7 +261,7 @@ def test_a_file_that_is_spoilt_while_a_run_goes_on_feeds_no_step(
         if line.startswith(reader) and not said:
             said.append(line)
             for path in work.glob(f"*/subj01/{FILES[kind]}"):
-                flip(0.9)(path)
+                flipped(0.9)(path)
 
     with pytest.raises(DataError, match=r"was changed after it was written; run the same command"):
         run(prepare(settings(work), registry, say))
@@ -340,7 +312,7 @@ def test_verify_finds_what_a_run_would_not_look_at(again, cli):
     running, work = again
     path = one_of(work, FILES["latents"])
     status = path.stat()
-    flip(1)(path)
+    flipped(1)(path)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert running()[0] == []
     ended = cli("verify", work, code=1)
@@ -357,9 +329,9 @@ def test_verify_names_every_kind_of_damage(again):
     _, work = again
     told = {
         "trials": (cut(0.5), "is cut off"),
-        "latents": (dangle, "is a link to nothing"),
+        "latents": (dangling, "is a link to nothing"),
         "captions": (edit, "was changed"),
-        "metrics": (flip(0.5), "was changed"),
+        "metrics": (flipped(0.5), "was changed"),
     }
     for kind, (damage, _) in told.items():
         damage(one_of(work, FILES[kind]))

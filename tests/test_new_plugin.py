@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from installing import OFFLINE, ended
 
 from brainkit.plugins import KINDS
 from brainkit.starter import write_plugin
-
-OFFLINE = ("--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check")
-
-
-def ended(*words: object, cwd: Path, **env: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *map(str, words)],
-        capture_output=True, text=True, env={**os.environ, **env}, cwd=cwd, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-3000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

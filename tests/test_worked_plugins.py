@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from installing import OFFLINE, ended
 
 GUIDES = Path(__file__).parents[1] / "docs" / "plugins"
 WORKED = ("dinov2", "heun", "retrieval")
-OFFLINE = ("--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check")
-
-
-def ended(*words: object, cwd: Path, **env: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *map(str, words)],
-        capture_output=True, text=True, env={**os.environ, **env}, cwd=cwd, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-3000:]
-    return done.stdout
 
 
 def test_those_that_are_installed_here_are_all_that_there_are():

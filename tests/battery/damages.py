@@ -5,28 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from damaging import EVERYWHERE, Damage, dangling, flipped
 from runs import Reference, Tally, do
 
-Damage = Callable[[Path], object]
 VARYING = re.compile(r"[0-9a-f]{8,16}|nsd\d+|\d+")
 """What differs between files of one kind."""
-
-
-def flipped(share: float) -> Damage:
-    def flip(path: Path) -> None:
-        content = bytearray(path.read_bytes())
-        content[int(share * (len(content) - 1))] ^= 1
-        path.write_bytes(content)
-
-    return flip
-
-
-def cut(share: float) -> Damage:
-    return lambda path: os.truncate(path, int(share * path.stat().st_size))
 
 
 def swapped(path: Path) -> None:
@@ -37,26 +23,13 @@ def swapped(path: Path) -> None:
     alike[0].write_bytes(mine)
 
 
-def dangling(path: Path) -> None:
-    path.unlink()
-    path.symlink_to(path.parent / "nowhere")
-
-
 def folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
 
 
 DAMAGES: dict[str, Damage] = {
-    "flipped at the start": flipped(0.001),
-    "flipped in the middle": flipped(0.5),
-    "flipped at the end": flipped(1),
-    "cut in the header": cut(0.01),
-    "cut in the middle": cut(0.5),
-    "cut at the end": cut(0.999),
-    "emptied": cut(0),
-    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0more"),
-    "not UTF-8": lambda path: path.write_bytes(b"\xff\xfe\0" * 9),
+    **EVERYWHERE,
     "JSON of another shape": lambda path: path.write_text("[[1, 2], 3]\n"),
     "JSON too deep": lambda path: path.write_text("[" * 100_000),
     "swapped": swapped,
