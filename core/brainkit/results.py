@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 from brainkit.errors import UsageError
 from brainkit.report.scores import read_metrics
+from brainkit.run.captions import read_captions
 from brainkit.run.folder import Folder, Source, found_runs
+from brainkit.run.shared import Draw
 from brainkit.tables import TextTable, laid_out
 
 if TYPE_CHECKING:
@@ -143,8 +144,6 @@ class Result:
         import numpy as np
         from PIL import Image
 
-        from brainkit.run.shared import Draw
-
         self._check(source)
         paths = [self._files.picture(source, Draw(image, sample)) for image in self.image_ids]
         lacking = [path for path in paths if not path.is_file()]
@@ -155,16 +154,9 @@ class Result:
     def captions_from(self, source: Source, sample: int = 1) -> tuple[str, ...]:
         """Return one sample's captions; arguments as of `images_from`; () where there are none."""
         self._check(source)
-        path = self._files.captions(source)
-        if not path.is_file():
-            return ()
-        lines = map(json.loads, path.read_text(encoding="utf-8").split("\n")[:-1])
-        by_image = {
-            line["image_id"]: str(line["caption"])
-            for line in lines
-            if line.get("sample", 1) == sample
-        }
-        return tuple(by_image[image] for image in self.image_ids if image in by_image)
+        lines = read_captions(self._files.captions(source))
+        draws = (Draw(image, sample) for image in self.image_ids)
+        return tuple(str(lines[draw]["caption"]) for draw in draws if draw in lines)
 
     def __repr__(self) -> str:
         first = self.scores[0] if self.scores else None
@@ -180,8 +172,6 @@ class Result:
         return f"<p><b>{title}</b> (<a href='{link}'>report</a>)</p><p>{shown}</p>{table}"
 
     def _some_pictures(self) -> Iterator[Path]:
-        from brainkit.run.shared import Draw
-
         paths = (self._files.picture("brain", Draw(image, 1)) for image in self.image_ids[:8])
         return (path for path in paths if path.is_file())
 

@@ -239,12 +239,17 @@ class RunPlan(TypedDict):
     disk: Annotated[dict[str, Bytes], "bytes of each kind of file; empty on the miniature"]
 
 
-class RunDone(TypedDict):
-    """What a run left and did."""
+class ReportEntry(TypedDict):
+    """A report that was written."""
 
     folder: Annotated[Path, "of the run"]
     report: Annotated[Path, "of the report"]
     metrics: Annotated[Path, "of the scores; docs/evaluation.md explains every key"]
+
+
+class RunDone(ReportEntry):
+    """What a run left and did."""
+
     computed: Annotated[list[str], "steps that were computed"]
     kept: Annotated[list[str], "steps whose files were current"]
 
@@ -308,14 +313,6 @@ class MapEntry(TypedDict):
     folder: Annotated[Path, "of the run"]
     maps: Annotated[list[FeatureMapEntry], "of each feature that was mapped"]
     files: Annotated[list[Path], "that were written, or are current"]
-
-
-class ReportEntry(TypedDict):
-    """A report that was written."""
-
-    folder: Annotated[Path, "of the run"]
-    report: Annotated[Path, "of the report"]
-    metrics: Annotated[Path, "of the scores; docs/evaluation.md explains every key"]
 
 
 class RunEntry(TypedDict):

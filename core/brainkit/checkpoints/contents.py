@@ -37,16 +37,21 @@ class Identity(NamedTuple):
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
+def identity(path: Path) -> Identity | None:
+    """Return what the system says of a file; None where there is none, or it may not be asked."""
+    try:
+        return Identity.of(path)
+    except OSError:
+        return None
+
+
 def content(path: Path) -> str:
     """Return a hash of what a file holds, 64 hex digits; it is read once for each state of it.
 
     Where nothing can be remembered, as in a home that is read-only, it is "" of a file not known.
     """
-    name, identity = str(path.resolve()), Identity.of(path)
-    known = _known().get(f"{name} {list(identity)}")
-    if known:
-        return known
-    return _remembered(f"{name} {list(identity)}", path)
+    key = f"{path.resolve()} {list(Identity.of(path))}"
+    return _known().get(key) or _remembered(key, path)
 
 
 def revision(key: str, path: Path) -> str:

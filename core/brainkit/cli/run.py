@@ -158,10 +158,10 @@ def _need(need: Need) -> StepNeed:
 
 def done(run: Run) -> RunDone:
     """Return what a run leaves and did, for programs."""
+    from brainkit.cli.results import report_entry
+
     return {
-        "folder": str(run.folder.root),
-        "report": str(run.folder.report),
-        "metrics": str(run.folder.metrics),
+        **report_entry(run.folder),
         "computed": list(dict.fromkeys(run.work.computed)),
         "kept": list(dict.fromkeys(run.work.kept)),
     }

@@ -128,11 +128,10 @@ def _stimuli(
     pictures: dict[Path, dict[int, Path | None]],
 ) -> Shown:
     from brainkit.nsd import load_captions, load_stimuli
-    from brainkit.run.config import RunConfig, read_config
+    from brainkit.run.config import config_in
     from brainkit.run.line import made_miniature
 
-    folder = Folder(run.path.parent)
-    config = RunConfig(**{**read_config(folder.run_file), "work": folder.work})
+    config = config_in(Folder(run.path.parent))
     nsd = config.nsd or made_miniature(config, lambda text: None)
     stimuli = load_stimuli(nsd, ids)
     captions = load_captions(nsd, ids)

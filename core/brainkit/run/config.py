@@ -12,7 +12,7 @@ from brainkit.errors import UsageError, did_you_mean
 from brainkit.names import NAME_OF_SUBJECT
 from brainkit.options import checked_path, option, options, pairs, parsed, validated
 from brainkit.run.composition import losses, require_writable, told_of
-from brainkit.run.folder import Control, work_of
+from brainkit.run.folder import Control, Folder, work_of
 from brainkit.run.typed import READ
 
 if TYPE_CHECKING:
@@ -323,6 +323,15 @@ def read_config(path: Path) -> dict[str, Any]:
     return {
         name: here / value if isinstance(value, Path) else value for name, value in settings.items()
     }
+
+
+def config_in(folder: Folder) -> RunConfig:
+    """Return the settings of the run in a folder.
+
+    Raises:
+        UsageError: as of `read_config`.
+    """
+    return RunConfig(**{"method": "", **read_config(folder.run_file), "work": folder.work})
 
 
 def to_toml(config: RunConfig, comment: str) -> str:

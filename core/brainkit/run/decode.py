@@ -19,7 +19,7 @@ from brainkit.run.captions import (
     confirm_captions,
     write_captions,
 )
-from brainkit.run.folder import Source, lock_of
+from brainkit.run.folder import REMEDY, Source, lock_of
 from brainkit.run.journal import PATH, STRIP_FRAMES, strip_frames
 from brainkit.run.remembered import training_rows, training_stamps
 from brainkit.run.returned import loaded, named, pixels, sentences, way_out
@@ -107,7 +107,7 @@ def captions(
 
 def _alone_in(run: Run, path: Path) -> AbstractContextManager[None]:
     """Keep other processes from writing the file of captions while the block runs."""
-    return locked(lock_of(path), path.name, run.work.say, remedy="with --work")
+    return locked(lock_of(path), path.name, run.work.say, remedy=REMEDY)
 
 
 def _recipes(

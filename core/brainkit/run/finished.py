@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shlex
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from brainkit.console import Say
 from brainkit.disk import UnwritableError
@@ -17,7 +16,7 @@ from brainkit.method import KINDS
 from brainkit.names import subject_name
 from brainkit.parts import Mappable
 from brainkit.plugins import Registry
-from brainkit.run.config import PLUGINS, RunConfig, read_config
+from brainkit.run.config import PLUGINS, RunConfig, config_in
 from brainkit.run.folder import RUN_FILE, Folder, found_runs, older
 from brainkit.run.line import at_work, predictions, prepare
 from brainkit.run.line import run as walk
@@ -44,7 +43,7 @@ def rewritten(runs: Sequence[Folder], registry: Registry, say: Say) -> list[Path
     paths = []
     quiet: list[str] = []
     for folder in runs:
-        lacking = unregistered(read_config(folder.run_file), registry)
+        lacking = unregistered(config_in(folder), registry)
         if lacking and folder.report.is_file():
             why = f"no plugin registers {lacking}{_remedy(folder, registry)}"
             say(f"{folder.root.name} keeps the report it has: {why}")
@@ -83,8 +82,7 @@ def chosen_runs(path: Path, name: str | None, say: Say) -> list[Folder]:
     if not chosen:
         names = list(dict.fromkeys(run.root.name for run in runs))
         hint = did_you_mean(str(name), names)
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        raise UsageError(f"{path} has no run {name!r}; it has {', '.join(names[:5])}{more}.{hint}")
+        raise UsageError(f"{path} has no run {name!r}; it has {enumerated(names)}.{hint}")
     return chosen
 
 
@@ -94,14 +92,13 @@ def opened(folder: Folder, registry: Registry, say: Say) -> Run:
     Raises:
         BrainkitError: the run file would not lead to this folder, or asks for what is not there.
     """
-    settings = read_config(folder.run_file)
-    lacking = unregistered(settings, registry)
+    config = config_in(folder)
+    lacking = unregistered(config, registry)
     if lacking:
         raise UsageError(
             f"{folder.root.name} cannot be opened: no plugin registers {lacking}"
             f"{_remedy(folder, registry)}"
         )
-    config = RunConfig(**{**settings, "work": folder.work})
     run = prepare(config, registry, say)
     if run.folder.root != folder.root:
         raise BrainkitError(
@@ -111,12 +108,12 @@ def opened(folder: Folder, registry: Registry, say: Say) -> Run:
     return run
 
 
-def unregistered(settings: Mapping[str, Any], registry: Registry) -> str:
-    """Return what of a run file's method no plugin registers, for a message; "" if nothing."""
-    named = {"method": [settings.get("method", "")]}
-    if composition := settings.get("composition"):
+def unregistered(config: RunConfig, registry: Registry) -> str:
+    """Return what of a run's method no plugin registers, for a message; "" if nothing."""
+    named = {"method": [config.method]}
+    if config.composition:
         named = {kind: [] for kind in KINDS}
-        for address, name in composition.items():
+        for address, name in config.composition.items():
             named.get(address.partition(".")[0], []).append(name)
     lacking = [
         f"the {kind} {name!r}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from brainkit.console import Say
+from brainkit.errors import enumerated
 from brainkit.locks import locked
 from brainkit.names import Subject, subject_name
 
@@ -26,6 +27,8 @@ Source = Literal["brain", "true", "null"] | Control
 """What reconstructions are made from: predicted features, those of the stimuli themselves, the
 training mean, or a control."""
 RUN_FILE = "run.toml"
+REMEDY = "with --work"
+"""How to name another folder for results, for messages."""
 RUNS = "runs"
 """The folder of a subject that holds a folder for each run."""
 LOCKS = ".locks"
@@ -262,8 +265,7 @@ def older_runs(folder: Folder, weights: str) -> list[Path]:
 
 def older(runs: Sequence[Path]) -> str:
     """Say in a sentence that runs are of an earlier brainkit."""
-    names = ", ".join(map(str, runs[:5])) + (f" and {len(runs) - 5} more" if len(runs) > 5 else "")
-    are = "are runs" if len(runs) > 1 else "is a run"
+    are, names = "are runs" if len(runs) > 1 else "is a run", enumerated(list(map(str, runs)))
     return (
         f"{names} {are} of an earlier brainkit, which kept one run a method: left as it was and "
         "passed over; the same `brainkit run` makes it anew"
@@ -282,5 +284,5 @@ def held(folder: Path, say: Say) -> Iterator[None]:
     Raises:
         BrainkitError: as of `locked`.
     """
-    with locked(folder / ".lock", str(folder), say, remedy="with --work"):
+    with locked(folder / ".lock", str(folder), say, remedy=REMEDY):
         yield

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from brainkit.checkpoints.contents import Identity
+from brainkit.checkpoints.contents import Identity, identity
 from brainkit.errors import DataError
 from brainkit.nsd import TrialsPlan, fingerprint
 from brainkit.nsd.files import Subject
@@ -28,7 +28,7 @@ class Inputs:
     def of(cls, root: Path, subject: Subject, plan: TrialsPlan) -> Inputs:
         """Look at the files behind a selection."""
         groups = fingerprint.input_files(root, subject, plan).values()
-        identities = {path: _identity(path) for paths in groups for path in paths}
+        identities = {path: identity(path) for paths in groups for path in paths}
         return cls(identities, fingerprint.fingerprints(root, subject, plan))
 
     def require_unchanged(self) -> None:
@@ -38,15 +38,8 @@ class Inputs:
             DataError: somebody did.
         """
         for path, before in self.identities.items():
-            if _identity(path) != before:
+            if identity(path) != before:
                 raise DataError(
                     f"{path} changed while this run read it, so nothing was kept of that; wait "
                     "until nobody writes to it, then run the same command again"
                 )
-
-
-def _identity(path: Path) -> Identity | None:
-    try:
-        return Identity.of(path)
-    except OSError:
-        return None

@@ -22,12 +22,12 @@ from brainkit.plugins import Registry
 from brainkit.run.artefact import Artefact, Taken, write_text
 from brainkit.run.composition import made_with, told_of
 from brainkit.run.config import MINIATURE, RunConfig
-from brainkit.run.folder import Source, lock_of, older, older_runs, subject_folder
+from brainkit.run.folder import REMEDY, Source, lock_of, older, older_runs, subject_folder
 from brainkit.run.machine import quick_device, resolved_dtype
 from brainkit.run.orphans import remove_orphans
 from brainkit.run.own import fitted
 from brainkit.run.owner import claim, require_own
-from brainkit.run.presence import REMEDY, present
+from brainkit.run.presence import present
 from brainkit.run.shared import Predictions, Run, Work, data_of, run_file
 from brainkit.run.sources import SIDES, controls_of, of_source, require_controls, sources_of
 

@@ -9,7 +9,7 @@ from typing import Any
 from brainkit.errors import UsageError
 from brainkit.locks import locked
 from brainkit.run.artefact import write_text
-from brainkit.run.folder import LOCKS, Folder, lock_of
+from brainkit.run.folder import LOCKS, REMEDY, Folder, lock_of
 from brainkit.run.shared import Run
 from brainkit.run.structure import json_object
 
@@ -72,6 +72,6 @@ def claim(run: Run) -> None:
     wanted = identity(run)
     if read_identity(run.folder) != wanted:
         path = run.folder.identity
-        with locked(lock_of(path), f"the folder of {run.name}", run.work.say, remedy="with --work"):
+        with locked(lock_of(path), f"the folder of {run.name}", run.work.say, remedy=REMEDY):
             require_own(run)
             write_text(path, json.dumps(wanted, indent=1, ensure_ascii=False) + "\n")

@@ -9,9 +9,8 @@ from uuid import uuid4
 
 from brainkit.console import Say
 from brainkit.locks import BusyError, held_at_once, locked, who_holds
-from brainkit.run.folder import LOCKS
+from brainkit.run.folder import LOCKS, REMEDY
 
-REMEDY = "with --work"
 GATE = "removing.lock"
 """The lock of who removes files."""
 WORKING = "working-{}.lock"

@@ -17,13 +17,13 @@ from brainkit.console import Bar, bar
 from brainkit.disk import require_no_folder
 from brainkit.locks import held_at_once, locked
 from brainkit.run.artefact import Artefact, sidecar, write_text
+from brainkit.run.folder import REMEDY
 from brainkit.run.shared import Run, Work
 
 if TYPE_CHECKING:
     from brainkit.parts import Progress
 
 T = TypeVar("T")
-REMEDY = "with --work"
 WITH_RECIPE = (".safetensors", ".png")
 """Files that have room for their recipe; others get it in a hidden file beside them."""
 

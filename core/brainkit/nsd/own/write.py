@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainkit.disk import writing
-from brainkit.errors import DataError, UsageError
+from brainkit.errors import DataError, UsageError, enumerated
 from brainkit.nsd import files
 from brainkit.nsd.layout import OWN_PREPARATION, Layout, SubjectLayout, read_layout, write_layout
 from brainkit.nsd.own.pictures import Pictures, Source, number_of, pictures_of
@@ -180,8 +180,7 @@ def _images_seen(
 
 
 def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5} more" if names[5:] else ""
-    return ", ".join(f"{each:.60}" for each in names[:5]) + more
+    return enumerated([f"{each:.60}" for each in names])
 
 
 @contextmanager
